@@ -1,0 +1,45 @@
+/** loop.h: one event loop per thread, on libev (the only file that includes ev.h is loop.c).
+ *  Shape:  an iteration: sample now -> ready fds -> the mailbox's batch -> due timers -> the graveyard.
+ *  Units:  monotonic ns; loop_clock() answers the sampled instant for mono and the real wall clock.
+ *  Owner:  loop_fd objects belong to their creator; after loop_fd_free its callback is never called again,
+ *          even when the event was already pending.
+ *  Thread: everything but loop_stop and the mailbox is for the loop's own thread. */
+#ifndef CORE_LOOP_LOOP_H
+#define CORE_LOOP_LOOP_H
+
+#include "core/base/clock.h"
+#include "core/base/err.h"
+#include "core/base/timers.h"
+#include "core/loop/mailbox.h"
+
+enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+struct loop;
+struct loop_fd;
+typedef void (*loop_fd_fn)(void *arg, int events); /* LOOP_READ | LOOP_WRITE; errors show up as both */
+
+struct loop *loop_new(struct err *e);
+void loop_free(struct loop *l);
+void loop_run(struct loop *l);  /* until loop_stop */
+void loop_stop(struct loop *l); /* any thread, also from a signal watcher */
+int64_t loop_now(const struct loop *l);
+const struct clock *loop_clock(const struct loop *l);
+struct timers *loop_timers(struct loop *l);
+struct mailbox *loop_mailbox(struct loop *l);
+
+/** Starts with no interest; loop_fd_want sets it (0 = none). Does not own `fd`. */
+struct loop_fd *loop_fd_new(struct loop *l, int fd, loop_fd_fn fn, void *arg, struct err *e);
+void loop_fd_want(struct loop_fd *w, int events);
+void loop_fd_free(struct loop_fd *w);
+
+/** `free_fn(arg)` after the current iteration: nothing is freed inside its own callback. */
+struct grave {
+    struct grave *next;
+    void (*free_fn)(void *arg);
+    void *arg;
+};
+void loop_bury(struct loop *l, struct grave *g, void (*free_fn)(void *), void *arg);
+
+/** Call `fn(arg)` on the loop when the process gets `signo`. One per signal, at most 8. */
+MUST_USE int loop_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo), void *arg, struct err *e);
+
+#endif

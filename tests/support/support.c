@@ -1,0 +1,96 @@
+/** support.c: the fake clock and env, and temporary directories. */
+#include "tests/support/support.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TMPDIRS_MAX 64
+#define TMPDIR_PATH_MAX 256
+/* More firings in one advance than any test means: a timer that arms itself for now would go on for ever. */
+#define ADVANCE_FIRINGS_MAX 10000000
+
+static int64_t fake_mono(void *ctx) { return ((struct fake_clock *)ctx)->mono_ns; }
+static int64_t fake_wall(void *ctx) { return ((struct fake_clock *)ctx)->wall_ns; }
+
+void fake_clock_init(struct fake_clock *fc)
+{
+    *fc = (struct fake_clock){FAKE_MONO_NS, FAKE_WALL_NS, {fake_mono, fake_wall, fc}};
+}
+
+void fake_clock_move(struct fake_clock *fc, int64_t ns)
+{
+    fc->mono_ns += ns;
+    fc->wall_ns += ns;
+}
+
+void support_env(struct fake_env *fe)
+{
+    fake_clock_init(&fe->clock);
+    rng_seed(&fe->rng, 1);
+    fe->env = (struct env){&fe->clock.clock, &fe->rng, timers_new(), log_null()};
+    if (!fe->env.timers)
+        abort();
+}
+
+void support_env_fini(struct fake_env *fe)
+{
+    timers_free(fe->env.timers);
+    fe->env.timers = NULL;
+}
+
+size_t fake_env_advance(struct fake_env *fe, int64_t ns)
+{
+    int64_t end_ns = fe->clock.mono_ns + ns;
+    size_t fired = 0;
+    for (int64_t due_ns; (due_ns = timers_next_ns(fe->env.timers)) <= end_ns;) {
+        if (due_ns > fe->clock.mono_ns)
+            fake_clock_move(&fe->clock, due_ns - fe->clock.mono_ns);
+        fired += timers_run(fe->env.timers, fe->clock.mono_ns);
+        if (fired > ADVANCE_FIRINGS_MAX) {
+            fprintf(stderr, "fake_env_advance: a timer keeps arming itself for now\n");
+            abort();
+        }
+    }
+    fake_clock_move(&fe->clock, end_ns - fe->clock.mono_ns);
+    return fired;
+}
+
+static char tmpdirs[TMPDIRS_MAX][TMPDIR_PATH_MAX];
+static size_t tmpdir_count;
+static pid_t tmpdir_owner;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    return remove(path);
+}
+
+static void remove_tmpdirs(void)
+{
+    if (getpid() != tmpdir_owner)
+        return; /* a forked child leaves: the directories are its parent's */
+    for (size_t i = 0; i < tmpdir_count; i++)
+        nftw(tmpdirs[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *support_tmpdir(void)
+{
+    if (tmpdir_count == TMPDIRS_MAX) {
+        fprintf(stderr, "support_tmpdir: more than %d directories\n", TMPDIRS_MAX);
+        abort();
+    }
+    const char *base = getenv("TMPDIR");
+    char *path = tmpdirs[tmpdir_count];
+    snprintf(path, TMPDIR_PATH_MAX, "%s/runnel-test-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(path)) {
+        perror(path);
+        abort();
+    }
+    if (tmpdir_count++ == 0) {
+        tmpdir_owner = getpid();
+        atexit(remove_tmpdirs);
+    }
+    return path;
+}
