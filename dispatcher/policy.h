@@ -1,0 +1,29 @@
+/** policy.h: who may do what: IAM policies of resources, kept durable, and the authorizer of the admin API.
+ *  Shape:  setIamPolicy / getIamPolicy / testIamPermissions for services (Run v2), topics and subscriptions (Pub/Sub).
+ *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens, or "oidc").
+ *  Thread: engine thread. */
+#ifndef DISPATCHER_POLICY_H
+#define DISPATCHER_POLICY_H
+
+#include "core/base/env.h"
+#include "core/rpc/iam.pb-c.h"
+#include "core/rpc/method.h"
+#include "core/store/store.h"
+
+struct policy;
+struct policy_config {
+    const char *auth;  /* NULL: open (loopback only); "token:FILE": one admin token per line */
+};
+/* Is there such a resource? (services are the executor's, topics the broker's) */
+typedef bool (*policy_exists_fn)(void *arg, const char *resource);
+
+struct policy *policy_new(const struct env *env, const struct policy_config *c, struct store *store, struct err *e);
+MUST_USE int policy_load(struct policy *p, struct err *e);
+MUST_USE int policy_register(struct policy *p, struct registry *r, struct err *e); /* IAM methods, and the authorizer */
+void policy_exists(struct policy *p, policy_exists_fn fn, void *arg);
+void policy_watch(struct policy *p, void (*on_change)(void *arg), void *arg);
+void policy_forget(struct policy *p, const char *resource); /* the resource was deleted */
+const Google__Iam__V1__Policy *policy_of(const struct policy *p, const char *resource); /* NULL: empty */
+void policy_free(struct policy *p);
+
+#endif

@@ -1,0 +1,40 @@
+/** push.h: push subscriptions: which messages are sent when, and what becomes of the answers.
+ *  Shape:  a pusher per push subscription is the subscription's consumer: takes leases within its window, sends them by the
+ *          transport, and settles them by the answer: 102, 200, 201, 202, 204 ack; everything else, an error or the ack deadline nack.
+ *  Rules:  the window starts at PUSH_WINDOW_START, doubles per window of acks, halves on failure, grows linearly above
+ *          PUSH_WINDOW_LINEAR; push backoff 100 ms..60 s for the whole subscription, the larger of it and the retry policy counts.
+ *  Thread: engine thread.
+ *  Source: wire.md section 1 (ack codes, push backoff, slow start). */
+#ifndef DISPATCHER_PUSH_H
+#define DISPATCHER_PUSH_H
+
+#include "broker/broker.h"
+#include "core/http/url.h"
+#include "dispatcher/identity.h"
+#include "dispatcher/transport.h"
+#include "executor/executor.h"
+
+#define PUSH_WINDOW_START 5
+#define PUSH_WINDOW_LINEAR 3000
+#define PUSH_WINDOW_MAX 10000
+#define PUSH_BACKOFF_MIN_NS (100 * NS_PER_MS)
+#define PUSH_BACKOFF_MAX_NS (60 * NS_PER_S)
+
+struct push_endpoint {
+    uint32_t refs;             /* engine thread */
+    char *text;                /* the endpoint as given */
+    struct url url;            /* slices into text */
+    char *subscription;        /* full name */
+    bool no_wrapper, write_metadata;
+    char *audience, *account;  /* NULL: no token */
+};
+struct pushers;
+struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts,
+                            struct metrics *m, struct err *e);
+/** Which of our services an endpoint's host is, to tell the executor about backlog; NULL result: none of ours. */
+void pushers_backlog(struct pushers *p, void (*fn)(void *arg, const struct push_endpoint *ep, uint64_t backlog), void *arg);
+/** No new pushes; done when none is in flight or after `grace_ns` (the rest is cancelled). */
+void pushers_stop(struct pushers *p, int64_t grace_ns, void (*done)(void *arg), void *arg);
+void pushers_free(struct pushers *p);
+
+#endif

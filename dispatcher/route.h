@@ -1,0 +1,46 @@
+/** route.h: the immutable routing snapshot that io threads read: host -> service -> revisions, who may call, the keys.
+ *  Shape:  the engine builds a new one when services, traffic, policies or keys change (coalesced) and mails a reference to each io
+ *          thread, which drops its old one. Instances are not in it: they are slots in the pools it refers to.
+ *  Thread: built on the engine thread; read anywhere; atomic references. */
+#ifndef DISPATCHER_ROUTE_H
+#define DISPATCHER_ROUTE_H
+
+#include "core/base/random.h"
+#include "dispatcher/identity.h"
+#include "dispatcher/policy.h"
+#include "executor/executor.h"
+
+struct route_target {
+    struct pool *pool;  /* NULL: cannot run */
+    char *revision;
+    uint32_t percent;
+};
+struct route_service {
+    char *name, *uri;    /* full resource name; URL = the expected audience */
+    int64_t timeout_ns;
+    bool public_;        /* allUsers is invoker, or the check is disabled */
+    bool any_account;    /* allAuthenticatedUsers */
+    char **invokers;     /* emails */
+    size_t n_invokers;
+    char **audiences;
+    size_t n_audiences;
+    char *off, *not_ready;
+    struct route_target *targets; /* by percent first; those with percent 0 only by tag */
+    size_t n_targets;
+};
+struct route_match_host {
+    const struct route_service *service;
+    const struct route_target *target;
+};
+struct routes;
+struct routes *routes_build(struct executor *x, struct policy *p, struct key_set *keys, const char *domain,
+                            const char *default_project, const char *default_region, struct err *e);
+struct routes *routes_ref(struct routes *r);
+void routes_unref(struct routes *r);
+const struct key_set *routes_keys(const struct routes *r);
+/** Is this host under the services' domain at all? */
+bool routes_ours(const struct routes *r, struct str host);
+/** NOT_FOUND names the host; UNAVAILABLE when nothing serves yet. */
+MUST_USE int routes_find(const struct routes *r, struct str host, struct rng *rng, struct route_match_host *m, struct err *e);
+
+#endif

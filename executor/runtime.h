@@ -1,0 +1,75 @@
+/** runtime.h: where programs run: a vtable; `exec` (plain processes through the warden) now, `oci` later.
+ *  Shape:  start -> on_started -> … -> exactly one on_exit, after which the handle is gone. on_exit also when the start failed.
+ *          Events come later from the engine's mailbox, never inside a call.
+ *  Rules:  on_exit means that nothing of the instance runs any more, children included.
+ *  Thread: engine thread. A runtime's own threads and processes end inside it. */
+#ifndef EXECUTOR_RUNTIME_H
+#define EXECUTOR_RUNTIME_H
+
+#include "core/base/env.h"
+#include "core/base/buf.h"
+
+#define RUNTIME_LINE_MAX 16384 /* longer lines are cut and marked */
+
+struct runtime { const struct runtime_ops *ops; };
+struct runtime_instance;
+struct runtime_exit {
+    bool started;        /* false: could not be started; `why` says it */
+    int exit_code;       /* -1 when ended by a signal */
+    int signal;
+    bool out_of_memory;
+    char why[256];
+};
+struct runtime_events {
+    void (*on_started)(void *arg, int64_t pid, uint16_t port); /* the program was executed; not yet ready */
+    void (*on_line)(void *arg, bool is_stderr, struct str line, int64_t wall_ns);
+    void (*on_exit)(void *arg, const struct runtime_exit *x);
+};
+struct runtime_spec {         /* everything is copied by start */
+    const char *id;           /* instance id, unique: names the cgroup and log lines */
+    const char *image;        /* "exec:///dir" */
+    const char *const *argv;  /* command + args, NULL-terminated; may be empty */
+    const char *const *env;   /* "K=V", NULL-terminated; PORT is set by the runtime */
+    const char *working_dir;  /* NULL: the image's directory */
+    bool wants_port;
+    uint32_t cpu_millis;      /* 0 = no limit */
+    uint64_t memory_bytes;    /* 0 = no limit */
+};
+struct runtime_usage {
+    int64_t cpu_ns;
+    uint64_t memory_bytes;
+};
+struct runtime_ops {
+    const char *name;
+    /** Can this image and command be run? Cheap and synchronous; INVALID_ARGUMENT says why not. */
+    int (*check)(struct runtime *rt, const char *image, const char *const *argv, struct err *e);
+    int (*start)(struct runtime *rt, const struct runtime_spec *spec, const struct runtime_events *events, void *arg,
+                 struct runtime_instance **out, struct err *e);
+    void (*signal)(struct runtime *rt, struct runtime_instance *i, int signo); /* to its whole process group */
+    void (*kill)(struct runtime *rt, struct runtime_instance *i);              /* SIGKILL to all that belongs to it */
+    /** The last known usage, sampled by the runtime about once a second. */
+    struct runtime_usage (*usage)(struct runtime *rt, const struct runtime_instance *i);
+    void (*close)(struct runtime *rt, void (*done)(void *arg), void *arg);     /* kills what runs, then frees */
+};
+struct mailbox;
+/** `self` is the path of this program: it is started again as the warden (see warden.h). */
+struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e);
+
+/* Is something listening? Injected, so that the simulator can answer. done exactly once, later. */
+struct prober;
+struct probe_request {
+    uint16_t port;
+    int64_t timeout_ns;
+    void (*done)(struct probe_request *p, bool open);
+    void *arg;
+    void *internal;
+};
+struct prober {
+    void (*start)(struct prober *p, struct probe_request *r);
+    void (*cancel)(struct prober *p, struct probe_request *r); /* done is not called any more */
+};
+struct loop;
+struct prober *prober_tcp_new(struct loop *engine, struct err *e);
+void prober_tcp_free(struct prober *p);
+
+#endif

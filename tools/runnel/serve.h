@@ -1,0 +1,8 @@
+/** serve.h: `runnel serve`. */
+#ifndef TOOLS_RUNNEL_SERVE_H
+#define TOOLS_RUNNEL_SERVE_H
+
+/** `argv` without the words "runnel serve". Returns the exit code. */
+int serve_main(int argc, char **argv);
+
+#endif
