@@ -34,6 +34,10 @@ void broker_check_endpoint(struct broker *b, broker_endpoint_fn fn, void *arg);
 void broker_stop(struct broker *b, void (*done)(void *arg), void *arg);
 void broker_free(struct broker *b);
 struct subscription *broker_subscription(struct broker *b, const char *name);
+/** Is there a topic, subscription or snapshot of this full resource name? */
+bool broker_has(const struct broker *b, const char *resource);
+/** Called with the full resource name of each topic, subscription or snapshot once its deletion is durable. */
+void broker_on_delete(struct broker *b, void (*gone)(void *arg, const char *resource), void *arg);
 /** IAM policies of topics and subscriptions are kept as records of kind "policy" by the dispatcher's policy.h, not here. */
 
 #endif

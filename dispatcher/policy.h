@@ -23,6 +23,8 @@ MUST_USE int policy_register(struct policy *p, struct registry *r, struct err *e
 void policy_exists(struct policy *p, policy_exists_fn fn, void *arg);
 void policy_watch(struct policy *p, void (*on_change)(void *arg), void *arg);
 void policy_forget(struct policy *p, const char *resource); /* the resource was deleted */
+/** Forget the policies of resources that no longer exist: once, after everything was loaded (a crash between the two deletions). */
+void policy_sweep(struct policy *p);
 const Google__Iam__V1__Policy *policy_of(const struct policy *p, const char *resource); /* NULL: empty */
 void policy_free(struct policy *p);
 

@@ -67,6 +67,11 @@ void executor_backlog(struct executor *x, const char *service_full_name, uint64_
 void executor_stop(struct executor *x, void (*done)(void *arg), void *arg);
 void executor_free(struct executor *x);
 
+/** Is there a service of this full resource name? */
+bool executor_has(const struct executor *x, const char *resource);
+/** Called with the full resource name of each service once its deletion is durable (its IAM policy is then forgotten). */
+void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg);
+
 struct executor_counts {
     uint32_t services, revisions, starting, ready, stopping;
 };

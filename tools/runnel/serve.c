@@ -13,7 +13,6 @@
 #include "dispatcher/push.h"
 #include "dispatcher/route.h"
 #include "executor/executor.h"
-#include "executor/logging_api.h"
 #include "tools/runnel/serve_options.h"
 
 #include <signal.h>
@@ -156,6 +155,12 @@ static void on_push_backlog(void *arg, const struct push_endpoint *ep, uint64_t 
     struct err e = {0};
     if (s->routes && routes_ours(s->routes, ep->url.host) && routes_find(s->routes, ep->url.host, &s->rng, &match, &e) == 0)
         executor_backlog(s->executor, match.service->name, backlog);
+}
+
+static void on_resource_gone(void *arg, const char *resource)
+{
+    struct server *s = arg;
+    policy_forget(s->policy, resource);
 }
 
 static bool on_policy_exists(void *arg, const char *resource)
@@ -330,6 +335,9 @@ static int make_all(struct server *s, struct err *e)
     identity_watch(s->identity, on_routes_changed, s);
     if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)))
         return rc;
+    policy_sweep(s->policy);
+    executor_on_delete(s->executor, on_resource_gone, s);
+    broker_on_delete(s->broker, on_resource_gone, s);
     on_routes_changed(s);
     if ((rc = loop_signal(s->loop, SIGTERM, on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, on_signal, s, e)))
         return rc;
