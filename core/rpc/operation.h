@@ -1,0 +1,30 @@
+/** operation.h: google.longrunning.Operation: work that goes on after the answer.
+ *  Shape:  operation_start -> running -> operation_finish | operation_fail; kept for OPERATION_KEEP_NS after its end, then dropped.
+ *          At most OPERATIONS_MAX are kept; the oldest finished ones go first, and a start is refused (RESOURCE_EXHAUSTED) when all run.
+ *          Operations are kept in memory: after a restart unfinished work is taken up by its owner from its own resources and
+ *          the old operation's name answers NOT_FOUND.
+ *  Methods: GetOperation, ListOperations, DeleteOperation, WaitOperation under /v2/{name=projects/ * /locations/ * /operations/ *}.
+ *  Thread: engine thread. */
+#ifndef CORE_RPC_OPERATION_H
+#define CORE_RPC_OPERATION_H
+
+#include "core/base/env.h"
+#include "core/rpc/method.h"
+
+#define OPERATION_KEEP_NS (3600 * NS_PER_S)
+#define OPERATIONS_MAX 10000
+struct operations;
+struct operation;
+struct operations *operations_new(const struct env *env, struct err *e);
+void operations_free(struct operations *ops);
+MUST_USE int operations_register(struct operations *ops, struct registry *r, struct err *e);
+/** `parent` is "projects/P/locations/L"; `metadata` (a message, copied; may be NULL) is what clients see while it runs. */
+struct operation *operation_start(struct operations *ops, const char *parent, const ProtobufCMessage *metadata, struct err *e);
+const char *operation_name(const struct operation *op);
+/** The google.longrunning.Operation as it stands, in the arena: what a mutation answers. */
+ProtobufCMessage *operation_message(struct arena *a, const struct operation *op);
+void operation_finish(struct operation *op, const ProtobufCMessage *response); /* copied */
+void operation_fail(struct operation *op, const struct err *e);
+bool operation_done(const struct operation *op);
+
+#endif
