@@ -176,6 +176,10 @@ int wall_parse(const char *text, size_t len, int64_t *wall_ns, struct err *e)
     if (rc)
         return rc;
     int64_t ns;
+    if (seconds < 0 && nanos > 0) { /* towards zero, or the earliest instants overflow on the way */
+        seconds++;
+        nanos -= (int32_t)NS_PER_S;
+    }
     if (__builtin_mul_overflow(seconds, NS_PER_S, &ns) || __builtin_add_overflow(ns, nanos, &ns))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "\"%.*s\" is out of range: times here lie between the years 1678 and 2261",
