@@ -37,7 +37,10 @@ struct pool {
     struct timer wait_timer;
     const struct env *env;
     void (*on_demand)(void *arg); /* a waiter came: scale now, not at the next tick */
+    void (*on_emptied)(void *arg); /* the last request on a closed slot ended */
     void *arg;
+    int64_t wait_due_ns;        /* the earliest waiter's; TIMER_NEVER: none */
+    struct err blocked;         /* code OK: waiting is allowed; else waiters are failed with it at once */
     struct mail freed;          /* posted by a release when somebody waits; `freed_posted` keeps it to one at a time */
     _Atomic bool freed_posted;
     struct slot slots[];
@@ -51,7 +54,7 @@ struct pool_grant {
 struct pool *pool_new(const struct env *env, uint32_t slots, uint32_t concurrency, struct mailbox *engine, struct err *e);
 struct pool *pool_ref(struct pool *p);
 void pool_unref(struct pool *p);
-/** Take the least loaded open slot with room. False: none. */
+/** Take the least loaded open slot with room. False: none, or others wait already and come first: then pool_wait. */
 bool pool_acquire(struct pool *p, struct pool_grant *g);
 void pool_release(const struct pool_grant *g, int64_t busy_ns);
 
@@ -65,12 +68,17 @@ void pool_wait(struct pool *p, struct pool_waiter *w);
 void pool_wait_cancel(struct pool *p, struct pool_waiter *w); /* neither is called any more */
 /** Fail everybody who waits (the revision cannot start, is gone). */
 void pool_fail(struct pool *p, const struct err *e);
+/** From now on whoever finds no slot is failed with `e` instead of waiting (backed off; gone for good); those who wait are failed. */
+void pool_block(struct pool *p, const struct err *e);
+void pool_unblock(struct pool *p);
 /** Give free slots to waiters, oldest first. */
 void pool_pump(struct pool *p);
 
 /* Engine: open a slot for a ready instance (NULL when all are in use), close it, and ask whether it is empty. */
 struct slot *pool_open(struct pool *p, uint16_t port, void *instance);
 void pool_close(struct pool *p, struct slot *s);
+/** The instance is done with its closed and empty slot: another may have it. */
+void pool_forget(struct pool *p, struct slot *s);
 uint32_t slot_in_flight(const struct slot *s);
 uint32_t pool_running(const struct pool *p); /* in flight over all slots */
 
