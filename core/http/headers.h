@@ -1,0 +1,27 @@
+/** headers.h: an ordered list of header fields as borrowed slices.
+ *  Limits: HEADERS_MAX fields; adding more fails with RESOURCE_EXHAUSTED.
+ *  Owner:  names and values belong to whoever filled the list (a connection's head buffer, an arena). */
+#ifndef CORE_HTTP_HEADERS_H
+#define CORE_HTTP_HEADERS_H
+
+#include "core/base/buf.h"
+
+#define HEADERS_MAX 128
+struct header {
+    struct str name, value;
+};
+struct headers {
+    uint32_t n;
+    struct header v[HEADERS_MAX];
+};
+MUST_USE int headers_add(struct headers *h, struct str name, struct str value, struct err *e);
+/** First value of `name` (ASCII case folded); p == NULL when absent. */
+struct str headers_get(const struct headers *h, const char *name);
+/** Does a comma-separated header hold `token`? e.g. Connection: upgrade. */
+bool headers_has_token(const struct headers *h, const char *name, const char *token);
+bool header_name_valid(struct str s);  /* RFC 9110 token */
+bool header_value_valid(struct str s); /* no CR, LF, NUL */
+/** Hop-by-hop (RFC 9110 7.6.1) or named by the message's Connection header: not to be forwarded. */
+bool header_is_hop(const struct headers *h, struct str name);
+
+#endif
