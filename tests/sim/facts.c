@@ -1,0 +1,160 @@
+/* facts.c: what must hold whatever fails: no accepted message lost, none repeated outside the promise, order kept, bounds kept. */
+#include "core/base/text.h"
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Settlements of pushes are flushed within this, as long as the disk works. */
+#define FLUSH_BOUND_NS (5 * NS_PER_S)
+
+static bool is_push(enum sub_kind k)
+{
+    return k == SUB_PUSH || k == SUB_PUSH_ORDERED || k == SUB_PUSH_SERVICE;
+}
+
+static bool is_ordered(enum sub_kind k)
+{
+    return k == SUB_PULL_ORDERED || k == SUB_PUSH_ORDERED;
+}
+
+int sim_sub_index(struct sim *s, const char *name)
+{
+    for (int k = 0; k < SIM_SUBS; k++)
+        if (strcmp(s->subs[k].name, name) == 0)
+            return k;
+    return -1;
+}
+
+uint32_t fact_number(struct sim *s, struct str data)
+{
+    uint64_t number;
+    struct err e = {0};
+    if (data.n < 2 || data.p[0] != 'm' || parse_u64((struct str){data.p + 1, data.n - 1}, s->n_facts - 1, &number, &e))
+        sim_fail(s, "a message came out that nobody published: '%.*s'", (int)data.n, data.p);
+    return (uint32_t)number;
+}
+
+void fact_published(struct sim *s, uint32_t number, bool accepted)
+{
+    struct fact *f = &s->facts[number];
+    f->state = accepted ? FACT_ACCEPTED : FACT_REFUSED;
+    for (int k = 0; k < SIM_SUBS; k++) {
+        if (s->subs[k].topic != f->topic)
+            continue;
+        if (!accepted && f->sub[k].deliveries > 0)
+            sim_fail(s, "message %u was refused but delivered to %s", number, s->subs[k].name);
+        if (accepted && !f->sub[k].acked)
+            s->missing++;
+    }
+}
+
+/* Every earlier message of its key must have gone before: settled for push, at least delivered for pull. */
+static void check_order(struct sim *s, uint32_t sub, uint32_t number)
+{
+    const struct fact *f = &s->facts[number];
+    for (uint32_t i = number; i-- > 0;) {
+        const struct fact *g = &s->facts[i];
+        if (g->topic != f->topic || g->key != f->key || g->state != FACT_ACCEPTED)
+            continue;
+        if (!g->sub[sub].acked && g->sub[sub].deliveries == 0)
+            sim_fail(s, "%s: message %u of key %u came before %u", s->subs[sub].name, number, f->key, i);
+        if (is_push(s->subs[sub].kind) && !g->sub[sub].acked)
+            sim_fail(s, "%s: message %u of key %u was pushed while %u was not settled", s->subs[sub].name, number, f->key, i);
+        return; /* the nearest earlier one answers for those before it */
+    }
+}
+
+void fact_delivered(struct sim *s, uint32_t sub, struct str data)
+{
+    uint32_t number = fact_number(s, data);
+    struct fact *f = &s->facts[number];
+    sim_trace(s, "%s gets m%u (delivery %u)", s->subs[sub].name, number, f->sub[sub].deliveries + 1);
+    if (f->topic != s->subs[sub].topic)
+        sim_fail(s, "%s got message %u of another topic", s->subs[sub].name, number);
+    if (f->state == FACT_REFUSED)
+        sim_fail(s, "message %u was refused but delivered to %s", number, s->subs[sub].name);
+    if (f->sub[sub].acked)
+        sim_fail(s, "%s got message %u again although it was acknowledged at %.6f s%s", s->subs[sub].name, number,
+                 (double)f->sub[sub].acked_ns / 1e9, f->sub[sub].durable ? ", durably" : "");
+    if (is_push(s->subs[sub].kind) && f->sub[sub].in_flight > 0)
+        sim_fail(s, "%s: message %u is in flight twice", s->subs[sub].name, number);
+    if (is_ordered(s->subs[sub].kind) && f->key)
+        check_order(s, sub, number);
+    f->sub[sub].deliveries++;
+    if (is_push(s->subs[sub].kind))
+        f->sub[sub].in_flight++;
+}
+
+void fact_returned(struct sim *s, uint32_t sub, struct str data)
+{
+    struct fact *f = &s->facts[fact_number(s, data)];
+    if (f->sub[sub].in_flight > 0)
+        f->sub[sub].in_flight--;
+}
+
+void fact_acked(struct sim *s, uint32_t sub, struct str data, bool durable)
+{
+    uint32_t number = fact_number(s, data);
+    struct fact *f = &s->facts[number];
+    sim_trace(s, "%s acks m%u", s->subs[sub].name, number);
+    f->sub[sub].in_flight = 0;
+    f->sub[sub].durable = durable;
+    if (f->sub[sub].acked)
+        return;
+    f->sub[sub].acked = true;
+    f->sub[sub].acked_ns = s->now_ns;
+    if (f->state == FACT_ACCEPTED)
+        s->missing--;
+}
+
+/* What a kill -9 may take back: acknowledgements of pushes that were not yet flushed, nothing else. */
+void facts_crashed(struct sim *s)
+{
+    int64_t flushed = s->now_ns - FLUSH_BOUND_NS;
+    if (s->disk_full)
+        flushed = s->disk_full_ns - FLUSH_BOUND_NS;
+    else if (s->disk_ok_ns > flushed)
+        flushed = s->disk_full_ns - FLUSH_BOUND_NS;
+    for (size_t i = 0; i < s->n_facts; i++) {
+        struct fact *f = &s->facts[i];
+        if (f->state == FACT_SENT)
+            f->state = FACT_UNKNOWN;
+        for (int k = 0; k < SIM_SUBS; k++) {
+            f->sub[k].in_flight = 0;
+            if (!f->sub[k].acked || f->sub[k].durable || f->sub[k].acked_ns < flushed)
+                continue;
+            f->sub[k].acked = false;
+            if (f->state == FACT_ACCEPTED)
+                s->missing++;
+        }
+    }
+    s->disk_full = false;
+}
+
+void facts_check_step(struct sim *s)
+{
+    sim_runtime_check(s);
+}
+
+/* Healed and quiet: everything accepted has arrived, no lease is left, every call was answered. */
+void facts_check_end(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->n_facts; i++)
+        for (int k = 0; k < SIM_SUBS; k++)
+            if (s->facts[i].state == FACT_ACCEPTED && s->facts[i].topic == s->subs[k].topic && !s->facts[i].sub[k].acked)
+                sim_fail(s, "message %u was accepted but never reached %s (%u deliveries)", i, s->subs[k].name, s->facts[i].sub[k].deliveries);
+    for (int k = 0; k < SIM_SUBS; k++) {
+        struct subscription *sub = broker_subscription(s->broker, s->subs[k].name);
+        if (!sub)
+            sim_fail(s, "%s is gone", s->subs[k].name);
+        struct subscription_stats stats = subscription_stats(sub);
+        for (int state = 0; state < LEASE_N; state++)
+            if (stats.in_state[state] > 0)
+                sim_fail(s, "%s: %zu leases are left in state %d", s->subs[k].name, stats.in_state[state], state);
+        if (stats.unacked > 0)
+            sim_fail(s, "%s: %llu messages count as unacknowledged", s->subs[k].name, (unsigned long long)stats.unacked);
+    }
+    if (s->calls_open > 0)
+        sim_fail(s, "%llu calls were never answered", (unsigned long long)s->calls_open);
+}

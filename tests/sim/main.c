@@ -1,0 +1,91 @@
+/* main.c: runs seeds, each in a process of its own, and says which failed and how to replay it. */
+#include "tests/sim/sim.h"
+
+#include "core/base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TROUBLE_NS (90 * NS_PER_S)
+#define HEAL_NS (3 * 3600 * NS_PER_S)
+
+static void run_seed(uint64_t seed, bool trace)
+{
+    struct sim *s = calloc(1, sizeof *s);
+    if (!s)
+        _exit(1);
+    sim_start(s, seed, trace);
+    sim_actors_go(s);
+    sim_run_for(s, TROUBLE_NS);
+    sim_trace(s, "---- nothing fails any more ----");
+    s->healing = true;
+    int64_t end = s->now_ns + HEAL_NS;
+    while (s->missing > 0 && s->now_ns < end)
+        sim_step(s);
+    sim_run_for(s, 100 * NS_PER_S); /* the longest ack deadline here, and late answers */
+    facts_check_end(s);
+    sim_trace(s, "%zu messages, %llu pushes, %llu pulls, %llu instances, %llu crashes, %llu steps", s->n_facts,
+              (unsigned long long)s->pushes, (unsigned long long)s->pulls, (unsigned long long)s->instances_started,
+              (unsigned long long)s->crashes, (unsigned long long)s->steps);
+    if (s->pushes == 0 || s->pulls == 0 || s->instances_started == 0)
+        sim_fail(s, "nothing happened: the simulation is not testing anything");
+    fflush(NULL);
+    _exit(0);
+}
+
+static int wait_one(uint64_t *running, uint64_t *failed)
+{
+    int status;
+    if (wait(&status) < 0)
+        return -1;
+    --*running;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        ++*failed;
+        if (WIFSIGNALED(status))
+            fprintf(stderr, "a seed ended by signal %d; run the seeds one by one to find it\n", WTERMSIG(status));
+    }
+    return 0;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: runnel-sim --seeds COUNT [--from SEED] [--jobs N] | --seed SEED [--trace]\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t count = 0, from = 1, jobs = 2, seed = 0, running = 0, failed = 0;
+    bool trace = false, one = false;
+    struct err e = {0};
+    for (int i = 1; i < argc; i++) {
+        uint64_t *into = strcmp(argv[i], "--seeds") == 0 ? &count : strcmp(argv[i], "--from") == 0 ? &from
+                       : strcmp(argv[i], "--jobs") == 0 ? &jobs : strcmp(argv[i], "--seed") == 0 ? &seed : NULL;
+        if (strcmp(argv[i], "--trace") == 0)
+            trace = true;
+        else if (!into || i + 1 == argc || parse_u64(str_of(argv[++i]), UINT64_MAX, into, &e))
+            return usage();
+        one = one || into == &seed;
+    }
+    if (one)
+        run_seed(seed, trace);
+    if (count == 0 || jobs == 0)
+        return usage();
+    for (uint64_t k = 0; k < count; k++) {
+        if (running == jobs && wait_one(&running, &failed))
+            break;
+        pid_t pid = fork();
+        if (pid == 0)
+            run_seed(from + k, false);
+        if (pid < 0)
+            return perror("fork"), 1;
+        running++;
+    }
+    while (running > 0 && wait_one(&running, &failed) == 0)
+        ;
+    printf("%llu passed, %llu failed\n", (unsigned long long)(count - failed), (unsigned long long)failed);
+    return failed > 0;
+}
