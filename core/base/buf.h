@@ -26,7 +26,7 @@ struct buf {
 };
 void buf_init(struct buf *b, size_t max);
 void buf_fini(struct buf *b); /* may be used again afterwards with the same max */
-static inline char *buf_data(const struct buf *b) { return b->mem + b->off; }
+static inline char *buf_data(const struct buf *b) { return b->mem ? b->mem + b->off : NULL; }
 static inline size_t buf_len(const struct buf *b) { return b->end - b->off; }
 static inline struct str buf_str(const struct buf *b) { return (struct str){buf_data(b), buf_len(b)}; }
 MUST_USE int buf_add(struct buf *b, const void *data, size_t n);

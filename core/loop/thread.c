@@ -109,7 +109,7 @@ struct workers *workers_start(size_t threads, struct err *e)
     w->newest = &w->oldest;
     for (; w->thread_count < threads; w->thread_count++) {
         char name[THREAD_NAME_MAX];
-        snprintf(name, sizeof name, "worker-%zu", w->thread_count);
+        snprintf(name, sizeof name, "worker-%u", (unsigned)(w->thread_count % WORKERS_THREADS_MAX));
         w->threads[w->thread_count] = thread_start(name, worker_main, w, e);
         if (!w->threads[w->thread_count]) {
             workers_stop(w);
