@@ -1,4 +1,5 @@
 /* server_out.c: the answers of the HTTP server: heads, bodies in each framing, and writing them to the socket. */
+#include "core/http/put.h"
 #include "core/http/server_int.h"
 
 #include <errno.h>
@@ -6,7 +7,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define FIELD_OVERHEAD 4   /* ": " and CR LF */
 #define OWN_FIELDS_MAX 256 /* the status line and the fields that are the server's business */
 
 /* ---- exchanges ---- */
@@ -146,64 +146,14 @@ static void out_add_large(struct http_exchange *x, struct str bytes)
 
 /* ---- heads ---- */
 
-static char *put(char *to, const char *from, size_t n)
-{
-    memcpy(to, from, n);
-    return to + n;
-}
-#define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
-
-static char *put_u64(char *to, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0;
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    while (n)
-        *to++ = digits[--n];
-    return to;
-}
-
-/* Fields that the server writes itself; those of a forwarded answer are left out. */
-static bool field_is_ours(struct str name)
-{
-    switch (name.n) {
-    case 10:
-        return str_ieq(name, STR("connection")) || str_ieq(name, STR("keep-alive"));
-    case 14:
-        return str_ieq(name, STR("content-length"));
-    case 17:
-        return str_ieq(name, STR("transfer-encoding"));
-    default:
-        return false;
-    }
-}
-
-/* How much room the fields need at most; SIZE_MAX when one of them is not fit to be sent. */
-static size_t fields_size(const struct headers *h)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; h && i < h->n; i++) {
-        if (!header_name_valid(h->v[i].name) || !header_value_valid(h->v[i].value))
-            return SIZE_MAX;
-        n += h->v[i].name.n + h->v[i].value.n + FIELD_OVERHEAD;
-    }
-    return n;
-}
-
 static char *put_fields(char *to, const struct headers *h, bool *dated)
 {
     for (uint32_t i = 0; h && i < h->n; i++) {
         const struct header *f = &h->v[i];
-        if (field_is_ours(f->name))
+        if (field_is_framing(f->name))
             continue;
         *dated |= f->name.n == 4 && str_ieq(f->name, STR("date"));
-        to = put(to, f->name.p, f->name.n);
-        to = PUT(to, ": ");
-        to = put(to, f->value.p, f->value.n);
-        to = PUT(to, "\r\n");
+        to = put_field(to, f->name, f->value);
     }
     return to;
 }

@@ -1,0 +1,294 @@
+/* remote.c: connections made by libcurl (CONNECT_ONLY) on our loop. The only file that knows curl's multi interface. */
+#include "core/http/remote.h"
+
+#include "core/base/list.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REMOTE_URL_MAX (URL_LEN_MAX + 1)
+
+struct remote {
+    struct loop *loop;
+    CURLM *multi;
+    struct timer timer; /* curl's own */
+};
+struct remote_conn {
+    struct remote *remote;
+    CURL *easy;
+    bool ready;
+    int fd;
+    void (*on_ready)(void *arg, const struct err *e);
+    void *arg;
+    char *out; /* OpenSSL wants a write repeated with the same bytes at the same address, so they are kept here */
+    size_t out_off, out_end;
+    char why[CURL_ERROR_SIZE];
+    char name[320];
+};
+
+/* ---- libcurl as a whole ---- */
+
+static pthread_once_t prepare_once = PTHREAD_ONCE_INIT;
+static CURLcode prepare_result;
+
+static void prepare(void) { prepare_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
+
+int curl_prepare(struct err *e)
+{
+    pthread_once(&prepare_once, prepare);
+    if (prepare_result != CURLE_OK)
+        return err_set(e, ERR_UNAVAILABLE, "libcurl cannot start: %s", curl_easy_strerror(prepare_result));
+    return 0;
+}
+
+const char *curl_ca_file(void)
+{
+    const char *path = getenv("CURL_CA_BUNDLE");
+    if (!path || !*path)
+        path = getenv("SSL_CERT_FILE");
+    return path && *path ? path : NULL;
+}
+
+/* ---- driving curl from the loop ---- */
+
+static void remote_collect(struct remote *r);
+
+static void remote_drive(struct remote *r, curl_socket_t fd, int events)
+{
+    int running;
+    curl_multi_socket_action(r->multi, fd, events, &running);
+    remote_collect(r);
+}
+
+/* One socket that curl watches while it connects. */
+struct remote_watch {
+    struct remote *remote;
+    struct loop_fd *fd_watch;
+    curl_socket_t fd;
+    struct grave grave;
+};
+
+static void on_socket_event(void *arg, int events)
+{
+    struct remote_watch *w = arg;
+    int mask = (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0);
+    remote_drive(w->remote, w->fd, mask);
+}
+
+static struct remote_watch *watch_new(struct remote *r, curl_socket_t fd)
+{
+    struct remote_watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return NULL;
+    w->remote = r;
+    w->fd = fd;
+    w->fd_watch = loop_fd_new(r->loop, fd, on_socket_event, w, NULL);
+    if (!w->fd_watch) {
+        free(w);
+        return NULL;
+    }
+    curl_multi_assign(r->multi, fd, w);
+    return w;
+}
+
+static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+    struct remote *r = arg;
+    struct remote_watch *w = socket_arg;
+    if (what == CURL_POLL_REMOVE) {
+        if (w) {
+            loop_fd_free(w->fd_watch);
+            loop_bury(r->loop, &w->grave, free, w);
+            curl_multi_assign(r->multi, fd, NULL);
+        }
+        return 0;
+    }
+    if (!w)
+        w = watch_new(r, fd);
+    if (!w)
+        return -1;
+    loop_fd_want(w->fd_watch, (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0));
+    return 0;
+}
+
+static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+    struct remote *r = arg;
+    if (timeout_ms < 0) {
+        timer_cancel(loop_timers(r->loop), &r->timer);
+        return 0;
+    }
+    return timer_set(loop_timers(r->loop), &r->timer, loop_now(r->loop) + timeout_ms * NS_PER_MS, NULL) == 0 ? 0 : -1;
+}
+
+static void on_timer(struct timer *t, int64_t now_ns)
+{
+    remote_drive(CONTAINER_OF(t, struct remote, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+struct remote *remote_new(struct loop *l, struct err *e)
+{
+    if (curl_prepare(e))
+        return NULL;
+    struct remote *r = calloc(1, sizeof *r);
+    CURLM *multi = r ? curl_multi_init() : NULL;
+    if (!multi) {
+        free(r);
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for connections to URLs");
+        return NULL;
+    }
+    r->loop = l;
+    r->multi = multi;
+    timer_init(&r->timer, on_timer);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, r);
+    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, r);
+    return r;
+}
+
+void remote_free(struct remote *r)
+{
+    if (!r)
+        return;
+    curl_multi_cleanup(r->multi);
+    timer_cancel(loop_timers(r->loop), &r->timer);
+    free(r);
+}
+
+/* ---- connecting ---- */
+
+static void conn_finish(struct remote_conn *c, CURLcode result)
+{
+    struct err e;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    if (result == CURLE_OK && curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK && fd != CURL_SOCKET_BAD) {
+        c->ready = true;
+        c->fd = fd;
+        c->on_ready(c->arg, NULL);
+        return;
+    }
+    err_set(&e, ERR_UNAVAILABLE, "cannot connect to %s: %s", c->name, c->why[0] ? c->why : curl_easy_strerror(result));
+    e.sys = (int)result;
+    c->on_ready(c->arg, &e);
+}
+
+static void remote_collect(struct remote *r)
+{
+    CURLMsg *msg;
+    int left;
+    while ((msg = curl_multi_info_read(r->multi, &left))) {
+        char *private = NULL;
+        CURLcode result = msg->data.result; /* the message dies with its handle */
+        if (msg->msg == CURLMSG_DONE && curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK && private)
+            conn_finish((struct remote_conn *)private, result);
+    }
+}
+
+static bool easy_configure(struct remote_conn *c, const char *url, int64_t timeout_ns)
+{
+    CURL *h = c->easy;
+    const char *ca = curl_ca_file();
+    bool ok = curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_PRIVATE, c) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->why) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(timeout_ns / NS_PER_MS)) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK; /* ALPN must not offer h2 */
+    ok &= curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK; /* else a proxy would want other request lines */
+    ok &= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    ok &= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    if (ca)
+        ok &= curl_easy_setopt(h, CURLOPT_CAINFO, ca) == CURLE_OK;
+    return ok;
+}
+
+struct remote_conn *remote_connect(struct remote *r, const struct url *u, int64_t timeout_ns,
+                                   void (*on_ready)(void *arg, const struct err *e), void *arg, struct err *e)
+{
+    bool v6 = memchr(u->host.p, ':', u->host.n) != NULL;
+    struct remote_conn *c = calloc(1, sizeof *c);
+    if (c)
+        c->easy = curl_easy_init();
+    if (!c || !c->easy) {
+        free(c);
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a connection to a URL");
+        return NULL;
+    }
+    c->remote = r;
+    c->fd = -1;
+    c->on_ready = on_ready;
+    c->arg = arg;
+    snprintf(c->name, sizeof c->name, "%s://%s%.*s%s:%u", u->https ? "https" : "http", v6 ? "[" : "", (int)u->host.n, u->host.p,
+             v6 ? "]" : "", (unsigned)u->port);
+    if (easy_configure(c, c->name, timeout_ns) && curl_multi_add_handle(r->multi, c->easy) == CURLM_OK)
+        return c;
+    curl_easy_cleanup(c->easy);
+    free(c);
+    err_set(e, ERR_RESOURCE_EXHAUSTED, "libcurl cannot begin a connection");
+    return NULL;
+}
+
+int remote_fd(const struct remote_conn *c) { return c->fd; }
+
+void remote_close(struct remote_conn *c)
+{
+    if (!c)
+        return;
+    curl_multi_remove_handle(c->remote->multi, c->easy);
+    curl_easy_cleanup(c->easy);
+    free(c->out);
+    free(c);
+}
+
+/* ---- bytes ---- */
+
+bool remote_pending(const struct remote_conn *c) { return c->out_off < c->out_end; }
+
+static int out_flush(struct remote_conn *c)
+{
+    while (remote_pending(c)) {
+        size_t n = 0;
+        CURLcode rc = curl_easy_send(c->easy, c->out + c->out_off, c->out_end - c->out_off, &n);
+        if (rc != CURLE_OK) {
+            errno = rc == CURLE_AGAIN ? EAGAIN : EPIPE;
+            return -1;
+        }
+        c->out_off += n;
+    }
+    return 0;
+}
+
+ssize_t remote_send(struct remote_conn *c, const void *data, size_t n)
+{
+    if (out_flush(c) != 0)
+        return -1;
+    if (!c->out)
+        c->out = malloc(REMOTE_SEND_BYTES);
+    if (!c->out) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (n > REMOTE_SEND_BYTES)
+        n = REMOTE_SEND_BYTES;
+    memcpy(c->out, data, n);
+    c->out_off = 0;
+    c->out_end = n;
+    if (out_flush(c) != 0 && errno != EAGAIN)
+        return -1;
+    return (ssize_t)n;
+}
+
+ssize_t remote_recv(struct remote_conn *c, void *data, size_t n)
+{
+    size_t got = 0;
+    CURLcode rc = curl_easy_recv(c->easy, data, n, &got);
+    if (rc == CURLE_OK)
+        return (ssize_t)got;
+    errno = rc == CURLE_AGAIN ? EAGAIN : ECONNRESET;
+    return -1;
+}
