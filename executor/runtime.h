@@ -28,7 +28,7 @@ struct runtime_events {
 struct runtime_spec {         /* everything is copied by start */
     const char *id;           /* instance id, unique: names the cgroup and log lines */
     const char *image;        /* "exec:///dir" */
-    const char *const *argv;  /* command + args, NULL-terminated; may be empty */
+    const char *const *argv;  /* command + args, NULL-terminated; may be empty; argv[0] "": the image's own program, with args */
     const char *const *env;   /* "K=V", NULL-terminated; PORT is set by the runtime */
     const char *working_dir;  /* NULL: the image's directory */
     bool wants_port;
@@ -51,6 +51,11 @@ struct runtime_ops {
     struct runtime_usage (*usage)(struct runtime *rt, const struct runtime_instance *i);
     void (*close)(struct runtime *rt, void (*done)(void *arg), void *arg);     /* kills what runs, then frees */
 };
+/* Limits of the exec runtime. */
+#define RUNTIME_LINES_PER_S 2000          /* per instance; what is above is dropped and counted */
+#define RUNTIME_BYTES_PER_S (2u << 20)
+#define RUNTIME_BURST_S 2                 /* seconds' worth that may come at once */
+#define RUNTIME_UNREAD_MAX (2u << 20)     /* bytes of lines on their way to the engine, per instance */
 struct mailbox;
 /** `self` is the path of this program: it is started again as the warden (see warden.h). */
 struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e);

@@ -1,0 +1,288 @@
+/** cgroup.c: finds where this process may make control groups (v2, v1, hybrid) and works them through their files. */
+#include "executor/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CPU_PERIOD_US 100000
+#define KILL_PIDS_MAX 4096 /* in one go; what is left is found at the next */
+
+static const char *const role_names[CGROUP_ROLES] = {"grouping", "memory", "cpu"};
+
+static int write_file(const char *dir, const char *file, const char *text)
+{
+    char path[CGROUP_PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = write(fd, text, strlen(text));
+    int rc = n < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static size_t read_file(const char *path, char *out, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    size_t len = 0;
+    for (ssize_t n; len < size - 1 && (n = read(fd, out + len, size - 1 - len)) > 0;)
+        len += (size_t)n;
+    close(fd);
+    out[len] = '\0';
+    return len;
+}
+
+/* Is `word` one of the comma-separated words of `list`? */
+static bool has_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; *p; p++) {
+        size_t len = strcspn(p, ",");
+        if (len == n && memcmp(p, word, n) == 0)
+            return true;
+        p += len;
+        if (!*p)
+            return false;
+    }
+    return false;
+}
+
+/* Our own group in the hierarchy with `controller` (NULL: v2), from /proc/self/cgroup: "4:memory:/path", "0::/path". */
+static bool own_path(const char *controller, char out[CGROUP_PATH_MAX])
+{
+    char text[8192], *save = NULL;
+    read_file("/proc/self/cgroup", text, sizeof text);
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+        if (!path)
+            continue;
+        *path++ = '\0';
+        names++;
+        if (controller ? !has_word(names, controller) : *names != '\0')
+            continue;
+        snprintf(out, CGROUP_PATH_MAX, "%s", path);
+        return true;
+    }
+    return false;
+}
+
+/* Where that hierarchy is mounted: a line of /proc/self/mounts "cgroup2 /sys/fs/cgroup cgroup2 rw,…". */
+static bool mount_point(const char *controller, char out[CGROUP_PATH_MAX])
+{
+    FILE *f = fopen("/proc/self/mounts", "re");
+    if (!f)
+        return false;
+    char line[4096], where[CGROUP_PATH_MAX], type[64], options[2048];
+    bool found = false;
+    while (!found && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%*s %511s %63s %2047s", where, type, options) != 3)
+            continue;
+        if (controller ? strcmp(type, "cgroup") == 0 && has_word(options, controller) : strcmp(type, "cgroup2") == 0) {
+            snprintf(out, CGROUP_PATH_MAX, "%s", where);
+            found = true;
+        }
+    }
+    fclose(f);
+    return found;
+}
+
+/* A directory of our own below where this process is; "" when that is not allowed. */
+static bool make_base(const char *controller, char base[CGROUP_PATH_MAX])
+{
+    char mount[CGROUP_PATH_MAX], own[CGROUP_PATH_MAX];
+    base[0] = '\0';
+    if (!mount_point(controller, mount) || !own_path(controller, own))
+        return false;
+    char path[2 * CGROUP_PATH_MAX + 32];
+    int n = snprintf(path, sizeof path, "%s%s/runnel-%d", mount, strcmp(own, "/") == 0 ? "" : own, (int)getpid());
+    if (n < 0 || n >= CGROUP_PATH_MAX)
+        return false;
+    /* In a container the path of /proc/self/cgroup may not be visible below the mount: then the mount itself is ours. */
+    if (mkdir(path, 0755) != 0 && errno != EEXIST) {
+        snprintf(path, sizeof path, "%s/runnel-%d", mount, (int)getpid());
+        if (mkdir(path, 0755) != 0 && errno != EEXIST)
+            return false;
+    }
+    memcpy(base, path, strlen(path) + 1);
+    return true;
+}
+
+/* v2 gives controllers to a group's children only when its parent hands them down. */
+static bool hand_down(const char *base)
+{
+    char parent[CGROUP_PATH_MAX], have[512], path[CGROUP_PATH_MAX + 32];
+    snprintf(parent, sizeof parent, "%s", base);
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *slash = '\0';
+    write_file(parent, "cgroup.subtree_control", "+memory +cpu");
+    if (write_file(base, "cgroup.subtree_control", "+memory +cpu"))
+        return false;
+    snprintf(path, sizeof path, "%s/cgroup.subtree_control", base);
+    read_file(path, have, sizeof have);
+    return strstr(have, "memory") && strstr(have, "cpu");
+}
+
+void cgroups_open(struct cgroups *cs)
+{
+    memset(cs, 0, sizeof *cs);
+    static const char *const controllers[CGROUP_ROLES] = {NULL, "memory", "cpu"};
+    cs->v2[CGROUP_TRACK] = make_base(NULL, cs->base[CGROUP_TRACK]);
+    bool all_v2 = cs->v2[CGROUP_TRACK] && hand_down(cs->base[CGROUP_TRACK]);
+    for (int r = CGROUP_MEMORY; r < CGROUP_ROLES; r++) {
+        if (all_v2) {
+            memcpy(cs->base[r], cs->base[CGROUP_TRACK], CGROUP_PATH_MAX);
+            cs->v2[r] = true;
+        } else {
+            make_base(controllers[r], cs->base[r]);
+        }
+    }
+    for (int r = CGROUP_MEMORY; r < CGROUP_ROLES && !cs->base[CGROUP_TRACK][0]; r++)
+        memcpy(cs->base[CGROUP_TRACK], cs->base[r], CGROUP_PATH_MAX);
+    for (int r = 0; r < CGROUP_ROLES; r++)
+        if (!cs->base[r][0])
+            snprintf(cs->why + strlen(cs->why), sizeof cs->why - strlen(cs->why), "%s%s", cs->why[0] ? ", " : "", role_names[r]);
+}
+
+bool cgroups_limits(const struct cgroups *cs)
+{
+    return cs->base[CGROUP_MEMORY][0] && cs->base[CGROUP_CPU][0];
+}
+
+static bool same_base(const struct cgroups *cs, int a, int b)
+{
+    return strcmp(cs->base[a], cs->base[b]) == 0;
+}
+
+/* Earlier roles with the same directory have done it already. */
+static bool is_repeat(const struct cgroups *cs, int r)
+{
+    for (int i = 0; i < r; i++)
+        if (same_base(cs, i, r))
+            return true;
+    return false;
+}
+
+void cgroups_close(struct cgroups *cs)
+{
+    for (int r = 0; r < CGROUP_ROLES; r++)
+        if (cs->base[r][0] && !is_repeat(cs, r))
+            rmdir(cs->base[r]);
+}
+
+static bool group_dir(const struct cgroups *cs, const struct cgroup *g, int r, char out[CGROUP_PATH_MAX])
+{
+    int n = snprintf(out, CGROUP_PATH_MAX, "%s/%s", cs->base[r], g->name);
+    return n > 0 && n < CGROUP_PATH_MAX;
+}
+
+static void set_memory(const char *dir, bool v2, uint64_t bytes)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
+    write_file(dir, v2 ? "memory.max" : "memory.limit_in_bytes", text);
+    if (v2)
+        write_file(dir, "memory.oom.group", "1"); /* a half-killed program serves nobody */
+}
+
+static void set_cpu(const char *dir, bool v2, uint32_t millis)
+{
+    char text[64];
+    unsigned quota_us = millis * (CPU_PERIOD_US / 1000);
+    if (v2) {
+        snprintf(text, sizeof text, "%u %d", quota_us, CPU_PERIOD_US);
+        write_file(dir, "cpu.max", text);
+        return;
+    }
+    snprintf(text, sizeof text, "%d", CPU_PERIOD_US);
+    write_file(dir, "cpu.cfs_period_us", text);
+    snprintf(text, sizeof text, "%u", quota_us);
+    write_file(dir, "cpu.cfs_quota_us", text);
+}
+
+void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes)
+{
+    memset(g, 0, sizeof *g);
+    snprintf(g->name, sizeof g->name, "%s", name);
+    for (int r = 0; r < CGROUP_ROLES; r++) {
+        g->procs_fd[r] = -1;
+        char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
+        if (!cs->base[r][0] || !group_dir(cs, g, r, dir))
+            continue;
+        if (!is_repeat(cs, r)) {
+            if (mkdir(dir, 0755) != 0 && errno != EEXIST)
+                continue;
+            g->made[r] = true;
+            snprintf(path, sizeof path, "%s/cgroup.procs", dir);
+            g->procs_fd[r] = open(path, O_WRONLY | O_CLOEXEC);
+        }
+        if (r == CGROUP_MEMORY && memory_bytes)
+            set_memory(dir, cs->v2[r], memory_bytes);
+        if (r == CGROUP_CPU && cpu_millis)
+            set_cpu(dir, cs->v2[r], cpu_millis);
+    }
+}
+
+void cgroup_enter(const struct cgroup *g)
+{
+    for (int r = 0; r < CGROUP_ROLES; r++)
+        if (g->procs_fd[r] >= 0 && write(g->procs_fd[r], "0", 1) < 0)
+            continue; /* then it runs without: never a reason not to run */
+}
+
+void cgroup_entered(struct cgroup *g)
+{
+    for (int r = 0; r < CGROUP_ROLES; r++) {
+        if (g->procs_fd[r] >= 0)
+            close(g->procs_fd[r]);
+        g->procs_fd[r] = -1;
+    }
+}
+
+size_t cgroup_kill(const struct cgroups *cs, const struct cgroup *g)
+{
+    char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32], line[64];
+    size_t n = 0;
+    if (!g->made[CGROUP_TRACK] || !group_dir(cs, g, CGROUP_TRACK, dir))
+        return 0;
+    snprintf(path, sizeof path, "%s/cgroup.procs", dir);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return 0;
+    while (n < KILL_PIDS_MAX && fgets(line, sizeof line, f)) {
+        long pid = strtol(line, NULL, 10);
+        if (pid > 1 && pid != getpid() && kill((pid_t)pid, SIGKILL) == 0)
+            n++;
+    }
+    fclose(f);
+    return n;
+}
+
+bool cgroup_oom(const struct cgroups *cs, const struct cgroup *g)
+{
+    char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32], text[1024];
+    if (!cs->base[CGROUP_MEMORY][0] || !group_dir(cs, g, CGROUP_MEMORY, dir))
+        return false;
+    snprintf(path, sizeof path, "%s/%s", dir, cs->v2[CGROUP_MEMORY] ? "memory.events" : "memory.oom_control");
+    read_file(path, text, sizeof text);
+    const char *kills = strstr(text, "oom_kill ");
+    return kills && strtol(kills + strlen("oom_kill "), NULL, 10) > 0;
+}
+
+void cgroup_drop(struct cgroups *cs, struct cgroup *g)
+{
+    char dir[CGROUP_PATH_MAX];
+    cgroup_entered(g);
+    for (int r = 0; r < CGROUP_ROLES; r++)
+        if (g->made[r] && group_dir(cs, g, r, dir))
+            rmdir(dir);
+}

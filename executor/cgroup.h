@@ -1,0 +1,35 @@
+/** cgroup.h: a control group for each instance, on hosts with cgroup v2, v1 or both: to find what belongs to it, to kill
+ *            it, and to limit its memory and CPU.
+ *  Shape:  cgroups_open -> cgroup_make -> (the child) cgroup_enter -> cgroup_kill … -> cgroup_drop.
+ *  Errors: where the host does not let us, cgroups_open says so once in `why`, and the rest does nothing.
+ *  Thread: the warden's. cgroup_enter runs between fork and exec: only system calls. */
+#ifndef EXECUTOR_CGROUP_H
+#define EXECUTOR_CGROUP_H
+
+#include "core/compiler.h"
+#include <sys/types.h>
+
+#define CGROUP_PATH_MAX 512
+enum cgroup_role { CGROUP_TRACK, CGROUP_MEMORY, CGROUP_CPU, CGROUP_ROLES };
+struct cgroups {
+    char base[CGROUP_ROLES][CGROUP_PATH_MAX]; /* "" = not possible; the same path twice on v2 */
+    bool v2[CGROUP_ROLES];
+    char why[200]; /* what is not possible and why; "" = all is */
+};
+struct cgroup {
+    char name[64];
+    int procs_fd[CGROUP_ROLES]; /* cgroup.procs, open until the program runs; -1 */
+    bool made[CGROUP_ROLES];
+};
+void cgroups_open(struct cgroups *cs);
+void cgroups_close(struct cgroups *cs);
+bool cgroups_limits(const struct cgroups *cs); /* memory and CPU both */
+void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes);
+void cgroup_enter(const struct cgroup *g);
+void cgroup_entered(struct cgroup *g); /* in the parent: close the descriptors */
+/** SIGKILL to all in it; how many there were. */
+size_t cgroup_kill(const struct cgroups *cs, const struct cgroup *g);
+bool cgroup_oom(const struct cgroups *cs, const struct cgroup *g);
+void cgroup_drop(struct cgroups *cs, struct cgroup *g);
+
+#endif
