@@ -170,8 +170,8 @@ int wall_parse_parts(const char *text, size_t len, int64_t *seconds, int32_t *na
 
 int wall_parse(const char *text, size_t len, int64_t *wall_ns, struct err *e)
 {
-    int64_t seconds;
-    int32_t nanos;
+    int64_t seconds = 0;
+    int32_t nanos = 0;
     int rc = wall_parse_parts(text, len, &seconds, &nanos, e);
     if (rc)
         return rc;

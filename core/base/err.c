@@ -1,6 +1,7 @@
 /** err.c: filling and wrapping the error type, and its tables. */
 #include "core/base/err.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,10 +13,9 @@ static void trim_partial_utf8(char *s)
 {
     size_t n = strlen(s);
     size_t tail = 0;
-    while (tail < 3 && tail < n && ((unsigned char)s[n - 1 - tail] & 0xC0) == 0x80)
+    assert(n > 3); /* only full texts are cut */
+    while (tail < 3 && ((unsigned char)s[n - 1 - tail] & 0xC0) == 0x80)
         tail++;
-    if (tail == n)
-        return;
     unsigned char lead = (unsigned char)s[n - 1 - tail];
     size_t want = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
     if (want > tail)

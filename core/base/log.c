@@ -110,8 +110,7 @@ static bool put_quoted(struct line *ln, const char *s)
         put(ln, ELLIPSIS);
     put(ln, "\"");
     ln->max -= LINE_TAIL / 2;
-    /* A whole string that ends in the tail is the line's last field all the same. */
-    return whole && ln->n <= ln->max;
+    return whole;
 }
 
 static bool bare_word(const char *s)

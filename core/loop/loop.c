@@ -6,9 +6,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define LOOP_SIGNALS_MAX 8
 #define LOOP_MAIL_MAX 65536
+#define LOOP_OWN_FDS 4 /* libev's epoll, wake-up and timer, and one to spare */
 /* libev's timer counts from a reading a little before ours: without this it could wake just too early. */
 #define LOOP_TIMER_SLACK_NS INT64_C(1000)
 /* The longest wait that is handed to libev, whose times are doubles; waking once a day costs nothing. */
@@ -70,6 +73,18 @@ static void after_wait(struct ev_loop *ev)
     ev_invoke_pending(ev);
 }
 
+/* libev aborts when it cannot open what it needs, so see first whether it could. */
+static bool fds_to_spare(void)
+{
+    int fds[LOOP_OWN_FDS];
+    size_t n = 0;
+    while (n < LOOP_OWN_FDS && (fds[n] = eventfd(0, EFD_CLOEXEC)) >= 0)
+        n++;
+    for (size_t i = 0; i < n; i++)
+        close(fds[i]);
+    return n == LOOP_OWN_FDS;
+}
+
 struct loop *loop_new(struct err *e)
 {
     struct loop *l = calloc(1, sizeof *l);
@@ -84,7 +99,7 @@ struct loop *loop_new(struct err *e)
     l->mailbox = mailbox_new(LOOP_MAIL_MAX, wake_loop, l);
     if (!l->timers || !l->mailbox)
         goto no_memory;
-    l->ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+    l->ev = fds_to_spare() ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : NULL;
     if (!l->ev) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "cannot make an event loop: is the limit of open files reached?");
         loop_free(l);

@@ -123,6 +123,20 @@ static void formatting_fits_at_every_boundary(void **state)
     }
 }
 
+static void formatting_that_fills_the_room_exactly_keeps_its_last_byte(void **state)
+{
+    for (int off = -1; off <= 1; off++) {
+        struct buf b;
+        buf_init(&b, 5000);
+        assert_int_equal(buf_addz(&b, "x"), 0);
+        int n = (int)(b.cap - b.end) + off;
+        assert_int_equal(buf_addf(&b, "%0*d", n, 7), 0);
+        assert_int_equal(buf_len(&b), n + 1);
+        assert_int_equal(buf_data(&b)[n], '7');
+        buf_fini(&b);
+    }
+}
+
 static void without_memory_the_content_stays(void **state)
 {
     struct buf b;
@@ -156,6 +170,7 @@ int main(void)
         cmocka_unit_test(the_maximum_is_exact_and_counts_what_is_unread),
         cmocka_unit_test(a_stream_passes_through_in_bounded_memory),
         cmocka_unit_test(formatting_fits_at_every_boundary),
+        cmocka_unit_test(formatting_that_fills_the_room_exactly_keeps_its_last_byte),
         cmocka_unit_test(without_memory_the_content_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,8 +72,8 @@ static void text_is_aligned_and_quotes_only_what_needs_it(void **state)
     assert_string_equal(written(&c),
                         "12:34:56.789 WARN  push.retry             subscription=projects/p/subscriptions/s attempt=3\n");
     log_kv(c.log, LOG_INFO, "e", LSTR("a", "two words"), LSTR("b", ""), LSTR("c", "x\"y"), LSTR("d", NULL),
-           LBOOL("e", false), LSTR("f", "\x1b[2J"));
-    assert_non_null(strstr(written(&c), " a=\"two words\" b=\"\" c=\"x\\\"y\" d=- e=false f=\"\\u001b[2J\"\n"));
+           LBOOL("e", false), LSTR("f", "\x1b[2J"), LSTR("g", "\xC3\xA4"), LSTR("h", "\xC3"));
+    assert_non_null(strstr(written(&c), " a=\"two words\" b=\"\" c=\"x\\\"y\" d=- e=false f=\"\\u001b[2J\" g=\xC3\xA4 h=\"\xEF\xBF\xBD\"\n"));
     capture_fini(&c);
 }
 
@@ -198,6 +198,36 @@ static void fields_that_do_not_fit_are_left_out_whole(void **state)
     }
 }
 
+static void a_terminal_gets_colours_and_a_file_does_not(void **state)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    int fd = open(ptsname(master), O_RDWR | O_NOCTTY);
+    assert_true(fd >= 0);
+    struct fake_clock clock;
+    fake_clock_init(&clock);
+    static const struct {
+        bool text;
+        enum log_level level;
+        const char *want;
+    } rows[] = {
+        {true, LOG_WARN, "00:00:00.000 \x1b[33mWARN \x1b[0m e"},
+        {true, LOG_ERROR, "00:00:00.000 \x1b[31mERROR\x1b[0m e"},
+        {true, LOG_INFO, "00:00:00.000 INFO  e"},
+        {false, LOG_ERROR, "{\"time\":\"2026-01-01T00:00:00Z\",\"severity\":\"ERROR\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char got[200] = {0};
+        struct log *l = log_new(fd, rows[i].text, LOG_DEBUG, &clock.clock);
+        log_kv(l, rows[i].level, "e", LINT("a", 1));
+        assert_true(read(master, got, sizeof got - 1) > 0);
+        CASE_TRUE(rows[i].want, strncmp(got, rows[i].want, strlen(rows[i].want)) == 0);
+        log_free(l);
+    }
+    close(fd);
+    close(master);
+}
+
 static void a_log_that_cannot_be_written_stops_nobody(void **state)
 {
     int fd = open("/dev/full", O_WRONLY);
@@ -222,6 +252,7 @@ int main(void)
         cmocka_unit_test(hostile_strings_stay_one_line_of_valid_json),
         cmocka_unit_test(long_lines_are_cut_at_the_limit_and_stay_valid),
         cmocka_unit_test(fields_that_do_not_fit_are_left_out_whole),
+        cmocka_unit_test(a_terminal_gets_colours_and_a_file_does_not),
         cmocka_unit_test(a_log_that_cannot_be_written_stops_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,12 @@ static void percent_decoding_is_exact(void **state)
         CASE_INT(rows[i].in, got, strlen(rows[i].out));
         CASE_TRUE(rows[i].in, memcmp(s, rows[i].out, (size_t)got) == 0);
     }
+    for (size_t n = 1; n <= 2; n++) { /* nothing is read behind the end */
+        char *exact = malloc(n);
+        memcpy(exact, "%4", n);
+        assert_int_equal(percent_decode(exact, n, false), -ERR_INVALID_ARGUMENT);
+        free(exact);
+    }
     char zero[] = "a%00b";
     assert_int_equal(percent_decode(zero, 5, false), 3);
     assert_memory_equal(zero, "a\0b", 3);
