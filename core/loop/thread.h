@@ -6,7 +6,8 @@
 #include "core/loop/loop.h"
 
 struct thread;
-/** Start a thread that runs fn(arg). `name` is shown by ps, at most 15 bytes. All signals are blocked in it. */
+/** Start a thread that runs fn(arg). `name` is shown by ps, at most 15 bytes. All signals but faults are blocked
+ *  in it, and in a child process it starts unless that is given its own mask. */
 struct thread *thread_start(const char *name, void (*fn)(void *arg), void *arg, struct err *e);
 void thread_join(struct thread *t); /* waits, then frees */
 
