@@ -295,7 +295,7 @@ static int read_scalar(struct reader *r, const ProtobufCFieldDescriptor *f, cons
         return fail(r, at, f->type == PROTOBUF_C_TYPE_STRING ? "not a string" : "not a string of base64");
     if (f->type == PROTOBUF_C_TYPE_BYTES)
         return read_bytes(r, v->text, out, at);
-    if (!utf8_valid(v->text.p, v->text.n))
+    if (v->text.n && (!utf8_valid(v->text.p, v->text.n) || memchr(v->text.p, 0, v->text.n)))
         return fail(r, at, "the text is not valid UTF-8");
     char *copy = arena_dup(r->a, v->text);
     if (!copy)

@@ -1,12 +1,12 @@
 /** mask.h: google.protobuf.FieldMask: check the paths against a type and apply an update.
- *  Paths are accepted in snake_case and lowerCamelCase. */
+ *  Paths are accepted in snake_case and lowerCamelCase; "*" names everything, also what is not set. */
 #ifndef CORE_RPC_MASK_H
 #define CORE_RPC_MASK_H
 
 #include "core/base/arena.h"
 #include <protobuf-c/protobuf-c.h>
 
-/** Copy the fields named by `paths` (or all set fields when n == 0 and `all_when_empty`) from `from` into `to`; both arena messages of one type.
+/** Check all paths, then copy the fields named by `paths` (or all set fields when n == 0 and `all_when_empty`) from `from` into `to`; both arena messages of one type.
  *  A path that names a message replaces it whole; maps and repeated fields are replaced. INVALID_ARGUMENT names an unknown path. */
 MUST_USE int mask_apply(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, char **paths, size_t n,
                         bool all_when_empty, struct err *e);

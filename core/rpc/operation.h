@@ -13,12 +13,16 @@
 
 #define OPERATION_KEEP_NS (3600 * NS_PER_S)
 #define OPERATIONS_MAX 10000
+#define OPERATION_WAIT_MAX_NS (30 * NS_PER_S) /* WaitOperation: the default and the most */
 struct operations;
 struct operation;
+/** NULL when out of memory. */
 struct operations *operations_new(const struct env *env, struct err *e);
-void operations_free(struct operations *ops);
+void operations_free(struct operations *ops); /* calls that wait are not answered any more */
 MUST_USE int operations_register(struct operations *ops, struct registry *r, struct err *e);
-/** `parent` is "projects/P/locations/L"; `metadata` (a message, copied; may be NULL) is what clients see while it runs. */
+/** Start one; NULL on error. The pointer is the caller's until operation_finish or operation_fail; afterwards use it no more,
+ *  but for operation_message in the same handler that started it.
+ *  `parent` is "projects/P/locations/L"; `metadata` (a message, copied; may be NULL) is what clients see while it runs. */
 struct operation *operation_start(struct operations *ops, const char *parent, const ProtobufCMessage *metadata, struct err *e);
 const char *operation_name(const struct operation *op);
 /** The google.longrunning.Operation as it stands, in the arena: what a mutation answers. */
