@@ -28,6 +28,7 @@ struct identity;
 struct identity_config {
     const char *issuer;   /* default: the server's URL */
     const char *project;
+    const char *url;      /* the server's own, where the keys are found; NULL: the issuer */
 };
 struct identity *identity_new(const struct env *env, const struct identity_config *c, struct store *store,
                               struct workers *workers, struct mailbox *engine, struct err *e);

@@ -1,6 +1,6 @@
 /** policy.h: who may do what: IAM policies of resources, kept durable, and the authorizer of the admin API.
  *  Shape:  setIamPolicy / getIamPolicy / testIamPermissions for services (Run v2), topics and subscriptions (Pub/Sub).
- *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens, or "oidc").
+ *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens).
  *  Thread: engine thread. */
 #ifndef DISPATCHER_POLICY_H
 #define DISPATCHER_POLICY_H
@@ -25,6 +25,8 @@ void policy_watch(struct policy *p, void (*on_change)(void *arg), void *arg);
 void policy_forget(struct policy *p, const char *resource); /* the resource was deleted */
 /** Forget the policies of resources that no longer exist: once, after everything was loaded (a crash between the two deletions). */
 void policy_sweep(struct policy *p);
+/** May this caller use the admin API? For pages beside the method table (the token endpoint). */
+MUST_USE int policy_authorize(const struct policy *p, const struct caller *who, struct err *e);
 const Google__Iam__V1__Policy *policy_of(const struct policy *p, const char *resource); /* NULL: empty */
 void policy_free(struct policy *p);
 
