@@ -9,8 +9,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LOOP_SIGNALS_MAX 8
-#define LOOP_MAIL_MAX 65536
 #define LOOP_OWN_FDS 4 /* libev's epoll, wake-up and timer, and one to spare */
 /* libev's timer counts from a reading a little before ours: without this it could wake just too early. */
 #define LOOP_TIMER_SLACK_NS INT64_C(1000)

@@ -12,6 +12,9 @@
 #include "core/base/timers.h"
 #include "core/loop/mailbox.h"
 
+#define LOOP_MAIL_MAX 65536 /* mails that mailbox_offer lets wait in loop_mailbox() */
+#define LOOP_SIGNALS_MAX 8
+
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop;
 struct loop_fd;
@@ -26,7 +29,7 @@ const struct clock *loop_clock(const struct loop *l);
 struct timers *loop_timers(struct loop *l);
 struct mailbox *loop_mailbox(struct loop *l);
 
-/** Starts with no interest; loop_fd_want sets it (0 = none). Does not own `fd`. */
+/** Starts with no interest; loop_fd_want sets it (0 = none). Does not own `fd`: free the loop_fd before closing it. */
 struct loop_fd *loop_fd_new(struct loop *l, int fd, loop_fd_fn fn, void *arg, struct err *e);
 void loop_fd_want(struct loop_fd *w, int events);
 void loop_fd_free(struct loop_fd *w);
@@ -39,7 +42,8 @@ struct grave {
 };
 void loop_bury(struct loop *l, struct grave *g, void (*free_fn)(void *), void *arg);
 
-/** Call `fn(arg)` on the loop when the process gets `signo`. One per signal, at most 8. */
+/** Call `fn(arg, signo)` on the loop when the process gets `signo`. A signal has one watcher and one loop in the whole
+ *  process; at most LOOP_SIGNALS_MAX a loop. */
 MUST_USE int loop_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo), void *arg, struct err *e);
 
 #endif

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #define THREAD_NAME_MAX 16 /* with its terminator: the kernel's limit */
-#define WORKERS_THREADS_MAX 64
 
 struct thread {
     pthread_t id;

@@ -19,7 +19,8 @@ struct job {
 };
 struct workers;
 #define WORKERS_QUEUE_MAX 4096
-struct workers *workers_start(size_t threads, struct err *e);
+#define WORKERS_THREADS_MAX 64
+struct workers *workers_start(size_t threads, struct err *e); /* 1 to WORKERS_THREADS_MAX */
 /** False when WORKERS_QUEUE_MAX jobs wait; the job was not taken. */
 MUST_USE bool workers_submit(struct workers *w, struct job *job);
 void workers_stop(struct workers *w); /* finishes what is queued, joins, frees */
