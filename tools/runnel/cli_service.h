@@ -1,0 +1,31 @@
+/** cli_service.h: a service as the commands of `runnel run` see it: read, change, roll out; its traffic and its policy. */
+#ifndef TOOLS_RUNNEL_CLI_SERVICE_H
+#define TOOLS_RUNNEL_CLI_SERVICE_H
+
+#include "tools/runnel/cli_json.h"
+
+#define INVOKER_ROLE "roles/run.invoker"
+
+/** GET; NOT_FOUND when it is not there. */
+MUST_USE int service_get(struct cli *c, const char *name, struct jv **service, struct err *e);
+/** What of a service may be sent back: without what only the server writes. */
+struct jv *service_writable(struct cli *c, const struct jv *service);
+/** PATCH what changed (`mask` NULL: all), wait unless --async, and tell how it ended. Returns the exit code. */
+int service_roll_out(struct cli *c, const char *name, struct jv *body, const char *mask);
+/** "hello-00003-abc": the name that the next revision gets when it must be known before. */
+const char *service_next_revision(struct cli *c, const struct jv *service, const char *short_name);
+
+/* cli_traffic.c */
+/** The service's traffic with every target named: an empty list is 100 % of the latest. */
+struct jv *traffic_of(const struct jv *service);
+/** Targets that follow the latest revision stay at the one that serves now. FAILED_PRECONDITION when none does. */
+MUST_USE int traffic_pin(struct jv *traffic, const struct jv *service, struct err *e);
+/** The tag leads to this revision ("" = the latest) and to no other. */
+void traffic_tag(struct jv *traffic, const char *tag, const char *revision);
+void traffic_show(struct cli *c, const struct jv *service);
+
+/* cli_iam.c */
+/** Add or remove one member of a role; `policy` is what it is then. */
+MUST_USE int policy_change(struct cli *c, const char *resource, const char *member, const char *role, bool add, struct jv **policy, struct err *e);
+
+#endif
