@@ -4,7 +4,8 @@
  *          events, each once, in order; the engine acknowledges them in any order. Leases, deadlines, retries and ordering keys are
  *          the engine's (subscription.h): an adapter never redelivers by itself, only after open, seek or a broker's rebalance.
  *  Rules:  every slot is mandatory. Completions and events always come later from the loop, never inside the call, and each
- *          `done` exactly once, also on close (CANCELLED).
+ *          `done` exactly once, also on close (CANCELLED). Only when there is no memory left even to remember a completion does
+ *          it come inside the call, with RESOURCE_EXHAUSTED.
  *  Owner:  handles (text of at most ADAPTER_HANDLE_MAX) are what the broker stores to open a topic, subscription or snapshot again.
  *  Thread: engine thread; an adapter's own threads end inside it. */
 #ifndef BROKER_ADAPTER_H
@@ -66,13 +67,21 @@ struct adapter_ops {
     void (*seek_snapshot)(struct adapter_sub *s, const char *snapshot, adapter_done_fn done, void *arg);
     void (*snapshot_create)(struct adapter_sub *s, const char *name, adapter_handle_fn done, void *arg);
     void (*snapshot_delete)(struct adapter_topic *t, const char *snapshot, adapter_done_fn done, void *arg);
+    /* After a restart the broker opens every handle it knows before the first maintain; an adapter may drop what nobody opened
+     * by then: a crash came between its record and the broker's. */
+    int (*snapshot_open)(struct adapter_topic *t, const char *snapshot, struct err *e);
     struct adapter_sub_stats (*stats)(const struct adapter_sub *s);
     /* Retention and trimming; the engine calls it about once a minute. */
     void (*maintain)(struct adapter *a, int64_t wall_ns);
+    /* Settle what is under way, then done, then free. */
     void (*close)(struct adapter *a, adapter_done_fn done, void *arg);
+    /* Free at once; no done runs any more. For a start that failed. */
+    void (*abandon)(struct adapter *a);
 };
 
 /** The embedded adapter on the server's store. The store outlives it. */
 struct adapter *adapter_embedded_new(const struct env *env, struct store *store, struct err *e);
+/** Free it after store_memory_crash: what the store has forgotten goes too. For tests. */
+void adapter_embedded_crash(struct adapter *a);
 
 #endif

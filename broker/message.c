@@ -183,7 +183,7 @@ struct message *message_new(const PbMessage *in, size_t index, struct err *e)
     if (check_message(in, index, e))
         return NULL;
     PbMessage kept = *in; /* the id and the time are ours to give */
-    kept.message_id = protobuf_c_empty_string;
+    kept.message_id = (char *)protobuf_c_empty_string;
     kept.publish_time = NULL;
     kept.base.n_unknown_fields = 0;
     size_t packed = google__pubsub__v1__pubsub_message__get_packed_size(&kept);
