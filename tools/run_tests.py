@@ -1,0 +1,158 @@
+"""Runs the tests of a built tree and says how it went; started by tools/test.
+
+A test is a program. Those that hold many cases say so (cmocka's report, or a last line
+`N passed, N failed`) and are counted by case. Output is shown only of what failed.
+"""
+import argparse
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SHOWN_LINES = 120
+CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}}
+
+
+class Test:
+    """One program to run: `count` reads (passed, failed) from its output, None: by its exit code."""
+
+    def __init__(self, name, argv, timeout_s, count=None, env=None):
+        self.name, self.argv, self.timeout_s, self.count = name, argv, timeout_s, count
+        self.env = dict(os.environ, **(env or {}))
+
+
+def count_cmocka(text):
+    passed = re.findall(r"^\[  PASSED  \] (\d+) test", text, re.M)
+    failed = re.findall(r"^\[  FAILED  \] .*?(\d+) test", text, re.M)
+    if not passed and not failed:
+        return None
+    return sum(map(int, passed)), sum(map(int, failed))
+
+
+def count_last_line(text):
+    found = re.findall(r"^(\d+) passed, (\d+) failed", text, re.M)
+    return (int(found[-1][0]), int(found[-1][1])) if found else None
+
+
+def unit_tests(build):
+    return [Test("unit/" + os.path.basename(p), [p], 300, count_cmocka)
+            for p in sorted(glob.glob(build + "/tests/test_*")) if os.access(p, os.X_OK) and os.path.isfile(p)]
+
+
+def sim_tests(build, seeds):
+    program = build + "/tests/runnel-sim"
+    if not os.path.exists(program):
+        return []
+    return [Test(f"sim/{seeds}-seeds", [program, "--seeds", str(seeds)], 1500)]
+
+
+def e2e_tests(build, rounds):
+    env = {"RUNNEL_BUILD": build, "PYTHONDONTWRITEBYTECODE": "1"}
+    tests = [Test("e2e/" + os.path.basename(p)[:-3], [sys.executable, p], 600, count_last_line, env)
+             for p in sorted(glob.glob(ROOT + "/tests/e2e/test_*.py"))]
+    tests.append(Test(f"crash/{rounds}-rounds", [sys.executable, ROOT + "/tests/e2e/crash.py", "--rounds", str(rounds)], 1200, None, env))
+    return tests
+
+
+def prepare_clients(build):
+    """The folder with the client programs and their packages, or why there is none."""
+    source = os.environ.get("RUNNEL_CLIENTS") or os.path.join(ROOT, "..", "shared", "clients")
+    if not os.path.isdir(source):
+        return None, f"{os.path.normpath(source)} is not there (RUNNEL_CLIENTS names another folder)"
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            return None, f"{program} is not installed"
+    folder = os.path.join(build, "clients")
+    os.makedirs(folder, exist_ok=True)
+    for name in list(CLIENT_PROGRAMS) + ["package.json"]:
+        shutil.copyfile(os.path.join(source, name), os.path.join(folder, name))
+    if not os.path.isdir(os.path.join(folder, "node_modules", "jose")):
+        print("fetching the client programs' packages (npm)", flush=True)
+        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+        if done.returncode:
+            return None, "npm install failed: " + (done.stdout.strip().splitlines() or ["no message"])[-1]
+    return folder, None
+
+
+def client_tests(build):
+    folder, reason = prepare_clients(build)
+    if reason:
+        print(f"skip clients: {reason}", flush=True)
+        return []
+    runner = [sys.executable, ROOT + "/tests/e2e/with_server.py", "--"]
+    return [Test("clients/" + name, runner + ["node", os.path.join(folder, name)], 300, count_last_line,
+                 dict(env, RUNNEL_BUILD=build, METADATA_SERVER_DETECTION="none"))
+            for name, env in CLIENT_PROGRAMS.items()]
+
+
+def run(test):
+    """(passed, failed, output, seconds); a test that hangs is ended with everything it started."""
+    began = time.monotonic()
+    child = subprocess.Popen(test.argv, env=test.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             stdin=subprocess.DEVNULL, text=True, errors="replace", start_new_session=True)
+    try:
+        output, _ = child.communicate(timeout=test.timeout_s)
+        code = child.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        output, _ = child.communicate()
+        output, code = output + f"\nended after {test.timeout_s} s\n", 1
+    counted = test.count(output) if test.count else None
+    passed, failed = counted if counted else (0, 0) if code else (1, 0)
+    if code and not failed:
+        failed = 1
+    return passed, failed, output, time.monotonic() - began
+
+
+def choose(options):
+    build = os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
+    slow = options.preset in ("asan", "tsan")
+    seeds = 50 if options.quick else 100 if slow else 1000
+    rounds = 3 if options.quick else 10 if slow else 50
+    tests = unit_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
+    wanted = lambda name: not options.filter or any(f in name for f in options.filter)
+    if not options.quick and not slow and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
+        tests += client_tests(build)
+    return [t for t in tests if wanted(t.name)]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--preset", default="release")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tally", help="append `passed failed` to this file in place of the last line")
+    parser.add_argument("filter", nargs="*")
+    options = parser.parse_args()
+    os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
+    os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    tests = choose(options)
+    if not tests:
+        print("no test has such a name: " + " ".join(options.filter))
+    passed, failed, began = 0, 0 if tests else 1, time.monotonic()
+    for i, test in enumerate(tests):
+        print(f"[{i + 1}/{len(tests)}] {test.name:<34} ", end="", flush=True)
+        ok, bad, output, seconds = run(test)
+        passed, failed = passed + ok, failed + bad
+        print(f"{'FAIL' if bad else 'ok':<5}{ok:>4} passed  {seconds:7.1f} s", flush=True)
+        if bad:
+            lines = output.rstrip().splitlines()
+            if len(lines) > SHOWN_LINES:
+                print(f"    ... {len(lines) - SHOWN_LINES} lines before")
+            print("\n".join("    " + line for line in lines[-SHOWN_LINES:]), flush=True)
+    print(f"{options.preset}: {len(tests)} programs in {time.monotonic() - began:.0f} s")
+    if options.tally:
+        with open(options.tally, "a", encoding="ascii") as f:
+            f.write(f"{passed} {failed}\n")
+    else:
+        print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
