@@ -1,0 +1,37 @@
+/** push_window.h: how many pushes of a subscription may be under way, and how long it pauses. Pure: no clock, no memory.
+ *  Shape:  push_window_open -> push_window_sent per push -> push_window_settled with its ticket.
+ *  Rules:  slow start: one more for each ack (so it doubles per window), above PUSH_WINDOW_LINEAR one more per window; a failure
+ *          halves it, once per window of pushes. Above PUSH_WINDOW_LINEAR it falls back there when the mean latency passes 1 s or less than
+ *          99 % are acknowledged.
+ *          Backoff: follows the share of failures among the last ten (or a window of) answers: 100 ms where it begins, 60 s
+ *          when everything fails. While it is not 0 a batch of at most the window goes out once per backoff.
+ *  Source: wire.md section 1. Its calibration: one nack in five -> about 500 ms; only nacks -> 30 to 60 s. */
+#ifndef DISPATCHER_PUSH_WINDOW_H
+#define DISPATCHER_PUSH_WINDOW_H
+
+#include "core/compiler.h"
+
+#define PUSH_WINDOW_MEMORY 10       /* answers that the share of failures looks back on, at least */
+#define PUSH_FAILING_MIN 0.02       /* below this share nothing pauses */
+#define PUSH_LATENCY_SLOW_NS NS_PER_S
+#define PUSH_ACKED_MIN 0.99
+
+struct push_window {
+    double size;
+    double failing;      /* share of answers that were failures, 0..1 */
+    double latency_ns;   /* mean, exponentially forgotten */
+    uint64_t ticket;     /* of the next push */
+    uint64_t halved_at;  /* failures of pushes before this one do not halve again */
+    int64_t last_sent_ns;
+};
+void push_window_init(struct push_window *w);
+/** How many more may go now with `in_flight` under way; 0 and *again_ns (TIMER_NEVER or an instant) when it is to pause. */
+uint32_t push_window_open(const struct push_window *w, uint32_t in_flight, int64_t now_ns, int64_t *again_ns);
+uint64_t push_window_sent(struct push_window *w, int64_t now_ns);
+void push_window_settled(struct push_window *w, uint64_t ticket, bool acked, int64_t latency_ns);
+/** The delay of a failed message and between batches; 0 while (nearly) nothing fails. */
+int64_t push_window_backoff_ns(const struct push_window *w);
+/** 102, 200, 201, 202, 204 */
+bool push_acks(int status);
+
+#endif
