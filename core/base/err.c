@@ -39,7 +39,7 @@ FMT(2, 0) static void text_format(char *out, const char *fmt, va_list ap)
         trim_partial_utf8(out);
 }
 
-int err_set(struct err *e, enum err_code code, const char *fmt, ...)
+int (err_set)(struct err *e, enum err_code code, const char *fmt, ...)
 {
     if (e) {
         /* Through a copy, because an argument may be the old message. */
@@ -55,7 +55,7 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
     return -(int)code;
 }
 
-int err_sys(struct err *e, enum err_code code, int sys, const char *fmt, ...)
+int (err_sys)(struct err *e, enum err_code code, int sys, const char *fmt, ...)
 {
     if (e) {
         char text[ERR_TEXT_MAX];
@@ -73,7 +73,7 @@ int err_sys(struct err *e, enum err_code code, int sys, const char *fmt, ...)
     return -(int)code;
 }
 
-int err_wrap(struct err *e, const char *fmt, ...)
+int (err_wrap)(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return -ERR_UNKNOWN;

@@ -51,6 +51,13 @@ FMT(4, 5) int err_sys(struct err *e, enum err_code code, int sys, const char *fm
 /** Put context before the message ("outer: inner"); returns -e->code. */
 FMT(2, 3) int err_wrap(struct err *e, const char *fmt, ...);
 
+/* A failure is below zero, also to the compiler: without this an optimising one thinks that whoever fails
+ * could have returned 0 and left its results unset. */
+static inline int err_negative(int rc) { return rc < 0 ? rc : -ERR_UNKNOWN; }
+#define err_set(...) err_negative(err_set(__VA_ARGS__))
+#define err_sys(...) err_negative(err_sys(__VA_ARGS__))
+#define err_wrap(...) err_negative(err_wrap(__VA_ARGS__))
+
 const char *err_name(enum err_code code);      /* "NOT_FOUND" */
 int err_http(enum err_code code);              /* 404 */
 enum err_retry err_retry(enum err_code code);
