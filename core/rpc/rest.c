@@ -67,6 +67,8 @@ void rest_free(struct rest *r)
     free(r);
 }
 
+size_t rest_calls(const struct rest *r) { return r->jobs.count; }
+
 static struct rest_job *job_new(struct rest *r, struct http_exchange *x)
 {
     struct rest_job *job = calloc(1, sizeof *job);

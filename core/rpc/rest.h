@@ -49,6 +49,8 @@ struct rest;
 struct rest *rest_new(struct loop *l, const struct rest_shared *shared, struct err *e);
 /** After http_server_free and after the engine has stopped: drops every call that is still on its way. */
 void rest_free(struct rest *r);
+/** Requests under way, from their head until the exchange is closed and the engine has let go. */
+size_t rest_calls(const struct rest *r);
 /** Call from http's on_request: serve `x` whole. */
 void rest_serve(struct rest *r, struct http_exchange *x, const struct http_request *req);
 
