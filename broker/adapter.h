@@ -23,7 +23,7 @@ struct adapter { const struct adapter_ops *ops; };
 struct adapter_topic;
 struct adapter_sub;
 
-typedef void (*adapter_done_fn)(void *arg, const struct err *e);                        /* e NULL: done and durable */
+typedef void (*adapter_done_fn)(void *arg, const struct err *e); /* e NULL: done and durable. May be NULL everywhere. */
 typedef void (*adapter_handle_fn)(void *arg, const char *handle, const struct err *e);
 
 struct adapter_sub_events {

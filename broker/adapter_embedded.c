@@ -81,8 +81,8 @@ void op_later(struct op *op, const struct err *e)
 
 void fail_later(struct embedded *a, adapter_done_fn done, adapter_handle_fn handle_done, void *arg, const struct err *e)
 {
-    struct op *op = op_new(a, NULL, arg);
     struct op now = {.done = done, .handle_done = handle_done, .arg = arg};
+    struct op *op = done || handle_done ? op_new(a, NULL, arg) : NULL;
     if (!op) {
         op_complete(&now, e);
         return;

@@ -406,27 +406,25 @@ void sub_mark_dirty(struct adapter_sub *s)
 void embedded_ack(struct adapter_sub *s, const struct msg_pos *pos, size_t n, adapter_done_fn done, void *arg)
 {
     struct embedded *a = s->r.topic->a;
-    struct op *op = op_new(a, NULL, arg);
+    struct op *op = done ? op_new(a, NULL, arg) : NULL;
     struct err e;
-    if (!op) {
-        err_set(&e, ERR_RESOURCE_EXHAUSTED, "acknowledge: out of memory");
-        fail_later(a, done, NULL, arg, &e);
-        return;
-    }
-    op->done = done;
     int rc = 0;
+    if (done && !op)
+        rc = err_set(&e, ERR_RESOURCE_EXHAUSTED, "acknowledge: out of memory");
     for (size_t i = 0; i < n && rc >= 0; i++)
         if (pos[i].hi == 0 && pos[i].lo < s->read_seq) /* what was never read is not known */
             rc = ackset_add(&s->r.acks, pos[i].lo, &e);
-    if (rc < 0) {
-        op_later(op, &e);
-        return;
-    }
     if (s->behind)
         sub_wake(s); /* it may have waited for room */
-    list_append(&s->ack_ops, &op->link);
-    /* Also when nothing changed: an earlier flush of the same may still be under way. */
-    sub_mark_dirty(s);
+    sub_mark_dirty(s); /* also when nothing changed: an earlier flush of the same may still be under way */
+    if (op && rc >= 0) {
+        op->done = done;
+        list_append(&s->ack_ops, &op->link);
+        return;
+    }
+    free(op);
+    if (rc < 0)
+        fail_later(a, done, NULL, arg, &e);
 }
 
 /* One transaction at a time, of all that has gathered meanwhile: the slower the disk, the larger the group. */

@@ -32,6 +32,9 @@ struct lease {
     struct node key_link;        /* in its ordering key's queue */
     struct key_queue *key;
     void *consumer_data;         /* whoever took it */
+    bool pulled;                 /* SENT to a pull: its consumer, if any, does not know it */
+    bool dead;                   /* WAIT: it is on its way to the dead-letter topic, not to be delivered again */
+    struct dead_letter *letter;  /* that journey */
 };
 
 /* The one who takes leases by itself (the push dispatcher). Pull requests need no consumer. */
