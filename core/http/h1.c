@@ -13,6 +13,14 @@ static int refuse(struct err *e, int status, const char *why)
 
 /* ---- the end of the head ---- */
 
+/* Can a message begin like this? A TLS hello or another protocol is told so at once and not after a timeout. */
+static bool first_line_possible(enum h1_kind kind, const char *p, size_t n)
+{
+    if (kind == H1_REQUEST)
+        return n == 0 || p[0] == '\r' || header_name_valid((struct str){p, 1});
+    return memcmp(p, "HTTP/1.", n < 7 ? n : 7) == 0;
+}
+
 /* One whole line, without its CR LF, was found. 1: it ends the head. */
 static int line_ends_head(struct h1_scan *s, enum h1_kind kind, const char *line, size_t n, int *refused, struct err *e)
 {
@@ -26,6 +34,10 @@ static int line_ends_head(struct h1_scan *s, enum h1_kind kind, const char *line
     }
     if (line[0] == ' ' || line[0] == '\t')
         *refused = refuse(e, 400, s->lines ? "a header field is folded over two lines" : "the first line begins with a space");
+    else if (s->lines == 0 && !first_line_possible(kind, line, n))
+        *refused = refuse(e, 400, "this is not HTTP");
+    else if (s->lines == 0 && kind == H1_REQUEST && (n < 9 || memcmp(line + n - 9, " HTTP/", 6) != 0))
+        *refused = refuse(e, 400, "the request line does not end in an HTTP version");
     s->lines++;
     return 0;
 }
@@ -52,8 +64,7 @@ int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, 
         }
     }
     s->at = n;
-    /* Not a token: a TLS hello, another protocol. Say so now and not after the timeout. */
-    if (n > s->line && s->lines == 0 && p[s->line] != '\r' && !header_name_valid((struct str){p + s->line, 1}))
+    if (s->lines == 0 && !first_line_possible(kind, p + s->line, n - s->line))
         return refuse(e, 400, "this is not HTTP");
     if (kind == H1_REQUEST && s->lines == 0 && n - s->line > H1_TARGET_MAX + 64)
         return refuse(e, 414, "the request target is too long");
