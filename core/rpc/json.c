@@ -1,6 +1,7 @@
 /** json.c: reading proto3 JSON into messages; the only file that includes cJSON.
  *  Shape:  json_scan (strict syntax) -> cJSON's tree -> the fields of the descriptor, depth first. Where a value stands is
  *          a chain of `struct place` on the stack, made into text only for an error.
+ *  Thread: any; cJSON notes its last error in a global that nobody here reads.
  *  Why:    cJSON keeps numbers as doubles, so a raw number is taken for a 64-bit field only up to 2^53 - 1, where it is exact. */
 #include "core/rpc/json.h"
 

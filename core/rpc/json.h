@@ -3,7 +3,8 @@
  *          URL-safe, null = absent; unknown fields are ignored, unknown enum strings are an error. Writes lowerCamelCase,
  *          omits defaults, int64 as string; maps as objects; Timestamp, Duration, FieldMask, Empty and Any as proto3 JSON says.
  *  Errors: INVALID_ARGUMENT naming the field by its path: `messages[2].data: not base64`.
- *  Limits: JSON_DEPTH_MAX nested values, JSON_VALUES_MAX in all. A raw number beyond 2^53 is refused for a 64-bit field: write it as a string.
+ *  Limits: JSON_DEPTH_MAX nested values, JSON_VALUES_MAX in all. A raw number beyond 2^53 is refused for a 64-bit field:
+ *          it must be written as a string.
  *  Source: protobuf.dev/programming-guides/json. */
 #ifndef CORE_RPC_JSON_H
 #define CORE_RPC_JSON_H

@@ -11,7 +11,8 @@ struct page {
     size_t size;
     const char *after; /* give names greater than this; "" = from the start */
 };
-/** Read what a List request says. size 0 = the default, above the maximum = the maximum, negative is INVALID_ARGUMENT. `list` names the list (its parent). */
+/** Read what a List request says. size 0 = the default, above the maximum = the maximum, negative is INVALID_ARGUMENT.
+ *  `list` names the list (its parent). */
 MUST_USE int page_open(struct arena *a, int32_t size, const char *token, const char *list, struct page *p, struct err *e);
 /** The token after `last_name`; NULL when the arena is full. */
 char *page_token(struct arena *a, const char *list, const char *last_name);

@@ -16,6 +16,7 @@ struct rest {
     struct loop *loop;
     const struct rest_shared *shared;
     struct list jobs;
+    size_t body_bytes, body_bytes_max; /* of all jobs */
 };
 
 /* HTTP says it more closely than the canonical code's own status. */
@@ -36,6 +37,7 @@ struct rest *rest_new(struct loop *l, const struct rest_shared *shared, struct e
     }
     r->loop = l;
     r->shared = shared;
+    r->body_bytes_max = shared->body_bytes_max ? shared->body_bytes_max : REST_BODY_BYTES_MAX;
     list_init(&r->jobs);
     return r;
 }
@@ -45,6 +47,7 @@ struct rest *rest_new(struct loop *l, const struct rest_shared *shared, struct e
 static void job_free(struct rest_job *job)
 {
     list_remove(&job->rest->jobs, &job->link);
+    job->rest->body_bytes -= job->body_bytes;
     buf_fini(&job->body);
     buf_fini(&job->answer);
     buf_fini(&job->web.answer);
@@ -279,11 +282,17 @@ static void on_body(struct http_exchange *x, void *arg, struct str bytes)
         too_large(job);
         return;
     }
-    if (buf_add(&job->body, bytes.p, bytes.n)) {
-        struct err e = {0};
+    struct err e = {0};
+    if (bytes.n > job->rest->body_bytes_max - job->rest->body_bytes)
+        err_set(&e, ERR_UNAVAILABLE, "the server is busy with other large requests; try again");
+    else if (buf_add(&job->body, bytes.p, bytes.n))
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for the request body");
+    if (e.code) {
         job_error(job, &e);
+        return;
     }
+    job->body_bytes += bytes.n;
+    job->rest->body_bytes += bytes.n;
 }
 
 static void on_end(struct http_exchange *x, void *arg)

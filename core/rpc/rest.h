@@ -40,10 +40,12 @@ struct web *web_new(void);
 void web_free(struct web *w);
 MUST_USE int web_add(struct web *w, const struct web_route *route, struct err *e);
 
+#define REST_BODY_BYTES_MAX (256u * 1024 * 1024) /* bodies of all requests under way on one io thread; above: 503 UNAVAILABLE */
 struct rest_shared {
     struct registry *registry;
     struct web *web;
     struct mailbox *engine; /* calls go here by mailbox_offer; refused = 503 UNAVAILABLE */
+    size_t body_bytes_max;  /* 0 = REST_BODY_BYTES_MAX */
 };
 struct rest;
 struct rest *rest_new(struct loop *l, const struct rest_shared *shared, struct err *e);

@@ -15,6 +15,7 @@ struct rest_job {
     struct http_exchange *x; /* NULL once closed */
     struct arena *arena;
     struct buf body;
+    size_t body_bytes; /* counted in rest->body_bytes until the job ends: decoded, they are still there */
     struct buf answer;
     struct route_match match;     /* an API call: match.method is set */
     unsigned json_flags;

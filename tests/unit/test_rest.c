@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define ENGINE_MAIL_MAX 4
+#define BODIES_MAX (16u * 1024 * 1024)
 #define PATIENCE_MS 20000 /* only reached when something is broken */
 #define ANSWER_MAX (1 << 20)
 
@@ -128,7 +129,7 @@ static int set_up(void **state)
     fx.held = NULL;
     fx.cancels = 0;
     fx.mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    fx.shared = (struct rest_shared){registry_new(), web_new(), mailbox_new(ENGINE_MAIL_MAX, wake_engine, NULL)};
+    fx.shared = (struct rest_shared){registry_new(), web_new(), mailbox_new(ENGINE_MAIL_MAX, wake_engine, NULL), BODIES_MAX};
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         assert_int_equal(web_add(fx.shared.web, &pages[i], &e), 0);
     assert_int_equal(registry_add(fx.shared.registry, table, ARRAY_LEN(table), NULL, &e), 0);
@@ -383,12 +384,18 @@ static void answers_carry_the_right_headers(void **state)
 
 static void head_is_get_without_the_body(void **state)
 {
-    static const char *const lines[] = {"HEAD " THING, "HEAD /healthz", "HEAD /nothing"};
-    static const int statuses[] = {200, 200, 404};
-    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-        const char *answer = ask(lines[i], NULL, NULL);
-        CASE_INT(lines[i], status_of(answer), statuses[i]);
-        CASE_STR(lines[i], body_of(answer), "");
+    static const struct {
+        const char *name, *line;
+        int status;
+    } cases[] = {
+        {"a method", "HEAD " THING, 200},
+        {"a page", "HEAD /healthz", 200},
+        {"nothing", "HEAD /nothing", 404},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *answer = ask(cases[i].line, NULL, NULL);
+        CASE_INT(cases[i].name, status_of(answer), cases[i].status);
+        CASE_STR(cases[i].name, body_of(answer), "");
     }
 }
 
@@ -430,6 +437,37 @@ static void a_body_too_large_is_refused(void **state)
     }
     assert_int_equal(status_of(read_answer(fd, false)), 413);
     hang_up(fd);
+}
+
+/* A large request waits in the engine: another one of that size is too much, a small one is not. */
+static void large_requests_together_are_bounded(void **state)
+{
+    enum { LARGE = 9 * 1024 * 1024 };
+    char head[200];
+    char *body = malloc(LARGE);
+    memset(body, ' ', LARGE);
+    snprintf(head, sizeof head, "POST " THING ":hold HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", LARGE);
+    int first = dial(), second = dial();
+    send_all(first, head, strlen(head));
+    send_all(first, body, LARGE);
+    deliver(take_mail());
+    assert_non_null(fx.held);
+    send_all(second, head, strlen(head));
+    send_all(second, body, LARGE);
+    assert_int_equal(status_of(read_answer(second, false)), 503);
+    assert_int_equal(status_of(ask("PUT " THING, NULL, "{}")), 200);
+    call_reply(fx.held, fx.held->request);
+    assert_int_equal(status_of(read_answer(first, false)), 200);
+    hang_up(first);
+    hang_up(second);
+    second = dial();
+    send_all(second, head, strlen(head));
+    send_all(second, body, LARGE);
+    deliver(take_mail());
+    call_reply(fx.held, fx.held->request);
+    assert_int_equal(status_of(read_answer(second, false)), 200);
+    hang_up(second);
+    free(body);
 }
 
 static void a_full_engine_is_503(void **state)
@@ -622,6 +660,7 @@ int main(void)
         SERVED(head_is_get_without_the_body),
         SERVED(a_connection_is_kept_over_errors),
         SERVED(a_body_too_large_is_refused),
+        SERVED(large_requests_together_are_bounded),
         SERVED(a_full_engine_is_503),
         SERVED(a_waiting_call_is_answered_later),
         SERVED(a_waiting_call_hears_that_the_client_went),
