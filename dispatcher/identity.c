@@ -47,6 +47,7 @@ struct identity {
     size_t n_pages;
     void (*on_change)(void *arg);
     void *on_change_arg;
+    void *kept;
 };
 
 /* ---- the keys in memory ---- */
@@ -392,6 +393,12 @@ void identity_watch(struct identity *id, void (*on_change)(void *arg), void *arg
     id->on_change_arg = arg;
 }
 
+void identity_keep(struct identity *id, void *block)
+{
+    free(id->kept);
+    id->kept = block;
+}
+
 void identity_free(struct identity *id)
 {
     if (!id)
@@ -402,6 +409,7 @@ void identity_free(struct identity *id)
         rsa_unref(id->keys[i].key);
     rsa_unref(id->making.key);
     key_set_unref(id->published);
+    free(id->kept);
     free(id->issuer);
     free(id->url);
     free(id->account);

@@ -37,6 +37,8 @@ MUST_USE int identity_routes(struct identity *id, struct web *w, struct err *e);
 struct token_source *identity_source(struct identity *id);
 const char *identity_issuer(const struct identity *id);
 const char *identity_default_account(const struct identity *id); /* default@PROJECT.iam.gserviceaccount.com */
+/** Give it a malloc'd block that is to live as long as it does (the context of pages built on it); one per identity. */
+void identity_keep(struct identity *id, void *block);
 void identity_free(struct identity *id);
 
 /* An immutable set of public keys and the issuer, counted with atomic references, for the routing snapshot. */

@@ -143,7 +143,7 @@ static bool have_token(struct pusher *p)
         return true;
     if (p->bearer && env_now(p->owner->env) - p->bearer_ns < PUSH_TOKEN_AGE_NS)
         return true;
-    if (p->token_wait)
+    if (p->token_wait || !subscription_stats(p->sub).in_state[LEASE_READY])
         return false;
     struct token_wait *w = malloc(sizeof *w);
     if (!w) {
@@ -178,6 +178,7 @@ static bool send_one(struct pusher *p, struct lease *l)
     if (x->bearer)
         x->bearer->refs++;
     x->ticket = push_window_sent(&p->window, now_ns);
+    x->begun_ns = now_ns;
     bool counted = subscription_config(p->sub)->dead_letter_policy != NULL;
     x->request = (struct push_request){
         .msg = message_ref(l->msg),
@@ -218,7 +219,7 @@ static void pump(struct pusher *p)
     p->pumping = true;
     int64_t again_ns = TIMER_NEVER;
     uint32_t room = push_window_open(&p->window, p->in_flight, env_now(p->owner->env), &again_ns);
-    while (room && subscription_stats(p->sub).in_state[LEASE_READY] && have_token(p)) {
+    while (room && have_token(p)) {
         size_t n = send_batch(p, room);
         room -= (uint32_t)n;
         if (n == 0)
@@ -276,7 +277,7 @@ static void on_expired(struct consumer *c, struct lease *l)
     struct push *x = forget(l);
     if (!x)
         return;
-    push_window_settled(&p->window, x->ticket, false, env_now(p->owner->env) - x->request.sent_ns);
+    push_window_settled(&p->window, x->ticket, false, env_now(p->owner->env) - x->begun_ns);
     metric_set(p->metrics.window, (int64_t)p->window.size);
 }
 

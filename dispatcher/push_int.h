@@ -47,6 +47,7 @@ struct push {
     struct push_endpoint *endpoint;
     struct bearer *bearer;
     uint64_t ticket;
+    int64_t begun_ns;                /* the request's times are the transport's until it is done */
 };
 struct pushers {
     const struct env *env;

@@ -1,0 +1,457 @@
+/* transport_io.c: the real transport. Engine side: pick an io thread, carry the request there and its answer back. Io side: a
+ * delivery, made of the envelope, the token and a call to an instance of ours or to any URL. */
+#include "dispatcher/envelope.h"
+#include "dispatcher/ingress_trace.h"
+#include "dispatcher/io_int.h"
+#include "dispatcher/push.h"
+
+#include "core/base/text.h"
+
+#include <stdlib.h>
+
+#define PUSH_SPREAD 32                     /* a thread with this many pushes more than the least busy one is passed over */
+#define PUSH_ANSWER_MAX (1024 * 1024)      /* bytes of an answer that are read before it is called off: only the status counts */
+#define DELIVERY_SPARE_MAX 256
+#define DELIVERY_SPARE_BYTES (64 * 1024)   /* larger body buffers are not kept */
+#define PUSH_USER_AGENT "CloudPubSub-Google"
+
+/* One push on its way between the threads. */
+struct push_job {
+    struct mail mail, cancel;
+    struct node link;             /* engine: in push_transport->jobs */
+    struct push_transport *owner;
+    struct push_request *request;
+    struct io_thread *thread;
+    bool answered, cancel_out;    /* engine */
+    struct delivery *delivery;    /* io: NULL before and after */
+};
+/* The io thread's side of it; reused with its buffers. */
+struct delivery {
+    struct node link;
+    struct delivery *next_spare;
+    struct io_thread *thread;
+    struct push_job *job;
+    struct routes *routes;
+    struct pool *pool;
+    struct slot_wait *wait;
+    struct pool_grant grant;
+    bool has_slot, enough;
+    int64_t slot_ns;
+    struct http_call *call;
+    int status;
+    size_t answer_bytes;
+    struct buf body, auth;
+    char time[WALL_TEXT_MAX];
+    struct trace trace;
+    struct headers headers;
+};
+
+/* ---- io thread: the end of a delivery ---- */
+
+static void on_answered(struct mail *m);
+
+static void delivery_free(struct delivery *d)
+{
+    buf_fini(&d->body);
+    buf_fini(&d->auth);
+    free(d);
+}
+
+static void delivery_spare(struct delivery *d)
+{
+    struct io_thread *t = d->thread;
+    list_remove(&t->deliveries, &d->link);
+    pool_unref(d->pool);
+    routes_unref(d->routes);
+    if (t->spare_count >= DELIVERY_SPARE_MAX) {
+        delivery_free(d);
+        return;
+    }
+    if (d->body.cap > DELIVERY_SPARE_BYTES)
+        buf_fini(&d->body);
+    d->next_spare = t->spare;
+    t->spare = d;
+    t->spare_count++;
+}
+
+static void slot_release(struct delivery *d)
+{
+    if (!d->has_slot)
+        return;
+    d->has_slot = false;
+    pool_release(&d->grant, loop_now(d->thread->loop) - d->slot_ns);
+}
+
+static void send_back(struct push_job *job, int status, const struct err *e)
+{
+    struct push_request *r = job->request;
+    r->status = status;
+    if (e)
+        r->err = *e;
+    r->answered_ns = loop_now(job->thread->loop);
+    job->mail.deliver = on_answered;
+    mailbox_post(job->thread->io->config.engine, &job->mail);
+}
+
+static void finish(struct delivery *d, int status, const struct err *e)
+{
+    struct push_job *job = d->job;
+    slot_release(d);
+    job->delivery = NULL;
+    delivery_spare(d);
+    send_back(job, status, e);
+}
+
+/* ---- io thread: the call ---- */
+
+static void on_head(void *arg, const struct http_response *r)
+{
+    struct delivery *d = arg;
+    d->status = r->status;
+}
+
+static void on_body(void *arg, struct str bytes)
+{
+    struct delivery *d = arg;
+    d->answer_bytes += bytes.n;
+    if (d->answer_bytes <= PUSH_ANSWER_MAX || d->enough)
+        return;
+    d->enough = true;
+    http_call_cancel(d->call);
+}
+
+static void on_done(void *arg, const struct err *e)
+{
+    struct delivery *d = arg;
+    d->call = NULL;
+    if (e && !d->enough)
+        finish(d, 0, e);
+    else
+        finish(d, d->status, NULL);
+}
+
+static const struct http_call_ops call_ops = {on_head, on_body, NULL, on_done};
+
+/* The body and the headers that say what it is. */
+static int add_content(struct delivery *d, struct str *body, struct err *e)
+{
+    const struct push_request *r = d->job->request;
+    struct str type = STR("application/json");
+    int rc = 0;
+    if (!r->endpoint->no_wrapper) {
+        rc = envelope_wrap(&d->body, r->msg, r->endpoint->subscription, r->delivery_attempt, e);
+        *body = buf_str(&d->body);
+    } else {
+        type = STR("application/octet-stream");
+        *body = r->msg->data;
+        if (r->endpoint->write_metadata)
+            rc = envelope_headers(&d->headers, r->msg, r->endpoint->subscription, d->time, &type, e);
+    }
+    return rc ? rc : headers_add(&d->headers, STR("Content-Type"), type, e);
+}
+
+/* A private service of ours gets the token as from the ingress: without its signature. */
+static int add_token(struct delivery *d, bool strip, struct err *e)
+{
+    const char *bearer = d->job->request->bearer;
+    if (!bearer)
+        return 0;
+    int rc = buf_addz(&d->auth, "Bearer ");
+    rc = rc ? rc : strip ? token_strip_add(&d->auth, str_of(bearer)) : buf_addz(&d->auth, bearer);
+    if (rc)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "the token is too long");
+    return headers_add(&d->headers, STR("Authorization"), buf_str(&d->auth), e);
+}
+
+static int add_headers(struct delivery *d, const struct route_service *ours, struct str *body, struct err *e)
+{
+    int rc = headers_add(&d->headers, STR("User-Agent"), STR(PUSH_USER_AGENT), e);
+    rc = rc ? rc : headers_add(&d->headers, STR("Accept"), STR("application/json"), e);
+    rc = rc ? rc : add_token(d, ours && !ours->public_, e);
+    rc = rc ? rc : add_content(d, body, e);
+    if (rc || !ours)
+        return rc;
+    trace_make(&d->trace, NULL, &d->thread->rng);
+    rc = headers_add(&d->headers, STR("traceparent"), str_of(d->trace.traceparent), e);
+    rc = rc ? rc : headers_add(&d->headers, STR("X-Cloud-Trace-Context"), str_of(d->trace.cloud), e);
+    return rc ? rc : headers_add(&d->headers, STR("X-Forwarded-Proto"), STR("http"), e);
+}
+
+/* The host as the endpoint writes it, with its port when it has one. */
+static struct str host_of(const struct url *u)
+{
+    const char *end = u->host.p + u->host.n;
+    size_t more = 0;
+    while (u->port_given && end + more < u->target.p && (end[more] == ':' || (end[more] >= '0' && end[more] <= '9')))
+        more++;
+    return (struct str){u->host.p, u->host.n + more};
+}
+
+static void start_call(struct delivery *d, const struct route_service *ours)
+{
+    struct push_request *r = d->job->request;
+    struct err e = {0};
+    struct str body = {0};
+    struct http_target target = {.url = r->endpoint->url};
+    if (ours)
+        target = (struct http_target){.local = true, .port = d->grant.port, .generation = d->grant.generation};
+    if (add_headers(d, ours, &body, &e)) {
+        finish(d, 0, &e);
+        return;
+    }
+    struct http_call_spec spec = {
+        .method = STR("POST"),
+        .target = r->endpoint->url.target,
+        .host = ours ? host_of(&r->endpoint->url) : (struct str){0},
+        .headers = &d->headers,
+        .body = body,
+        .replayable = true, /* delivery is at least once anyway */
+        .due_ns = r->due_ns,
+    };
+    r->sent_ns = loop_now(d->thread->loop);
+    d->call = http_call_start(d->thread->client, &target, &spec, &call_ops, d, &e);
+    if (!d->call)
+        finish(d, 0, &e);
+}
+
+/* ---- io thread: to a service of ours ---- */
+
+static const struct route_service *service_of(const struct delivery *d, const struct route_target **target, struct err *e)
+{
+    struct route_match_host m;
+    if (routes_find(d->routes, d->job->request->endpoint->url.host, &d->thread->rng, &m, e))
+        return NULL;
+    *target = m.target;
+    return m.service;
+}
+
+static void on_slot(void *arg, const struct pool_grant *g, const struct err *e)
+{
+    struct delivery *d = arg;
+    struct err gone = {0};
+    d->wait = NULL;
+    if (!g) {
+        finish(d, 0, e);
+        return;
+    }
+    d->grant = *g;
+    d->has_slot = true;
+    d->slot_ns = loop_now(d->thread->loop);
+    const struct route_target *target;
+    const struct route_service *s = service_of(d, &target, &gone);
+    if (s)
+        start_call(d, s);
+    else
+        finish(d, 0, &gone);
+}
+
+/* The invoker policy holds for pushes as for everybody; the account is known, so there is no signature to check. */
+static int refusal(const struct route_service *s, const struct push_endpoint *ep)
+{
+    if (s->off)
+        return 404;
+    return s->public_ || (ep->account && route_invoker(s, ep->account)) ? 0 : 403;
+}
+
+static void deliver_ours(struct delivery *d)
+{
+    struct push_request *r = d->job->request;
+    struct err e = {0};
+    const struct route_target *target = NULL;
+    const struct route_service *s = service_of(d, &target, &e);
+    if (!s) {
+        finish(d, e.code == ERR_NOT_FOUND ? 404 : 0, &e);
+        return;
+    }
+    int status = refusal(s, r->endpoint);
+    if (status) {
+        finish(d, status, NULL);
+        return;
+    }
+    d->pool = pool_ref(target->pool);
+    struct pool_grant g;
+    if (pool_acquire(d->pool, &g)) {
+        on_slot(d, &g, NULL);
+        return;
+    }
+    d->wait = slot_wait_start(&d->thread->waits, d->pool, r->due_ns, on_slot, d, &e);
+    if (!d->wait)
+        finish(d, 0, &e);
+}
+
+/* ---- io thread: beginning and calling off ---- */
+
+static struct delivery *delivery_new(struct io_thread *t)
+{
+    struct delivery *d = t->spare;
+    if (d) {
+        t->spare = d->next_spare;
+        t->spare_count--;
+        buf_clear(&d->body);
+        buf_clear(&d->auth);
+    } else {
+        d = malloc(sizeof *d);
+        if (!d)
+            return NULL;
+        buf_init(&d->body, ENVELOPE_BODY_MAX);
+        buf_init(&d->auth, 16 * 1024);
+    }
+    struct buf body = d->body, auth = d->auth;
+    memset(d, 0, offsetof(struct delivery, headers)); /* the rest is four kilobytes of headers */
+    d->headers.n = 0;
+    d->body = body;
+    d->auth = auth;
+    d->thread = t;
+    node_init(&d->link);
+    list_append(&t->deliveries, &d->link);
+    return d;
+}
+
+static void on_send(struct mail *m)
+{
+    struct push_job *job = CONTAINER_OF(m, struct push_job, mail);
+    struct io_thread *t = job->thread;
+    struct delivery *d = delivery_new(t);
+    if (!d) {
+        struct err e;
+        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for a push");
+        send_back(job, 0, &e);
+        return;
+    }
+    d->job = job;
+    job->delivery = d;
+    d->routes = t->routes ? routes_ref(t->routes) : NULL;
+    if (d->routes && routes_ours(d->routes, job->request->endpoint->url.host))
+        deliver_ours(d);
+    else
+        start_call(d, NULL);
+}
+
+static void on_cancel_returned(struct mail *m);
+
+static void on_cancel(struct mail *m)
+{
+    struct push_job *job = CONTAINER_OF(m, struct push_job, cancel);
+    struct delivery *d = job->delivery;
+    struct err e;
+    err_set(&e, ERR_CANCELLED, "the push was called off");
+    if (d && d->wait) {
+        slot_wait_abandon(d->wait);
+        d->wait = NULL;
+        finish(d, 0, &e);
+    } else if (d && d->call) {
+        http_call_cancel(d->call);
+    }
+    job->cancel.deliver = on_cancel_returned;
+    mailbox_post(job->thread->io->config.engine, &job->cancel);
+}
+
+void deliveries_fini(struct io_thread *t)
+{
+    LIST_EACH_SAFE(&t->deliveries, n) {
+        struct delivery *d = CONTAINER_OF(n, struct delivery, link);
+        slot_release(d);
+        delivery_spare(d);
+    }
+    for (struct delivery *d = t->spare, *next; d; d = next) {
+        next = d->next_spare;
+        delivery_free(d);
+    }
+    t->spare = NULL;
+}
+
+/* ---- engine thread ---- */
+
+static void job_release(struct push_job *job)
+{
+    if (!job->answered || job->cancel_out)
+        return;
+    list_remove(&job->owner->jobs, &job->link);
+    free(job);
+}
+
+static void on_answered(struct mail *m)
+{
+    struct push_job *job = CONTAINER_OF(m, struct push_job, mail);
+    struct push_request *r = job->request;
+    if (job->thread)
+        job->thread->pushes--;
+    job->answered = true;
+    r->internal = NULL;
+    job_release(job);
+    r->done(r);
+}
+
+static void on_cancel_returned(struct mail *m)
+{
+    struct push_job *job = CONTAINER_OF(m, struct push_job, cancel);
+    job->cancel_out = false;
+    job_release(job);
+}
+
+/* The same target to the same thread, so that its connections are shared; the next one when that has clearly more to do. */
+static struct io_thread *choose(struct io *io, const struct push_endpoint *ep)
+{
+    uint32_t least = UINT32_MAX;
+    for (uint32_t i = 0; i < io->n; i++)
+        least = io->threads[i].pushes < least ? io->threads[i].pushes : least;
+    uint32_t at = (uint32_t)(hash_bytes(ep->url.host.p, ep->url.host.n, ep->url.port) % io->n);
+    while (io->threads[at].pushes > least + PUSH_SPREAD)
+        at = (at + 1) % io->n;
+    return &io->threads[at];
+}
+
+static void on_no_memory(struct mail *m)
+{
+    struct push_request *r = CONTAINER_OF(m, struct push_request, mail);
+    err_set(&r->err, ERR_RESOURCE_EXHAUSTED, "out of memory for a push");
+    r->done(r);
+}
+
+static void transport_send(struct transport *base, struct push_request *r)
+{
+    struct push_transport *pt = CONTAINER_OF(base, struct push_transport, base);
+    struct push_job *job = calloc(1, sizeof *job);
+    r->status = 0;
+    r->err = (struct err){0};
+    r->internal = job;
+    r->answered_ns = r->sent_ns; /* until an io thread knows better */
+    if (!job) {
+        r->mail.deliver = on_no_memory;
+        mailbox_post(pt->io->config.engine, &r->mail);
+        return;
+    }
+    job->owner = pt;
+    job->request = r;
+    job->thread = choose(pt->io, r->endpoint);
+    job->thread->pushes++;
+    job->mail.deliver = on_send;
+    node_init(&job->link);
+    list_append(&pt->jobs, &job->link);
+    mailbox_post(loop_mailbox(job->thread->loop), &job->mail);
+}
+
+static void transport_cancel(struct transport *base, struct push_request *r)
+{
+    struct push_job *job = r->internal;
+    if (!job || job->answered || job->cancel_out)
+        return;
+    job->cancel_out = true;
+    job->cancel.deliver = on_cancel;
+    mailbox_post(loop_mailbox(job->thread->loop), &job->cancel);
+}
+
+static const struct transport_ops transport_ops = {transport_send, transport_cancel};
+
+void push_transport_init(struct push_transport *pt, struct io *io)
+{
+    pt->base.ops = &transport_ops;
+    pt->io = io;
+    list_init(&pt->jobs);
+}
+
+void push_transport_fini(struct push_transport *pt)
+{
+    for (struct node *n; (n = list_pop(&pt->jobs));)
+        free(CONTAINER_OF(n, struct push_job, link));
+}
