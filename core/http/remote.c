@@ -202,6 +202,8 @@ static bool easy_configure(struct remote_conn *c, const char *url, int64_t timeo
     ok &= curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK; /* else a proxy would want other request lines */
     ok &= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    /* With a CA path besides the CA file curl does not cache the parsed CAs: 20 ms for every connection. */
+    ok &= curl_easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK;
     if (ca)
         ok &= curl_easy_setopt(h, CURLOPT_CAINFO, ca) == CURLE_OK;
     return ok;
