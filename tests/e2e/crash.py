@@ -1,0 +1,114 @@
+"""The crash test: the real server killed with -9 at random moments under publish and push load, round after round.
+
+Publishers note each message id that the server gave them; a receiver notes each id that is pushed to it, answering
+some with 500. After the last round every noted id must have been received; each start must find its database whole.
+A failing run is repeated with `crash.py --rounds N --seed S`, as far as chance outside this program allows.
+"""
+import argparse
+import json
+import random
+import sqlite3
+import sys
+import threading
+import time
+
+import harness
+from harness import PROJECT, Receiver, Server, b64, wait_for
+
+PUBLISHERS = 4
+
+
+class Load:
+    """Publishers that go on over crashes; `accepted` is what the server said yes to."""
+
+    def __init__(self, server, topic):
+        self.server, self.topic = server, topic
+        self.accepted, self.lock, self.stopping = {}, threading.Lock(), False
+        self.threads = [threading.Thread(target=self.publish, args=(n,), daemon=True) for n in range(PUBLISHERS)]
+        [t.start() for t in self.threads]
+
+    def publish(self, n):
+        count = 0
+        while not self.stopping:
+            texts = [f"{n}-{count}-{i}" for i in range(1 + count % 20)]
+            count += 1
+            body = json.dumps({"messages": [{"data": b64(t)} for t in texts]})
+            try:
+                answer = self.server.http("POST", f"/v1/{self.topic}:publish", body, {"Content-Type": "application/json"}, timeout=5)
+                if answer.status == 200:
+                    with self.lock:
+                        self.accepted.update(zip(answer.json["messageIds"], texts))
+                    time.sleep(0.002)
+                    continue
+            except (OSError, ValueError, harness.http.client.HTTPException):
+                pass
+            time.sleep(0.02)
+
+    def stop(self):
+        self.stopping = True
+        [t.join() for t in self.threads]
+
+
+def check_database(folder):
+    """The file opens and is whole, before the server looks at it."""
+    for path in harness.os.listdir(folder):
+        if path.endswith(".db"):
+            db = sqlite3.connect(harness.os.path.join(folder, path))
+            result = db.execute("pragma quick_check").fetchone()[0]
+            db.close()
+            harness.equal(result, "ok", path)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    options = parser.parse_args()
+    print(f"{options.rounds} rounds, seed {options.seed}", flush=True)
+    chance = random.Random(options.seed)
+    server = Server()
+    receiver = Receiver()
+    topic = server.topic("crash")
+    server.subscription("crash-push", topic, pushConfig={"pushEndpoint": receiver.url}, ackDeadlineSeconds=10)
+    server.subscription("crash-pull", topic, ackDeadlineSeconds=600)
+    load = Load(server, topic)
+    for number in range(options.rounds):
+        receiver.statuses = [500] * chance.randrange(4)
+        time.sleep(chance.uniform(0.02, 0.6))  # the random moment is the point; nothing is waited for here
+        port = server.port
+        server.kill()
+        check_database(server.data)
+        server.start(port)
+        if (number + 1) % 10 == 0:
+            print(f"round {number + 1}: {len(load.accepted)} accepted, {len(receiver.got)} pushes", flush=True)
+    load.stop()
+    accepted = set(load.accepted)
+    assert len(accepted) >= options.rounds, f"only {len(accepted)} messages were accepted: this tests nothing"
+
+    def missing():
+        return accepted - {e["message"]["messageId"] for e in receiver.envelopes()}
+    try:
+        wait_for(lambda: not missing(), "all accepted messages to be pushed", 120)
+    except AssertionError:
+        lost = sorted(missing(), key=int)
+        sys.exit(f"LOST {len(lost)} of {len(accepted)} accepted messages, e.g. {[(i, load.accepted[i]) for i in lost[:10]]} (seed {options.seed})")
+    for envelope in receiver.envelopes():
+        identifier, data = envelope["message"]["messageId"], envelope["message"]["data"]
+        if identifier in accepted:
+            harness.equal(data, b64(load.accepted[identifier]), f"the data of message {identifier}")
+    pulled = set()
+    while True:
+        got = server.api("POST", f"/v1/projects/{PROJECT}/subscriptions/crash-pull:pull", {"maxMessages": 1000, "returnImmediately": True}).get("receivedMessages", [])
+        pulled |= {m["message"]["messageId"] for m in got}
+        if not got:
+            break
+    assert pulled >= accepted, f"LOST {len(accepted - pulled)} for the pull subscription (seed {options.seed})"
+    server.stop()
+    print(f"{len(accepted)} accepted, {len(receiver.got)} pushes, nothing lost")
+
+
+try:
+    main()
+finally:
+    for cleanup in reversed(harness.cleanups):
+        cleanup()

@@ -1,0 +1,116 @@
+"""The command line against a running server: gcloud's words, output formats, exit codes, errors that say what to do."""
+import json
+import re
+import subprocess
+
+from harness import RUNNEL, SERVICE_IMAGE, Server, case, equal, free_port, run
+
+server = Server("--idle=2s")
+
+
+@case("wrong usage ends with 2 and the nearest right word")
+def _():
+    for args, word in ((["pubsb"], "pubsub"), (["pubsub", "topics", "creat", "x"], "create"), (["run", "deploy", "x", "--imag=y"], "--image"),
+                       (["run", "deploy"], "SERVICE"), (["pubsub", "subscriptions", "create", "s"], "--topic"), (["run", "deploy", "x", "--port=0"], "65535"),
+                       (["pubsub", "topics", "list", "--format=jsn"], "json"), (["pubsub", "topics", "list", "--verbosity=inf"], "info"),
+                       (["run", "services", "update-traffic", "x", "--to-revisions=a=200"], "percentage"), (["nonsense"], "runnel --help")):
+        if args[:3] == ["run", "services", "update-traffic"]:
+            server.deploy("x")
+        done = server.cli(*args, want=2)
+        assert word in done.stderr and not done.stdout, (args, done.stderr)
+
+
+@case("every command has help with examples")
+def _():
+    listed = re.findall(r"^  ([a-z][a-z -]*?[a-z])(?:  .*)?$", server.cli("--help").stdout.split("FLAGS")[0], re.M)
+    assert "run deploy" in listed and len(listed) > 30, listed
+    for words in listed:
+        if words not in ("serve", "runnel COMMAND"):
+            text = server.cli(*words.split(), "--help").stdout
+            assert "EXAMPLES" in text and f"runnel {words}" in text, words
+    assert "--listen" in server.cli("serve", "--help").stdout
+    equal(server.cli("version").stdout.split()[0], "runnel", "version")
+
+
+@case("topics from creation to deletion, in all formats")
+def _():
+    done = server.cli("pubsub", "topics", "create", "orders", "--labels=team=shop,kind=test")
+    equal(done.stderr.strip(), "Created topic [projects/local-project/topics/orders].", "what is said")
+    assert "orders" in server.cli("pubsub", "topics", "list").stdout
+    equal(server.cli("pubsub", "topics", "list", "--format=value(name.basename())").stdout.split(), ["orders"], "value()")
+    equal(json.loads(server.cli("pubsub", "topics", "describe", "orders", "--format=json").stdout)["labels"], {"team": "shop", "kind": "test"}, "labels")
+    server.cli("pubsub", "topics", "update", "orders", "--update-labels=team=ops", "--remove-labels=kind")
+    assert "team: ops" in server.cli("pubsub", "topics", "describe", "orders").stdout
+    done = server.cli("pubsub", "topics", "create", "orders", want=1)
+    assert "ALREADY_EXISTS" in done.stderr and "(runnel.pubsub.topics.create)" in done.stderr, done.stderr
+    server.cli("pubsub", "topics", "delete", "orders", "--quiet")
+    assert "NOT_FOUND" in server.cli("pubsub", "topics", "describe", "orders", want=1).stderr
+    assert "0 items" in server.cli("pubsub", "topics", "list").stderr
+
+
+@case("publish, pull, acknowledge, seek, snapshot, detach")
+def _():
+    server.cli("pubsub", "topics", "create", "flow")
+    server.cli("pubsub", "subscriptions", "create", "worker", "--topic=flow", "--ack-deadline=20", "--min-retry-delay=1s", "--max-retry-delay=1m",
+               "--retain-acked-messages", "--message-filter=attributes:k", "--labels=a=b", "--expiration-period=never")
+    settings = json.loads(server.cli("pubsub", "subscriptions", "describe", "worker", "--format=json").stdout)
+    equal((settings["ackDeadlineSeconds"], settings["retryPolicy"], settings["filter"], settings["expirationPolicy"]),
+          (20, {"minimumBackoff": "1s", "maximumBackoff": "60s"}, "attributes:k", {}), "settings")
+    out = server.cli("pubsub", "topics", "publish", "flow", "--message=hello", "--attribute=k=v", "--ordering-key=o").stdout
+    identifier = re.search(r"'(\d+)'", out).group(1)
+    server.cli("pubsub", "topics", "publish", "flow", "--message=filtered away")
+    table = server.cli("pubsub", "subscriptions", "pull", "worker", "--limit=10").stdout
+    assert "hello" in table and identifier in table and "filtered" not in table, table
+    ack_id = table.splitlines()[1].split()[-1]
+    server.cli("pubsub", "subscriptions", "modify-message-ack-deadline", "worker", f"--ack-ids={ack_id}", "--ack-deadline=60")
+    server.cli("pubsub", "subscriptions", "ack", "worker", f"--ack-ids={ack_id}")
+    server.cli("pubsub", "snapshots", "create", "snap", "--subscription=worker")
+    assert "snap" in server.cli("pubsub", "snapshots", "list").stdout
+    equal(server.cli("pubsub", "topics", "list-snapshots", "flow").stdout.split(), ["projects/local-project/snapshots/snap"], "snapshots")
+    server.cli("pubsub", "subscriptions", "seek", "worker", "--time=-1h")
+    assert "hello" in server.cli("pubsub", "subscriptions", "pull", "worker", "--auto-ack").stdout
+    server.cli("pubsub", "subscriptions", "seek", "worker", "--snapshot=snap")
+    server.cli("pubsub", "subscriptions", "update", "worker", "--ack-deadline=30", "--max-retry-delay=2m")
+    settings = json.loads(server.cli("pubsub", "subscriptions", "describe", "worker", "--format=json").stdout)
+    equal((settings["ackDeadlineSeconds"], settings["retryPolicy"]), (30, {"minimumBackoff": "1s", "maximumBackoff": "120s"}), "after update")
+    equal(server.cli("pubsub", "topics", "list-subscriptions", "flow").stdout.split(), ["projects/local-project/subscriptions/worker"], "subscriptions")
+    server.cli("pubsub", "subscriptions", "detach", "worker")
+    assert "FAILED_PRECONDITION" in server.cli("pubsub", "subscriptions", "pull", "worker", want=1).stderr
+    server.cli("pubsub", "snapshots", "delete", "snap")
+    server.cli("pubsub", "subscriptions", "delete", "worker")
+    server.cli("pubsub", "topics", "delete", "flow")
+
+
+@case("deploy tells what gcloud tells, and describe shows what was deployed")
+def _():
+    done = server.deploy("hello", "--set-env-vars=^;^MODE=a,b;OTHER=c", "--concurrency=7", "--timeout=90", "--min-instances=0", "--max-instances=4",
+                         "--cpu=500m", "--memory=256Mi", "--labels=team=shop")
+    assert re.search(r"Service \[hello\] revision \[hello-00001-[a-z]{3}\] has been deployed and is serving 100 percent of traffic\.", done.stderr), done.stderr
+    assert f"Service URL: http://hello.localhost:{server.port}" in done.stderr, done.stderr
+    service = json.loads(server.cli("run", "services", "describe", "hello", "--format=json").stdout)
+    template = service["template"]
+    equal((template["maxInstanceRequestConcurrency"], template["timeout"], template["scaling"]["maxInstanceCount"]), (7, "90s", 4), "template")
+    equal({e["name"]: e["value"] for e in template["containers"][0]["env"]}, {"MODE": "a,b", "OTHER": "c"}, "variables")
+    server.cli("run", "services", "update", "hello", "--update-env-vars=MODE=z", "--remove-env-vars=OTHER")
+    equal(server.call("hello").json["env"]["MODE"], "z", "variable")
+    equal(server.cli("run", "services", "describe", "hello", "--format=value(status.url)").stdout.strip(), service["uri"], "value")
+    assert re.search(r"hello .*http://hello", server.cli("run", "services", "list").stdout)
+    assert len(server.cli("run", "revisions", "list", "--service=hello", "--format=value(name)").stdout.split()) == 2
+    assert "listening" in server.cli("run", "services", "logs", "read", "hello").stdout
+    assert "allUsers" in server.cli("run", "services", "get-iam-policy", "hello").stdout
+    server.cli("run", "services", "delete", "hello", "--quiet")
+    assert "NOT_FOUND" in server.cli("run", "services", "describe", "hello", want=1).stderr
+
+
+@case("errors say what to do")
+def _():
+    done = subprocess.run([RUNNEL, "pubsub", "topics", "list", f"--url=http://127.0.0.1:{free_port()}"], stderr=subprocess.PIPE, text=True)
+    equal(done.returncode, 1, "exit code")
+    assert "runnel serve" in done.stderr and "RUNNEL_URL" in done.stderr, done.stderr
+    assert "--image" in server.cli("run", "deploy", "brand-new", want=2).stderr
+    done = server.cli("run", "deploy", "brand-new", f"--image={SERVICE_IMAGE}", "--command=no-such-program", want=1)
+    assert "INVALID_ARGUMENT" in done.stderr and "no-such-program" in done.stderr, done.stderr
+    assert "NOT_FOUND" in server.cli("run", "services", "describe", "brand-new", want=1).stderr
+
+
+run()
