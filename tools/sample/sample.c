@@ -181,8 +181,12 @@ static void take_push(const struct request *r)
 {
     char *id = json_field(r->body, "messageId"), *data = json_field(r->body, "data");
     char *text = data ? base64_text(data, strlen(data)) : NULL, *claims = token_claims(r);
-    log_line("INFO", "event received", "messageId", id ? id : "", "data", text ? text : "", "token",
-             claims ? "verified by the ingress" : "none", "claims", claims ? claims : "{}", (char *)NULL);
+    char *message = NULL; /* all in the message, for those who show nothing else of a line */
+    if (asprintf(&message, "event %s: %s | token %s%s", id ? id : "?", text ? text : "", claims ? "verified by the ingress: " : "none",
+                 claims ? claims : "") < 0)
+        message = NULL;
+    log_line("INFO", message ? message : "event", "messageId", id ? id : "", "data", text ? text : "", "claims", claims ? claims : "{}", (char *)NULL);
+    free(message);
     free(id);
     free(data);
     free(text);
