@@ -105,7 +105,7 @@ static int version_read(struct str s, int *minor, struct err *e)
     if (s.n != 8 || memcmp(s.p, "HTTP/", 5) != 0 || !is_digit(s.p[5]) || s.p[6] != '.' || !is_digit(s.p[7]))
         return refuse(e, 400, "the HTTP version is malformed");
     if (s.p[5] != '1' || s.p[7] > '1')
-        return refuse(e, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+        return refuse(e, 505, "the version of HTTP is neither 1.0 nor 1.1");
     *minor = s.p[7] - '0';
     return 0;
 }
