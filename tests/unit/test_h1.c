@@ -1,0 +1,253 @@
+/** test_h1.c: framing by itself: heads found wherever they are cut, what they say, bodies in each framing and every cut. The
+ *             table of hostile heads is test_http_hostile.c's, where the whole server must refuse them. */
+#include "tests/support/unit.h"
+
+#include "core/base/random.h"
+#include "core/http/h1.h"
+
+#include <stdio.h>
+
+static void test_head_is_found_at_every_cut(void **state)
+{
+    static const char text[] = "\r\nGET /x HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\nrest";
+    size_t want = sizeof text - 1 - 4;
+    for (size_t first = 0; first <= want; first++) {
+        struct h1_scan s = {0};
+        struct err e;
+        size_t n = 99;
+        assert_int_equal(h1_head_find(&s, H1_REQUEST, text, first, H1_HEAD_MAX, &n, &e), 0);
+        assert_int_equal(n, first == want ? want : 0);
+        if (first < want) {
+            assert_int_equal(h1_head_find(&s, H1_REQUEST, text, sizeof text - 1, H1_HEAD_MAX, &n, &e), 0);
+            assert_int_equal(n, want);
+        }
+    }
+}
+
+static void test_what_requests_say(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        enum h1_framing framing;
+        int64_t body_bytes;
+        bool keep_alive, upgrade, expects;
+    } cases[] = {
+        {"nothing special", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", H1_NO_BODY, 0, true, false, false},
+        {"a length", "POST / HTTP/1.1\r\nCONTENT-LENGTH:12\r\n\r\n", H1_LENGTH, 12, true, false, false},
+        {"a length of zero", "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", H1_NO_BODY, 0, true, false, false},
+        {"a length with leading zeros", "POST / HTTP/1.1\r\nContent-Length: 0012\r\n\r\n", H1_LENGTH, 12, true, false, false},
+        {"the largest length", "POST / HTTP/1.1\r\nContent-Length: 999999999999999999\r\n\r\n", H1_LENGTH, 999999999999999999, true, false, false},
+        {"chunked", "POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\n\r\n", H1_CHUNKED, 0, true, false, false},
+        {"a GET may have a body", "GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", H1_LENGTH, 3, true, false, false},
+        {"1.0", "GET / HTTP/1.0\r\n\r\n", H1_NO_BODY, 0, false, false, false},
+        {"1.0 that stays", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", H1_NO_BODY, 0, true, false, false},
+        {"close", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n", H1_NO_BODY, 0, false, false, false},
+        {"close wins over keep-alive", "GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", H1_NO_BODY, 0, false, false, false},
+        {"an upgrade", "GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n", H1_NO_BODY, 0, true, true, false},
+        {"an upgrade without the connection's word", "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", H1_NO_BODY, 0, true, false, false},
+        {"the connection's word without an upgrade", "GET / HTTP/1.1\r\nConnection: Upgrade\r\n\r\n", H1_NO_BODY, 0, true, false, false},
+        {"an upgrade in 1.0", "GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", H1_NO_BODY, 0, false, false, false},
+        {"an expectation", "PUT / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", H1_LENGTH, 1, true, false, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct h1_head h;
+        struct headers fields;
+        struct err e = {0};
+        const char *name = cases[i].name;
+        if (h1_request_parse(cases[i].text, strlen(cases[i].text), &h, &fields, &e))
+            fail_msg("case \"%s\": %s", name, e.msg);
+        CASE_INT(name, h.framing, cases[i].framing);
+        CASE_INT(name, h.body_bytes, cases[i].body_bytes);
+        CASE_INT(name, h.keep_alive, cases[i].keep_alive);
+        CASE_INT(name, h.upgrade, cases[i].upgrade);
+        CASE_INT(name, h.expect_continue, cases[i].expects);
+    }
+}
+
+/* Every method that http_parser knows but CONNECT is passed on. */
+static void test_methods(void **state)
+{
+    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "PROPFIND", "REPORT", "M-SEARCH", "LINK", "PURGE"};
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        char text[64];
+        struct h1_head h;
+        struct headers fields;
+        struct err e;
+        int n = snprintf(text, sizeof text, "%s /x HTTP/1.1\r\nHost: a\r\n\r\n", methods[i]);
+        CASE_INT(methods[i], h1_request_parse(text, (size_t)n, &h, &fields, &e), 0);
+        CASE_TRUE(methods[i], str_is(h.method, methods[i]) && str_is(h.target, "/x"));
+    }
+}
+
+static void test_what_responses_say(void **state)
+{
+    static const struct {
+        const char *text;
+        int status;
+        enum h1_framing framing;
+    } cases[] = {
+        {"HTTP/1.1 200 OK\r\n\r\n", 200, H1_UNTIL_CLOSE},
+        {"HTTP/1.1 200 \r\n\r\n", 200, H1_UNTIL_CLOSE},
+        {"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, H1_LENGTH},
+        {"HTTP/1.1 999 Odd \xe4\r\nTransfer-Encoding: chunked\r\n\r\n", 999, H1_CHUNKED},
+        {"HTTP/1.1 204 No\r\n\r\n", 204, H1_NO_BODY},
+        {"HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n", 304, H1_NO_BODY},
+        {"HTTP/1.1 100 Continue\r\n\r\n", 100, H1_NO_BODY},
+        {"HTTP/1.1 101 Switch\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", 101, H1_NO_BODY},
+        {"HTTP/1.0 200 OK\r\n\r\n", 200, H1_UNTIL_CLOSE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct h1_head h;
+        struct headers fields;
+        struct err e = {0};
+        if (h1_response_parse(cases[i].text, strlen(cases[i].text), &h, &fields, &e))
+            fail_msg("case \"%s\": %s", cases[i].text, e.msg);
+        CASE_INT(cases[i].text, h.status, cases[i].status);
+        CASE_INT(cases[i].text, h.framing, cases[i].framing);
+    }
+}
+
+/* Take `text` in pieces of at most `piece` bytes; the content into `out`. Returns the refusal, and where the body ended. */
+static int body_run(enum h1_framing framing, int64_t length, const char *text, size_t n, size_t piece, char *out, size_t *out_n, size_t *end)
+{
+    struct h1_body b;
+    struct err e;
+    size_t at = 0;
+    *out_n = 0;
+    h1_body_init(&b, framing, length);
+    while (at < n && !b.done) {
+        size_t have = n - at < piece ? n - at : piece, used = 0;
+        for (; have && !b.done; have -= used) {
+            struct str data;
+            int refused = h1_body_next(&b, text + at, have, &used, &data, &e);
+            if (refused)
+                return refused;
+            memcpy(out + *out_n, data.p, data.n);
+            *out_n += data.n;
+            at += used;
+            assert_true(used > 0);
+        }
+    }
+    *end = at;
+    return b.done ? 0 : -1;
+}
+
+static void test_bodies_at_every_piece_size(void **state)
+{
+    static const struct {
+        const char *name;
+        enum h1_framing framing;
+        int64_t length;
+        const char *text, *content;
+    } cases[] = { /* each is followed by an X, which is not part of it */
+        {"a length", H1_LENGTH, 5, "abcdeX", "abcde"},
+        {"nothing", H1_NO_BODY, 0, "X", ""},
+        {"one chunk", H1_CHUNKED, 0, "5\r\nabcde\r\n0\r\n\r\nX", "abcde"},
+        {"chunks of many sizes", H1_CHUNKED, 0, "1\r\na\r\n0000a\r\n0123456789\r\n2;q=\"x y\"\r\nbc\r\n0\r\n\r\nX", "a0123456789bc"},
+        {"only the last chunk", H1_CHUNKED, 0, "000\r\n\r\nX", ""},
+        {"trailers", H1_CHUNKED, 0, "1\r\na\r\n0\r\nA: b\r\nC:\r\n\r\nX", "a"},
+        {"chunks that hold CR LF", H1_CHUNKED, 0, "4\r\n\r\n0\r\r\n0\r\n\r\nX", "\r\n0\r"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        size_t n = strlen(cases[i].text);
+        for (size_t piece = 1; piece <= n; piece++) {
+            char out[64];
+            size_t out_n, end = 0;
+            CASE_INT(cases[i].name, body_run(cases[i].framing, cases[i].length, cases[i].text, n, piece, out, &out_n, &end), 0);
+            CASE_INT(cases[i].name, end, n - 1);
+            CASE_INT(cases[i].name, out_n, strlen(cases[i].content));
+            CASE_TRUE(cases[i].name, memcmp(out, cases[i].content, out_n) == 0);
+        }
+    }
+}
+
+/* Chunks of random sizes, cut at random: what goes in comes out. */
+static void test_chunks_round_trip(void **state)
+{
+    static char content[200000], wire[400000], out[200000];
+    struct rng rng;
+    rng_seed(&rng, 7);
+    for (int round = 0; round < 50; round++) {
+        size_t content_n = 0, wire_n = 0, out_n, end;
+        while (content_n < sizeof content - 5000 && !rng_chance(&rng, 0.02)) {
+            size_t n = 1 + rng_below(&rng, rng_chance(&rng, 0.5) ? 20 : 4000);
+            for (size_t i = 0; i < n; i++)
+                content[content_n + i] = (char)rng_u64(&rng);
+            wire_n += h1_chunk_head(wire + wire_n, n);
+            memcpy(wire + wire_n, content + content_n, n);
+            memcpy(wire + wire_n + n, "\r\n", 2);
+            wire_n += n + 2;
+            content_n += n;
+        }
+        memcpy(wire + wire_n, "0\r\n\r\n", 5);
+        wire_n += 5;
+        assert_int_equal(body_run(H1_CHUNKED, 0, wire, wire_n, 1 + rng_below(&rng, 5000), out, &out_n, &end), 0);
+        assert_int_equal(end, wire_n);
+        assert_int_equal(out_n, content_n);
+        assert_memory_equal(out, content, content_n);
+    }
+}
+
+/* Whatever bytes come: a verdict, and never a byte beyond what was given (the sanitizers watch). */
+static void test_noise_gets_a_verdict(void **state)
+{
+    static const char alphabet[] = "GET /HTP1.0:\r\n\r\n\t ;abcf059Content-Length: chunkedTransfer-Encoding\xff";
+    struct rng rng;
+    rng_seed(&rng, 11);
+    for (int round = 0; round < 20000; round++) {
+        size_t n = 1 + rng_below(&rng, 120), head = 0;
+        char *text = malloc(n);
+        assert_non_null(text);
+        for (size_t i = 0; i < n; i++)
+            text[i] = alphabet[rng_below(&rng, sizeof alphabet)];
+        for (int kind = 0; kind < 2; kind++) {
+            struct h1_scan s = {0};
+            struct h1_head h;
+            struct headers fields;
+            struct err e;
+            int refused = h1_head_find(&s, kind ? H1_RESPONSE : H1_REQUEST, text, n, H1_HEAD_MAX, &head, &e);
+            if (!refused && head)
+                refused = kind ? h1_response_parse(text, head, &h, &fields, &e) : h1_request_parse(text, head, &h, &fields, &e);
+            assert_true(refused == 0 || (refused >= 400 && refused <= 505));
+        }
+        struct h1_body b;
+        h1_body_init(&b, H1_CHUNKED, 0);
+        size_t used = 0;
+        for (size_t at = 0; at < n && !b.done; at += used) {
+            struct str data;
+            if (h1_body_next(&b, text + at, n - at, &used, &data, NULL))
+                break;
+            assert_true(used <= n - at && data.n <= used);
+        }
+        free(text);
+    }
+}
+
+static void test_chunk_heads(void **state)
+{
+    static const struct {
+        size_t n;
+        const char *line;
+    } cases[] = {{0, "0\r\n"}, {1, "1\r\n"}, {15, "f\r\n"}, {16, "10\r\n"}, {65536, "10000\r\n"}, {SIZE_MAX, "ffffffffffffffff\r\n"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char out[H1_CHUNK_HEAD_MAX];
+        size_t n = h1_chunk_head(out, cases[i].n);
+        CASE_INT(cases[i].line, n, strlen(cases[i].line));
+        CASE_TRUE(cases[i].line, memcmp(out, cases[i].line, n) == 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_head_is_found_at_every_cut),
+        cmocka_unit_test(test_what_requests_say),
+        cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_what_responses_say),
+        cmocka_unit_test(test_bodies_at_every_piece_size),
+        cmocka_unit_test(test_chunks_round_trip),
+        cmocka_unit_test(test_noise_gets_a_verdict),
+        cmocka_unit_test(test_chunk_heads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
