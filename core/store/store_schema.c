@@ -5,7 +5,7 @@
  *       that was released: files out there have gone through it.
  *    2. The version is the number of entries; it is kept in PRAGMA user_version. An upgrade and its version are one
  *       transaction, so a crash leaves either schema, whole.
- *    3. Add a fixture of the old version to tests/unit/test_store.c (older_files_are_upgraded).
+ *    3. Keep a file written by the version before as a fixture for ever, and let tests/unit/test_store.c open it.
  *  A file of a newer version is refused and not touched. */
 #include "core/store/store_sqlite_int.h"
 
