@@ -1,0 +1,263 @@
+/** test_store_crash.c: kill -9 in the middle of writing, again and again: all that was reported durable is there, whole
+ *          transactions only, and the file opens. CRASH_ROUNDS=n runs longer; the seed is printed, CRASH_SEED=n repeats it. */
+#include "tests/support/unit.h"
+
+#include "core/base/random.h"
+#include "core/loop/mailbox.h"
+#include "core/store/store.h"
+
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TOPICS 3
+#define FLIGHT_MAX 64
+#define KEEP 200            /* messages a topic keeps when it is trimmed */
+#define ROUNDS 25
+#define REPORTS_MAX 1500    /* a round is killed after at most so many */
+#define BLOB_MAX 3000
+
+/* What a durable transaction says: as much as this of the topic is stored, its resource and number say the same. */
+struct report {
+    uint32_t topic;
+    uint64_t next;
+};
+
+struct writer {
+    struct store *store;
+    struct mailbox *engine;
+    sem_t woken;
+    struct rng rng;
+    uint64_t first[TOPICS], next[TOPICS];
+    size_t in_flight;
+    int pipe;
+};
+struct flight {
+    struct writer *w;
+    struct report report;
+    char *blobs;
+};
+
+static void on_wake(void *arg)
+{
+    sem_post(arg);
+}
+
+/* What message `seq` of a topic is made of, so that a reader can tell. */
+static size_t fill_blob(char *out, uint64_t topic, uint64_t seq)
+{
+    uint64_t x = (topic + 1) * 0x9E3779B97F4A7C15u ^ seq * 0xD1B54A32D192ED03u;
+    size_t n = x % 16 ? x % 400 : x % BLOB_MAX; /* now and then over several pages */
+    for (size_t i = 0; i < n; i++)
+        out[i] = (char)(x >> (i % 8 * 8));
+    return n;
+}
+
+static void on_durable(void *arg, const struct err *e)
+{
+    struct flight *f = arg;
+    if (e || write(f->w->pipe, &f->report, sizeof f->report) != sizeof f->report)
+        _exit(3);
+    f->w->in_flight--;
+    free(f->blobs);
+    free(f);
+}
+
+static void must(int rc)
+{
+    if (rc)
+        _exit(4);
+}
+
+/* A few messages, and in the same transaction how many there are now: as a resource, as a number, as an ack floor. */
+static void write_one(struct writer *w)
+{
+    struct flight *f = calloc(1, sizeof *f);
+    struct store_txn *t = store_txn_new();
+    uint32_t topic = (uint32_t)rng_below(&w->rng, TOPICS);
+    size_t count = 1 + rng_below(&w->rng, 4), used = 0;
+    char name[16], body[32];
+    f->w = w;
+    f->blobs = malloc(count * BLOB_MAX);
+    for (size_t i = 0; i < count; i++, w->next[topic]++) {
+        size_t n = fill_blob(f->blobs + used, topic, w->next[topic]);
+        must(store_txn_append(t, topic, w->next[topic], (int64_t)w->next[topic], (struct str){f->blobs + used, n}, NULL));
+        used += n;
+    }
+    snprintf(name, sizeof name, "topic-%u", topic);
+    snprintf(body, sizeof body, "%" PRIu64, w->next[topic]);
+    must(store_txn_put(t, "topic", name, str_of(body), NULL));
+    must(store_txn_meta(t, name, w->next[topic], NULL));
+    must(store_txn_floor(t, topic, w->next[topic], NULL));
+    if (rng_chance(&w->rng, 0.05) && w->next[topic] > KEEP)
+        must(store_txn_trim(t, topic, w->next[topic] - KEEP, NULL));
+    f->report = (struct report){topic, w->next[topic]};
+    w->in_flight++;
+    store_submit(w->store, t, on_durable, f);
+}
+
+/* The child: writes until it is killed. */
+static void write_for_ever(const char *dir, int pipe, uint64_t seed)
+{
+    struct writer w = {.pipe = pipe};
+    struct err e = {0};
+    rng_seed(&w.rng, seed);
+    sem_init(&w.woken, 0, 0);
+    w.engine = mailbox_new(SIZE_MAX, on_wake, &w.woken);
+    w.store = store_sqlite_open(dir, w.engine, log_null(), &e);
+    if (!w.store) {
+        fprintf(stderr, "child cannot open: %s\n", e.msg);
+        _exit(2);
+    }
+    for (uint64_t i = 0; i < TOPICS; i++)
+        must(w.store->ops->topic_bounds(w.store, i, &w.first[i], &w.next[i], NULL));
+    for (;;) {
+        size_t flights = 1 + rng_below(&w.rng, FLIGHT_MAX);
+        while (w.in_flight < flights)
+            write_one(&w);
+        sem_wait(&w.woken);
+        mailbox_deliver(w.engine);
+    }
+}
+
+/* Reads reports until the pipe is closed; kills the child after `limit` of them. */
+static size_t read_reports(int fd, pid_t child, size_t limit, uint64_t durable[TOPICS])
+{
+    struct report r;
+    size_t n = 0;
+    if (limit == 0)
+        kill(child, SIGKILL);
+    while (read(fd, &r, sizeof r) == sizeof r) { /* written whole: smaller than PIPE_BUF */
+        assert_true(r.topic < TOPICS && r.next >= durable[r.topic]);
+        durable[r.topic] = r.next;
+        if (++n == limit)
+            kill(child, SIGKILL);
+    }
+    return n;
+}
+
+struct check {
+    struct store_read read;
+    int done;
+    uint64_t topic, seq;
+};
+
+static void on_rows(struct store_read *r, const struct err *e)
+{
+    struct check *c = CONTAINER_OF(r, struct check, read);
+    static char want[BLOB_MAX];
+    assert_null(e);
+    for (size_t i = 0; i < r->n; i++, c->seq++) {
+        size_t n = fill_blob(want, c->topic, c->seq);
+        assert_int_equal(r->rows[i].seq, c->seq);
+        assert_int_equal(r->rows[i].wall_ns, (int64_t)c->seq);
+        assert_int_equal(r->rows[i].blob.n, n);
+        assert_memory_equal(r->rows[i].blob.p, want, n);
+    }
+    c->done++;
+}
+
+static int parse_body(void *arg, const char *name, struct str body, struct err *e)
+{
+    uint64_t *said = arg;
+    said[name[strlen("topic-")] - '0'] = strtoull(body.p, NULL, 10);
+    return 0;
+}
+
+static int no_chunk(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e)
+{
+    return err_set(e, ERR_INTERNAL, "nobody wrote chunk %" PRIu64, chunk);
+}
+
+static void check_topic(struct store *s, struct mailbox *engine, sem_t *woken, uint64_t topic, uint64_t durable, uint64_t said)
+{
+    uint64_t first, next, number, floor;
+    char name[16];
+    snprintf(name, sizeof name, "topic-%" PRIu64, topic);
+    assert_int_equal(s->ops->topic_bounds(s, topic, &first, &next, NULL), 0);
+    assert_int_equal(s->ops->load_meta(s, name, &number, NULL), 0);
+    assert_int_equal(s->ops->load_acks(s, topic, &floor, no_chunk, NULL, NULL), 0);
+    if (next < durable)
+        fail_msg("topic %" PRIu64 " ends at %" PRIu64 " but %" PRIu64 " was reported durable", topic, next, durable);
+    assert_int_equal(said, next); /* nothing of a transaction without the rest of it */
+    assert_int_equal(number, next);
+    assert_int_equal(floor, next);
+    struct check c = {.topic = topic, .seq = first};
+    while (c.seq < next) {
+        uint64_t before = c.seq;
+        c.done = 0;
+        c.read = (struct store_read){.topic_id = topic, .from_seq = c.seq, .max_count = 1000, .max_bytes = 1 << 20, .done = on_rows};
+        s->ops->read(s, &c.read);
+        while (!c.done) {
+            sem_wait(woken);
+            mailbox_deliver(engine);
+        }
+        assert_true(c.seq > before);
+    }
+}
+
+static void check_file(const char *dir, const uint64_t durable[TOPICS])
+{
+    sem_t woken;
+    struct err e = {0};
+    sem_init(&woken, 0, 0);
+    struct mailbox *engine = mailbox_new(SIZE_MAX, on_wake, &woken);
+    struct store *s = store_sqlite_open(dir, engine, log_null(), &e);
+    if (!s)
+        fail_msg("the file does not open: %s", e.msg);
+    uint64_t said[TOPICS] = {0};
+    assert_int_equal(s->ops->load_resources(s, "topic", parse_body, said, NULL), 0);
+    for (uint64_t i = 0; i < TOPICS; i++)
+        check_topic(s, engine, &woken, i, durable[i], said[i]);
+    s->ops->close(s);
+    mailbox_free(engine);
+    sem_destroy(&woken);
+}
+
+static uint64_t number_from(const char *variable, uint64_t otherwise)
+{
+    const char *text = getenv(variable);
+    return text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static void what_was_reported_durable_survives_kill_9(void **state)
+{
+    struct rng rng;
+    rng_seed_os(&rng);
+    uint64_t seed = number_from("CRASH_SEED", rng_u64(&rng)), rounds = number_from("CRASH_ROUNDS", ROUNDS), durable[TOPICS] = {0};
+    print_message("CRASH_SEED=%" PRIu64 "\n", seed);
+    rng_seed(&rng, seed);
+    const char *dir = support_tmpdir();
+    size_t reports = 0;
+    for (uint64_t round = 0; round < rounds; round++) {
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        size_t limit = rng_chance(&rng, 0.1) ? rng_below(&rng, 3) : rng_below(&rng, REPORTS_MAX);
+        uint64_t child_seed = rng_u64(&rng);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            close(fds[0]);
+            write_for_ever(dir, fds[1], child_seed);
+        }
+        close(fds[1]);
+        reports += read_reports(fds[0], child, limit, durable);
+        close(fds[0]);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* it did not fail by itself */
+        check_file(dir, durable);
+    }
+    print_message("%" PRIu64 " rounds, %zu transactions reported durable\n", rounds, reports);
+    assert_true(reports > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_reported_durable_survives_kill_9),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
