@@ -1,0 +1,593 @@
+/** test_push.c: the window's arithmetic row by row, and pushers over a fake subscription and a fake transport on the virtual clock. */
+#include "tests/support/unit.h"
+
+#include "core/base/map.h"
+#include "dispatcher/push.h"
+#include "dispatcher/push_window.h"
+
+#include <stdio.h>
+
+#define SUB "projects/proj-test/subscriptions/s1"
+#define ENDPOINT "http://127.0.0.1:9/push?x=1"
+#define DEADLINE_NS (10 * NS_PER_S)
+#define LEASES 64
+
+/* ---- a subscription as simple as can be: it stands in for the broker's ---- */
+
+struct subscription {
+    struct consumer *consumer;
+    Google__Pubsub__V1__Subscription config;
+    Google__Pubsub__V1__PushConfig push;
+    Google__Pubsub__V1__PushConfig__OidcToken oidc;
+    struct lease leases[LEASES];
+    size_t n, taken, acked, nacked;
+    int64_t last_delay_ns;
+};
+struct broker {
+    broker_watch_fn fn;
+    void *arg;
+};
+
+void broker_watch(struct broker *b, broker_watch_fn fn, void *arg)
+{
+    b->fn = fn;
+    b->arg = arg;
+}
+const char *subscription_name(const struct subscription *s) { return SUB; }
+const Google__Pubsub__V1__Subscription *subscription_config(const struct subscription *s) { return &s->config; }
+int64_t subscription_ack_deadline_ns(const struct subscription *s) { return DEADLINE_NS; }
+
+static size_t count_ready(const struct subscription *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        n += s->leases[i].state == LEASE_READY;
+    return n;
+}
+uint64_t subscription_backlog(const struct subscription *s) { return count_ready(s); }
+
+struct subscription_stats subscription_stats(const struct subscription *s)
+{
+    return (struct subscription_stats){.in_state = {[LEASE_READY] = count_ready(s)}};
+}
+
+size_t subscription_take(struct subscription *s, size_t max, size_t max_bytes, struct lease **out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n && n < max; i++) {
+        if (s->leases[i].state != LEASE_READY)
+            continue;
+        s->leases[i].state = LEASE_SENT;
+        s->leases[i].attempt++;
+        out[n++] = &s->leases[i];
+    }
+    s->taken += n;
+    return n;
+}
+
+/* LEASE_N stands for settled, so that a second settlement shows. */
+static void settle_lease(struct lease *l, enum lease_state to)
+{
+    assert_int_equal(l->state, LEASE_SENT);
+    l->state = to;
+}
+
+void subscription_ack(struct subscription *s, struct lease *l)
+{
+    settle_lease(l, LEASE_N);
+    s->acked++;
+}
+
+void subscription_nack(struct subscription *s, struct lease *l, int64_t delay_ns)
+{
+    settle_lease(l, LEASE_WAIT);
+    s->nacked++;
+    s->last_delay_ns = delay_ns;
+}
+
+void subscription_consume(struct subscription *s, struct consumer *c)
+{
+    for (size_t i = 0; !c && i < s->n; i++)
+        if (s->leases[i].state == LEASE_SENT)
+            s->leases[i].state = LEASE_READY;
+    s->consumer = c;
+}
+
+/* ---- a transport and a source of tokens that wait for the test ---- */
+
+struct fake_transport {
+    struct transport base;
+    struct push_request *sent[LEASES * 4];
+    size_t n, done, cancelled;
+};
+
+static void fake_send(struct transport *t, struct push_request *r)
+{
+    struct fake_transport *ft = CONTAINER_OF(t, struct fake_transport, base);
+    ft->sent[ft->n++] = r;
+}
+static void fake_cancel(struct transport *t, struct push_request *r)
+{
+    CONTAINER_OF(t, struct fake_transport, base)->cancelled++;
+}
+static const struct transport_ops fake_ops = {fake_send, fake_cancel};
+
+struct fake_tokens {
+    struct token_source base;
+    bool at_once;
+    int asked;
+    void (*done)(void *arg, const char *token, const struct err *e);
+    void *arg;
+    char account[128], audience[128];
+};
+
+static void fake_get(struct token_source *ts, const char *account, const char *audience,
+                     void (*done)(void *arg, const char *token, const struct err *e), void *arg)
+{
+    struct fake_tokens *ft = CONTAINER_OF(ts, struct fake_tokens, base);
+    ft->asked++;
+    snprintf(ft->account, sizeof ft->account, "%s", account);
+    snprintf(ft->audience, sizeof ft->audience, "%s", audience);
+    if (ft->at_once) {
+        done(arg, "tok", NULL);
+        return;
+    }
+    ft->done = done;
+    ft->arg = arg;
+}
+
+struct fixture {
+    struct fake_env fe;
+    struct broker broker;
+    struct subscription sub;
+    struct fake_transport transport;
+    struct fake_tokens tokens;
+    struct metrics *metrics;
+    struct pushers *pushers;
+    bool stopped;
+};
+
+static void config_reset(struct fixture *f)
+{
+    google__pubsub__v1__subscription__init(&f->sub.config);
+    google__pubsub__v1__push_config__init(&f->sub.push);
+    google__pubsub__v1__push_config__oidc_token__init(&f->sub.oidc);
+    f->sub.push.push_endpoint = (char *)ENDPOINT;
+    f->sub.config.push_config = &f->sub.push;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct err e = {0};
+    support_env(&f->fe);
+    config_reset(f);
+    f->transport.base.ops = &fake_ops;
+    f->tokens.base.get = fake_get;
+    f->metrics = metrics_new();
+    f->pushers = pushers_new(&f->fe.env, &f->broker, &f->transport.base, &f->tokens.base, f->metrics, &e);
+    assert_non_null(f->pushers);
+    *state = f;
+    return 0;
+}
+
+static void answer(struct fixture *f, int status);
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    pushers_free(f->pushers);
+    metrics_free(f->metrics);
+    support_env_fini(&f->fe);
+    for (size_t i = 0; i < f->sub.n; i++)
+        message_unref(f->sub.leases[i].msg);
+    free(f);
+    return 0;
+}
+
+static void add_messages(struct fixture *f, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct err e = {0};
+        Google__Pubsub__V1__PubsubMessage m = GOOGLE__PUBSUB__V1__PUBSUB_MESSAGE__INIT;
+        m.data = (ProtobufCBinaryData){2, (uint8_t *)"hi"};
+        struct lease *l = &f->sub.leases[f->sub.n++];
+        *l = (struct lease){.sub = &f->sub, .msg = message_new(&m, 0, &e), .state = LEASE_READY};
+        assert_non_null(l->msg);
+    }
+}
+
+static void watch(struct fixture *f, bool gone) { f->broker.fn(f->broker.arg, &f->sub, gone); }
+static void ready(struct fixture *f) { f->sub.consumer->on_ready(f->sub.consumer); }
+
+/* Answer the oldest unanswered push. */
+static void answer(struct fixture *f, int status)
+{
+    assert_true(f->transport.done < f->transport.n);
+    struct push_request *r = f->transport.sent[f->transport.done++];
+    r->status = status;
+    r->answered_ns = r->sent_ns + NS_PER_MS;
+    if (!status)
+        err_set(&r->err, ERR_UNAVAILABLE, "no answer");
+    r->done(r);
+}
+
+static void start(struct fixture *f, size_t messages)
+{
+    add_messages(f, messages);
+    watch(f, false);
+    ready(f);
+}
+
+/* ---- pushers ---- */
+
+static void it_starts_slowly_and_doubles_with_acks(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 40);
+    assert_int_equal(f->transport.n, PUSH_WINDOW_START);
+    for (int i = 0; i < PUSH_WINDOW_START; i++)
+        answer(f, 204);
+    assert_int_equal(f->sub.acked, PUSH_WINDOW_START);
+    assert_int_equal(f->transport.n - f->transport.done, 2 * PUSH_WINDOW_START);
+}
+
+static void only_five_answers_are_acks(void **state)
+{
+    const struct {
+        int status;
+        bool acks;
+    } cases[] = {{102, true}, {200, true}, {201, true}, {202, true}, {204, true}, {203, false}, {206, false}, {100, false},
+                 {301, false}, {400, false}, {404, false}, {429, false}, {500, false}, {503, false}, {0, false}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", cases[i].status);
+        void *inner = NULL;
+        setup(&inner);
+        struct fixture *f = inner;
+        start(f, 1);
+        answer(f, cases[i].status);
+        CASE_INT(name, f->sub.acked, cases[i].acks);
+        CASE_INT(name, f->sub.nacked, !cases[i].acks);
+        CASE_TRUE(name, cases[i].acks || f->sub.last_delay_ns >= PUSH_BACKOFF_MIN_NS);
+        teardown(&inner);
+    }
+}
+
+static void failures_pause_the_whole_subscription(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 20);
+    for (int i = 0; i < PUSH_WINDOW_START; i++)
+        answer(f, 500);
+    size_t sent = f->transport.n;
+    assert_int_equal(sent, PUSH_WINDOW_START); /* nothing new while it pauses */
+    fake_env_advance(&f->fe, PUSH_BACKOFF_MAX_NS);
+    assert_true(f->transport.n > sent);
+    assert_true(f->transport.n - sent < PUSH_WINDOW_START); /* and fewer than before */
+}
+
+static void a_token_is_fetched_first_and_shown(void **state)
+{
+    struct fixture *f = *state;
+    f->sub.oidc.service_account_email = (char *)"a@b.c";
+    f->sub.push.oidc_token = &f->sub.oidc;
+    f->sub.push.authentication_method_case = GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN;
+    start(f, 2);
+    assert_int_equal(f->transport.n, 0);
+    assert_int_equal(f->tokens.asked, 1);
+    assert_string_equal(f->tokens.audience, ENDPOINT); /* its default */
+    f->tokens.done(f->tokens.arg, "tok", NULL);
+    assert_int_equal(f->transport.n, 2);
+    assert_string_equal(f->transport.sent[0]->bearer, "tok");
+    answer(f, 200);
+    answer(f, 200);
+    f->tokens.at_once = true;
+    fake_env_advance(&f->fe, 61 * NS_PER_S);
+    add_messages(f, 1);
+    ready(f);
+    assert_int_equal(f->tokens.asked, 2); /* asked again now and then */
+    assert_int_equal(f->transport.n, 3);
+    answer(f, 200);
+}
+
+static void without_a_token_nothing_is_sent_and_it_is_asked_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = {0};
+    err_set(&e, ERR_UNAVAILABLE, "no key");
+    f->sub.oidc.service_account_email = (char *)"a@b.c";
+    f->sub.push.oidc_token = &f->sub.oidc;
+    f->sub.push.authentication_method_case = GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN;
+    start(f, 1);
+    f->tokens.done(f->tokens.arg, NULL, &e);
+    assert_int_equal(f->sub.taken, 0);
+    f->tokens.at_once = true;
+    fake_env_advance(&f->fe, 2 * NS_PER_S);
+    assert_int_equal(f->transport.n, 1);
+    answer(f, 200);
+}
+
+static void a_pusher_that_goes_while_its_token_is_made_is_not_missed(void **state)
+{
+    struct fixture *f = *state;
+    f->sub.oidc.service_account_email = (char *)"a@b.c";
+    f->sub.push.oidc_token = &f->sub.oidc;
+    f->sub.push.authentication_method_case = GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN;
+    start(f, 1);
+    watch(f, true);
+    assert_null(f->sub.consumer);
+    f->tokens.done(f->tokens.arg, "late", NULL);
+    assert_int_equal(f->transport.n, 0);
+}
+
+static void an_expired_lease_is_called_off_and_its_late_answer_ignored(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 1);
+    struct lease *l = &f->sub.leases[0];
+    l->state = LEASE_WAIT;
+    f->sub.consumer->on_expired(f->sub.consumer, l);
+    assert_int_equal(f->transport.cancelled, 1);
+    assert_null(l->consumer_data);
+    answer(f, 200);
+    assert_int_equal(f->sub.acked, 0);
+    assert_int_equal(f->sub.nacked, 0);
+}
+
+static void what_seek_takes_away_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 1);
+    f->sub.leases[0].state = LEASE_N;
+    f->sub.consumer->on_drop(f->sub.consumer, &f->sub.leases[0]);
+    answer(f, 500);
+    assert_int_equal(f->sub.nacked, 0);
+}
+
+static void changing_the_config_keeps_what_is_under_way(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 5);
+    f->sub.push.push_endpoint = (char *)"http://127.0.0.1:9/other";
+    watch(f, false);
+    assert_int_equal(f->transport.cancelled, 0);
+    assert_string_equal(f->transport.sent[0]->endpoint->text, ENDPOINT);
+    add_messages(f, 1);
+    answer(f, 200);
+    fake_env_advance(&f->fe, 0);
+    assert_string_equal(f->transport.sent[5]->endpoint->text, "http://127.0.0.1:9/other");
+    assert_int_equal(f->sub.acked, 1);
+    while (f->transport.done < f->transport.n)
+        answer(f, 200);
+}
+
+static void detaching_or_turning_to_pull_calls_everything_off(void **state)
+{
+    for (int how = 0; how < 3; how++) {
+        void *inner = NULL;
+        setup(&inner);
+        struct fixture *f = inner;
+        start(f, 3);
+        f->sub.config.detached = how == 0;
+        if (how == 1)
+            f->sub.push.push_endpoint = (char *)"";
+        watch(f, how == 2);
+        assert_null(f->sub.consumer);
+        assert_int_equal(f->transport.cancelled, 3);
+        for (int i = 0; i < 3; i++)
+            answer(f, 0);
+        assert_int_equal(f->sub.nacked, 0);
+        teardown(&inner);
+    }
+}
+
+static void attempts_are_shown_only_with_a_dead_letter_policy(void **state)
+{
+    struct fixture *f = *state;
+    Google__Pubsub__V1__DeadLetterPolicy dead = GOOGLE__PUBSUB__V1__DEAD_LETTER_POLICY__INIT;
+    start(f, 1);
+    assert_int_equal(f->transport.sent[0]->delivery_attempt, 0);
+    assert_int_equal(f->transport.sent[0]->due_ns, FAKE_MONO_NS + DEADLINE_NS);
+    f->sub.config.dead_letter_policy = &dead;
+    add_messages(f, 1);
+    ready(f);
+    assert_int_equal(f->transport.sent[1]->delivery_attempt, 1);
+    answer(f, 200);
+    answer(f, 200);
+    f->sub.config.dead_letter_policy = NULL;
+}
+
+static void on_stopped(void *arg) { ((struct fixture *)arg)->stopped = true; }
+
+static void stopping_waits_for_what_is_under_way(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 7);
+    pushers_stop(f->pushers, 5 * NS_PER_S, on_stopped, f);
+    answer(f, 200);
+    assert_int_equal(f->transport.n, PUSH_WINDOW_START); /* nothing new */
+    assert_false(f->stopped);
+    fake_env_advance(&f->fe, 5 * NS_PER_S);
+    assert_int_equal(f->transport.cancelled, PUSH_WINDOW_START - 1);
+    while (f->transport.done < f->transport.n) {
+        assert_false(f->stopped);
+        answer(f, 0);
+    }
+    assert_true(f->stopped);
+    assert_null(f->sub.consumer);
+}
+
+static void stopping_with_nothing_under_way_is_done_soon(void **state)
+{
+    struct fixture *f = *state;
+    watch(f, false);
+    pushers_stop(f->pushers, 5 * NS_PER_S, on_stopped, f);
+    assert_false(f->stopped);
+    fake_env_advance(&f->fe, 0);
+    assert_true(f->stopped);
+}
+
+struct told {
+    uint64_t last;
+    int times;
+};
+static void on_backlog(void *arg, const struct push_endpoint *ep, uint64_t backlog)
+{
+    struct told *t = arg;
+    t->last = backlog;
+    t->times++;
+}
+
+static void the_backlog_is_told_until_it_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct told told = {0};
+    pushers_backlog(f->pushers, on_backlog, &told);
+    start(f, 12);
+    fake_env_advance(&f->fe, 0);
+    assert_int_equal(told.last, 12 - PUSH_WINDOW_START);
+    while (f->transport.done < f->transport.n)
+        answer(f, 200);
+    fake_env_advance(&f->fe, NS_PER_S);
+    assert_int_equal(told.last, 0);
+    int times = told.times;
+    fake_env_advance(&f->fe, 10 * NS_PER_S);
+    assert_int_equal(told.times, times);
+}
+
+/* ---- the window ---- */
+
+static void settle_many(struct push_window *w, int acks, int nacks, int rounds, int64_t latency_ns)
+{
+    for (int r = 0; r < rounds; r++)
+        for (int i = 0; i < acks + nacks; i++)
+            push_window_settled(w, push_window_sent(w, 0), i >= nacks, latency_ns);
+}
+
+static void the_backoff_follows_the_share_of_failures(void **state)
+{
+    const struct {
+        const char *name;
+        int acks, nacks;
+        int64_t min_ms, max_ms;
+    } cases[] = {
+        {"no failure, no pause", 5, 0, 0, 0},
+        {"one in a thousand does not count", 999, 1, 0, 200},
+        {"one in five is about half a second", 4, 1, 350, 700},
+        {"nothing but failures is half a minute to a minute", 0, 5, 30000, 60000},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct push_window w;
+        push_window_init(&w);
+        w.size = 1;
+        for (int r = 0; r < 200; r++) {
+            settle_many(&w, cases[i].acks, cases[i].nacks, 1, 0);
+            w.size = 1; /* as long as the memory is the shortest */
+        }
+        int64_t ms = push_window_backoff_ns(&w) / NS_PER_MS;
+        CASE_TRUE(cases[i].name, ms >= cases[i].min_ms && ms <= cases[i].max_ms);
+    }
+}
+
+static void the_backoff_grows_with_each_failure_from_a_tenth_to_a_minute(void **state)
+{
+    struct push_window w;
+    push_window_init(&w);
+    int64_t before_ns = 0;
+    for (int i = 0; i < 200; i++) {
+        push_window_settled(&w, push_window_sent(&w, 0), false, 0);
+        int64_t ns = push_window_backoff_ns(&w);
+        assert_true(ns >= PUSH_BACKOFF_MIN_NS && ns <= PUSH_BACKOFF_MAX_NS && ns >= before_ns);
+        before_ns = ns;
+    }
+    assert_true(before_ns > 59 * NS_PER_S);
+}
+
+static void the_window_grows_and_falls_within_its_bounds(void **state)
+{
+    const struct {
+        const char *name;
+        double from;
+        int acks, nacks, rounds;
+        int64_t latency_ns;
+        double min, max;
+    } cases[] = {
+        {"one more for each ack", 5, 5, 0, 1, 0, 10, 10},
+        {"linear above 3000", 3000, 3000, 0, 1, 0, 3000.9, 3001.1},
+        {"never above the maximum", 9999.9999, 100000, 0, 1, 0, 10000, 10000},
+        {"a failure halves it", 100, 0, 1, 1, 0, 50, 50},
+        {"never below one", 1, 0, 20, 1, 0, 1, 1},
+        {"slow answers fall back to 3000", 5000, 20000, 0, 1, 2 * NS_PER_S, 3000, 3001},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct push_window w;
+        push_window_init(&w);
+        w.size = cases[i].from;
+        settle_many(&w, cases[i].acks, cases[i].nacks, cases[i].rounds, cases[i].latency_ns);
+        CASE_TRUE(cases[i].name, w.size >= cases[i].min && w.size <= cases[i].max);
+    }
+}
+
+static void a_burst_of_failures_halves_only_once(void **state)
+{
+    struct push_window w;
+    uint64_t tickets[16];
+    push_window_init(&w);
+    w.size = 16;
+    for (int i = 0; i < 16; i++)
+        tickets[i] = push_window_sent(&w, 0);
+    for (int i = 0; i < 16; i++)
+        push_window_settled(&w, tickets[i], false, 0);
+    assert_true(w.size == 8);
+    push_window_settled(&w, push_window_sent(&w, 0), false, 0);
+    assert_true(w.size == 4);
+}
+
+static void endpoints_are_checked_with_a_reason(void **state)
+{
+    const struct {
+        const char *endpoint;
+        bool good;
+    } cases[] = {
+        {"http://127.0.0.1:8080/push?x=1", true}, {"https://example.com", true}, {"http://svc.localhost:8080/", true},
+        {"ftp://example.com/", false}, {"example.com", false}, {"http://", false}, {"http://u:p@example.com/", false},
+        {"http://example.com:99999/", false}, {"http://exa mple.com/", false}, {"javascript:alert(1)", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err e = {0};
+        CASE_INT(cases[i].endpoint, push_endpoint_check(NULL, cases[i].endpoint, &e), cases[i].good ? 0 : -ERR_INVALID_ARGUMENT);
+        CASE_TRUE(cases[i].endpoint, cases[i].good || strstr(e.msg, "push endpoint"));
+    }
+    char long_url[4000] = "http://example.com/";
+    memset(long_url + 19, 'a', sizeof long_url - 20);
+    struct err e = {0};
+    assert_int_equal(push_endpoint_check(NULL, long_url, &e), -ERR_INVALID_ARGUMENT);
+}
+
+int main(void)
+{
+#define WITH(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH(it_starts_slowly_and_doubles_with_acks),
+        cmocka_unit_test(only_five_answers_are_acks),
+        WITH(failures_pause_the_whole_subscription),
+        WITH(a_token_is_fetched_first_and_shown),
+        WITH(without_a_token_nothing_is_sent_and_it_is_asked_again),
+        WITH(a_pusher_that_goes_while_its_token_is_made_is_not_missed),
+        WITH(an_expired_lease_is_called_off_and_its_late_answer_ignored),
+        WITH(what_seek_takes_away_is_forgotten),
+        WITH(changing_the_config_keeps_what_is_under_way),
+        cmocka_unit_test(detaching_or_turning_to_pull_calls_everything_off),
+        WITH(attempts_are_shown_only_with_a_dead_letter_policy),
+        WITH(stopping_waits_for_what_is_under_way),
+        WITH(stopping_with_nothing_under_way_is_done_soon),
+        WITH(the_backlog_is_told_until_it_is_gone),
+        cmocka_unit_test(the_backoff_follows_the_share_of_failures),
+        cmocka_unit_test(the_backoff_grows_with_each_failure_from_a_tenth_to_a_minute),
+        cmocka_unit_test(the_window_grows_and_falls_within_its_bounds),
+        cmocka_unit_test(a_burst_of_failures_halves_only_once),
+        cmocka_unit_test(endpoints_are_checked_with_a_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
