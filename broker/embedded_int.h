@@ -78,7 +78,7 @@ struct adapter_sub {
     struct list *dirty_list;
     struct list ack_ops;    /* completions for the next flush */
     struct op *page;        /* the read under way */
-    bool behind, seeking, expiring, retain_acked;
+    bool look_up, behind, seeking, expiring, retain_acked;
     uint32_t epoch;         /* of seeks */
     int64_t retention_ns;
 };

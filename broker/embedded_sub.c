@@ -148,8 +148,11 @@ int embedded_sub_open(struct adapter_topic *t, const char *handle, const struct 
     r->opened = true;
     s->events = events;
     s->arg = arg;
-    if (t->n_samples == 0)
-        look_up_oldest(s);
+    if (t->n_samples == 0 && r->acks.floor < t->visible) { /* from the pump: nothing may be asked of the store while it loads */
+        s->look_up = true;
+        work_move(s, &t->a->work);
+        pump_arm(t->a);
+    }
     *out = s;
     return 0;
 }
@@ -381,10 +384,13 @@ void sub_pump(struct adapter_sub *s)
 {
     struct adapter_topic *t = s->r.topic;
     struct message *batch[BATCH_MAX];
+    if (s->look_up)
+        look_up_oldest(s);
+    s->look_up = false;
     if (!s->events || s->page || s->seeking)
         return;
     skip_acked(s);
-    if (s->read_seq >= t->visible || !may_read(s, 0))
+    if (s->read_seq >= t->visible || !may_read(s, 0)) /* nothing to do, or no leave to do it */
         set_behind(s, s->read_seq < t->visible);
     else if (s->read_seq >= t->cache_from)
         deliver(s, batch, read_cache(s, batch));

@@ -262,6 +262,14 @@ size_t subscription_pull(struct subscription *s, size_t max, size_t max_bytes, s
 
 struct lease *subscription_pulled(const struct subscription *s, uint64_t number) { return u64map_get(s->pulled, number); }
 
+struct lease *subscription_unpull(struct subscription *s, uint64_t number)
+{
+    struct lease *l = u64map_remove(s->pulled, number);
+    if (l)
+        l->pulled = false;
+    return l;
+}
+
 /* ---- settling ---- */
 
 void subscription_ack(struct subscription *s, struct lease *l)
@@ -371,6 +379,14 @@ void subscription_extend(struct subscription *s, struct lease *l, int64_t ns)
     assert(l->state == LEASE_SENT);
     if (timer_set(env_of(s)->timers, &l->timer, env_now(env_of(s)) + ns, &e))
         log_kv(env_of(s)->log, LOG_ERROR, "subscription.extend", LSTR("error", e.msg));
+}
+
+void subscription_bury(struct subscription *s, struct lease *l)
+{
+    assert(l->state == LEASE_WAIT);
+    s->deps->adapter->ops->ack(s->source, &l->msg->pos, 1, NULL, NULL);
+    settle(l);
+    top_up(s);
 }
 
 void subscription_revive(struct subscription *s, struct lease *l, int64_t delay_ns)

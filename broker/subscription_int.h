@@ -75,8 +75,12 @@ void subscription_resume(struct subscription *s);
 size_t subscription_pull(struct subscription *s, size_t max, size_t max_bytes, struct lease **out);
 /** The lease that was pulled under this number; NULL when it is not out any more. */
 struct lease *subscription_pulled(const struct subscription *s, uint64_t number);
+/** The same, and from now on the number is not known: the caller is about to acknowledge it. */
+struct lease *subscription_unpull(struct subscription *s, uint64_t number);
 /** Acknowledge several; done once durable. */
 void subscription_ack_all(struct subscription *s, struct lease **leases, size_t n, adapter_done_fn done, void *arg);
+/** The dead letter is durable: the lease is settled. */
+void subscription_bury(struct subscription *s, struct lease *l);
 /** The dead letter could not be brought: try again after `delay_ns`. */
 void subscription_revive(struct subscription *s, struct lease *l, int64_t delay_ns);
 void subscription_touch(struct subscription *s);
