@@ -6,7 +6,11 @@
  *          RESOURCE_EXHAUSTED too many connections or too large; CANCELLED after http_call_cancel.
  *          A kept-alive connection that turns out closed before a byte of the answer came is replaced by a fresh one once when
  *          `replayable` is set (the whole body is in memory and a repeat is allowed).
- *  Owner:  the call object is the client's and gone after on_done. All slices in the spec must live until on_done.
+ *          A peer that closes while the request body is still being sent is read to its end first: an early refusal is delivered.
+ *  Owner:  the call object is the client's and gone after on_done. All slices in the target and the spec must live until
+ *          on_done; those of an answer's head only during on_head.
+ *          http_client_free ends all calls with CANCELLED; it must not be called from a callback of the client.
+ *  Env:    http_proxy, https_proxy, all_proxy, no_proxy (CONNECT tunnels), CURL_CA_BUNDLE or SSL_CERT_FILE for the trusted CAs.
  *  Thread: the loop's thread only.
  *  Units:  monotonic ns. */
 #ifndef CORE_HTTP_CLIENT_H
@@ -61,7 +65,7 @@ void http_client_free(struct http_client *c);
 struct http_call *http_call_start(struct http_client *c, const struct http_target *t, const struct http_call_spec *s,
                                   const struct http_call_ops *ops, void *arg, struct err *e);
 bool http_call_write(struct http_call *x, struct str bytes); /* false: above the high mark, wait for on_writable */
-void http_call_end(struct http_call *x);
+void http_call_end(struct http_call *x); /* of the request's body; after an upgrade: half-close (not over TLS) */
 void http_call_pause(struct http_call *x);  /* stop reading the answer */
 void http_call_resume(struct http_call *x);
 void http_call_cancel(struct http_call *x); /* on_done(CANCELLED) follows from the loop */

@@ -13,6 +13,7 @@
 
 #define H1_TARGET_MAX 8192            /* bytes of a request target; above: 414 */
 #define H1_HEAD_MAX (64 * 1024)       /* bytes of a head; above: 431. http_parser's own limit is 80 KiB */
+#define H1_FRAMING_LINES_MAX 8        /* framing fields up to which http_parser is shown only those */
 #define H1_BLANK_LINES_MAX 2          /* before a request line, RFC 9112 2.2 */
 #define H1_CHUNK_DIGITS_MAX 15        /* hex digits of a chunk's size: below 2^60 */
 #define H1_CHUNK_EXTENSION_MAX 256    /* bytes in one chunk's line */

@@ -68,8 +68,33 @@ bool header_name_valid(struct str s)
     return s.n > 0;
 }
 
+/* Has one of the eight bytes a value below space, or that of DEL? Bytes above ASCII do not count. */
+static bool word_has_control(uint64_t w)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    uint64_t del = w ^ (ones * 0x7f);
+    return (((w - ones * ' ') & ~w) | ((del - ones) & ~del)) & tops;
+}
+
+bool header_text_plain(struct str s)
+{
+    /* Eight at a time: every value that passes through is looked at here. */
+    uint64_t w;
+    for (; s.n >= sizeof w; s.p += sizeof w, s.n -= sizeof w) {
+        memcpy(&w, s.p, sizeof w);
+        if (word_has_control(w))
+            return false;
+    }
+    bool bad = false;
+    for (size_t i = 0; i < s.n; i++)
+        bad |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f;
+    return !bad;
+}
+
 bool header_value_valid(struct str s)
 {
+    if (header_text_plain(s))
+        return true;
     bool bad = false;
     for (size_t i = 0; i < s.n; i++)
         bad |= s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0';

@@ -20,6 +20,7 @@ struct str headers_get(const struct headers *h, const char *name);
 /** Does a comma-separated header hold `token`? e.g. Connection: upgrade. */
 bool headers_has_token(const struct headers *h, const char *name, const char *token);
 bool header_name_valid(struct str s);  /* RFC 9110 token */
+bool header_text_plain(struct str s);  /* no control character, not even a tab: the quick answer for most values */
 bool header_value_valid(struct str s); /* no CR, LF, NUL */
 /** Hop-by-hop (RFC 9110 7.6.1) or named by the message's Connection header: not to be forwarded. */
 bool header_is_hop(const struct headers *h, struct str name);

@@ -4,6 +4,9 @@
  *  Errors: malformed or ambiguous requests (both lengths, two lengths, bare LF, obsolete folding, space before the
  *          colon) are answered 400 and the connection is closed, without reaching on_request. Too large a head: 431;
  *          target: 414; slow head or body: 408; too many connections: 503.
+ *          After http_finish neither on_body nor on_end is called any more. A client that half-closes still gets its answers;
+ *          one that resets is reported at once by on_close(false).
+ *  Calls:  nothing is called back from inside the functions below; on_close and on_writable come from the loop.
  *  Owner:  the request and its slices live until on_close. An exchange is the server's; after on_close it is gone.
  *  Thread: the loop's thread only.
  *  Source: RFC 9110, RFC 9112 (absolute-form targets, pipelining in order, chunked both ways, 100-continue). */
@@ -29,7 +32,9 @@ struct http_request {
 struct http_exchange;
 struct http_exchange_ops {
     void (*on_body)(struct http_exchange *x, void *arg, struct str bytes); /* de-chunked; raw after an upgrade */
-    void (*on_end)(struct http_exchange *x, void *arg);                    /* the request is complete */
+    /* The request is complete. After an upgrade: the client has half-closed; so for an upgrade that is answered later than in
+     * on_request it comes twice, first for the request (always without a body) and then for the raw bytes. */
+    void (*on_end)(struct http_exchange *x, void *arg);
     void (*on_writable)(struct http_exchange *x, void *arg);               /* below the low mark again after http_write returned false */
     void (*on_close)(struct http_exchange *x, void *arg, bool complete);   /* complete: the whole answer was handed to the kernel */
 };
@@ -63,7 +68,8 @@ size_t http_server_connections(const struct http_server *s);
 void http_accept(struct http_exchange *x, const struct http_exchange_ops *ops, void *arg);
 const struct http_request *http_exchange_request(const struct http_exchange *x);
 /** Begin the answer. `body_bytes` -1: chunked (or until close for HTTP/1.0). Content-Length, Transfer-Encoding, Connection and
- *  Date are the server's business; `h` must not hold them. 1xx statuses other than 101 may be sent before the real one. */
+ *  Keep-Alive are the server's business and left out when `h` holds them; Date is added when it is not there. INTERNAL, and
+ *  nothing sent, when a field has a line break or the answer has begun. 1xx statuses other than 101 may be sent before the real one. */
 MUST_USE int http_respond(struct http_exchange *x, int status, const struct headers *h, int64_t body_bytes, struct err *e);
 /** Queue bytes of the answer; false = above the high mark (they were taken all the same): stop until on_writable. */
 bool http_write(struct http_exchange *x, struct str bytes);
@@ -76,7 +82,7 @@ void http_abort(struct http_exchange *x);
 /** Stop / go on delivering on_body (backpressure to the client). */
 void http_pause(struct http_exchange *x);
 void http_resume(struct http_exchange *x);
-/** After http_respond(101): both ways become raw bytes until either side closes; http_finish half-closes. */
+/** After http_respond(101): both ways become raw bytes; http_finish half-closes, and the client has 2 s to do the same. */
 void http_upgraded(struct http_exchange *x);
 
 const char *http_reason(int status);

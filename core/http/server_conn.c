@@ -411,7 +411,6 @@ static void conn_eof(struct http_conn *c)
         conn_close(c);
         return;
     }
-    x->st.close_after = true;
     if (c->rx == RX_RAW && x->st.ops && x->st.ops->on_end && !x->st.aborted)
         x->st.ops->on_end(x, x->st.arg);
     conn_mark(c);
@@ -498,6 +497,16 @@ static bool conn_next(struct http_conn *c)
     return true;
 }
 
+/* The client sends no more, and what it has sent is no whole request. */
+static bool conn_starved(const struct http_conn *c)
+{
+    if (!c->eof)
+        return false;
+    if (c->x)
+        return c->rx == RX_BODY && buf_len(&c->in) == 0;
+    return buf_len(&c->in) == 0 || c->scan.at == buf_len(&c->in);
+}
+
 void conn_work(struct http_conn *c)
 {
     if (c->x && c->x->st.aborted) {
@@ -515,7 +524,7 @@ void conn_work(struct http_conn *c)
     struct http_exchange *x = c->x;
     if (x && x->st.answer == ANSWER_FINISHED && buf_len(&x->out) == 0 && !x->st.aborted && !conn_next(c))
         return;
-    if (c->rx == RX_DROP && !c->x && c->dropped_bytes > HTTP_LINGER_BYTES_MAX) {
+    if (conn_starved(c) || (c->rx == RX_DROP && !c->x && c->dropped_bytes > HTTP_LINGER_BYTES_MAX)) {
         conn_close(c);
         return;
     }

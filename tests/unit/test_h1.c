@@ -64,6 +64,24 @@ static void test_what_requests_say(void **state)
     }
 }
 
+/* More framing fields than http_parser is shown one by one: it gets the whole head, with the same outcome. */
+static void test_many_framing_fields(void **state)
+{
+    for (int extra = 0; extra < 2 * H1_FRAMING_LINES_MAX; extra++) {
+        char text[1024];
+        struct h1_head h;
+        struct headers fields;
+        struct err e;
+        int n = snprintf(text, sizeof text, "POST / HTTP/1.1\r\nHost: a\r\n");
+        for (int i = 0; i < extra; i++)
+            n += snprintf(text + n, sizeof text - (size_t)n, "Connection: x%d\r\nX: y\r\n", i);
+        n += snprintf(text + n, sizeof text - (size_t)n, "Connection: close\r\nContent-Length: 7\r\n\r\n");
+        assert_int_equal(h1_request_parse(text, (size_t)n, &h, &fields, &e), 0);
+        assert_int_equal(h.body_bytes, 7);
+        assert_false(h.keep_alive);
+    }
+}
+
 /* Every method that http_parser knows but CONNECT is passed on. */
 static void test_methods(void **state)
 {
@@ -242,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_head_is_found_at_every_cut),
         cmocka_unit_test(test_what_requests_say),
+        cmocka_unit_test(test_many_framing_fields),
         cmocka_unit_test(test_methods),
         cmocka_unit_test(test_what_responses_say),
         cmocka_unit_test(test_bodies_at_every_piece_size),

@@ -3,6 +3,8 @@
 #include "tests/support/support_http.h"
 #include "tests/support/unit.h"
 
+#include "core/http/fetch.h"
+
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -26,6 +28,7 @@ struct tls_peer {
     pthread_t thread;
     atomic_int accepted, handshakes, h2;
     char ca_path[64];
+    char last[4096]; /* the latest request; to be read once the thread is joined */
 };
 
 static X509 *cert_new(EVP_PKEY *key)
@@ -115,6 +118,7 @@ static void tls_serve(struct tls_peer *p, SSL *ssl, int fd)
             in[n] = '\0';
             end = strstr(in, "\r\n\r\n");
         }
+        snprintf(p->last, sizeof p->last, "%.4000s", in);
         bool stale = requests > 0 && p->accepted == 1;
         if (stale && strstr(in, " /notify "))
             return tls_end(ssl, fd, true, false);
@@ -423,6 +427,48 @@ static void test_a_proxy_is_tunnelled_through(void **state)
     bench_fini(&b);
 }
 
+/* ---- the command line's blocking request ---- */
+
+static void test_fetch(void **state)
+{
+    struct tls_peer p;
+    struct err e = {0};
+    char url[80];
+    tls_init(&p);
+    setenv("CURL_CA_BUNDLE", p.ca_path, 1);
+    struct fetch f = {.method = "PATCH", .url = at(url, "https://localhost", p.port, "/v1/x"), .content_type = "application/json",
+                      .bearer = "token", .body = STR("{}"), .timeout_ms = 10000};
+    if (fetch_run(&f, &e))
+        fail_msg("%s", e.msg);
+    assert_int_equal(f.status, 200);
+    assert_true(str_is(buf_str(&f.answer), "hello"));
+    buf_fini(&f.answer);
+    tls_fini(&p);
+    assert_true(strncmp(p.last, "PATCH /v1/x HTTP/", 17) == 0);
+    assert_non_null(strstr(p.last, "Authorization: Bearer token\r\n"));
+    assert_non_null(strstr(p.last, "Content-Type: application/json\r\n"));
+    assert_non_null(strstr(p.last, "Content-Length: 2\r\n"));
+}
+
+static void test_fetch_without_an_answer(void **state)
+{
+    static const struct {
+        const char *url;
+        enum err_code code;
+    } cases[] = {
+        {"http://localhost:1/", ERR_UNAVAILABLE},
+        {"http://no.such.host.invalid/", ERR_UNAVAILABLE},
+        {"gopher://localhost/", ERR_INVALID_ARGUMENT},
+        {"http://localhost:99999/", ERR_INVALID_ARGUMENT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fetch f = {.method = "GET", .url = cases[i].url, .timeout_ms = 10000};
+        struct err e = {0};
+        CASE_INT(cases[i].url, fetch_run(&f, &e), -(int)cases[i].code);
+        CASE_TRUE(cases[i].url, strstr(e.msg, cases[i].url) != NULL);
+    }
+}
+
 int main(void)
 {
     /* Whatever proxy and CAs the machine is set up with are not what is tested. */
@@ -438,6 +484,8 @@ int main(void)
         cmocka_unit_test(test_connections_that_fail),
         cmocka_unit_test(test_cancel_while_connecting),
         cmocka_unit_test(test_a_proxy_is_tunnelled_through),
+        cmocka_unit_test(test_fetch),
+        cmocka_unit_test(test_fetch_without_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

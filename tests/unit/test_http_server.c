@@ -330,6 +330,33 @@ static void test_half_closed_client_gets_its_answer(void **state)
     bench_fini(&b);
 }
 
+static void test_half_closed_pipeline_is_answered_whole(void **state)
+{
+    static const struct {
+        const char *name, *requests;
+        int answers;
+    } cases[] = {
+        {"three whole requests", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n", 3},
+        {"one and a half", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP", 1},
+        {"one and one without its body", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bench b;
+        bench_init(&b);
+        wire_sendz(&b.wire, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_sendz(&b.wire, cases[i].requests);
+        wire_shut(&b.wire);
+        net_until(&b.net, is_held, &b.service, "the first request");
+        net_turns(&b.net, 5);
+        http_reply(b.service.held, 200, NULL, STR("done"));
+        wire_until_closed(&b.wire);
+        CASE_INT(cases[i].name, wire_count(&b.wire, "HTTP/1.1 200 OK"), cases[i].answers + 1);
+        net_until(&b.net, none_left, &b.service, "the connection ends");
+        CASE_INT(cases[i].name, b.service.closed, b.service.requests);
+        bench_fini(&b);
+    }
+}
+
 /* The client goes away at each stage; the handler hears of it exactly once. */
 static void test_early_ends(void **state)
 {
@@ -510,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_slow_reader_stops_the_writer),
         cmocka_unit_test(test_paused_handler_stops_the_sender),
         cmocka_unit_test(test_half_closed_client_gets_its_answer),
+        cmocka_unit_test(test_half_closed_pipeline_is_answered_whole),
         cmocka_unit_test(test_early_ends),
         cmocka_unit_test(test_slow_clients_are_told),
         cmocka_unit_test(test_reader_that_stops_is_dropped),
