@@ -65,6 +65,7 @@ void executor_each(struct executor *x, executor_view_fn fn, void *arg);
 void executor_backlog(struct executor *x, const char *service_full_name, uint64_t messages);
 /** Stop taking requests, SIGTERM all instances, wait (10 s), SIGKILL; then done. */
 void executor_stop(struct executor *x, void (*done)(void *arg), void *arg);
+/** After executor_stop; or without, when the runtime will say nothing any more (the simulator's kill -9). */
 void executor_free(struct executor *x);
 
 /** Is there a service of this full resource name? */

@@ -65,6 +65,7 @@ struct prober;
 struct probe_request {
     uint16_t port;
     int64_t timeout_ns;
+    const char *http; /* NULL: it is enough that somebody listens; else this request must be answered with 2xx or 3xx */
     void (*done)(struct probe_request *p, bool open);
     void *arg;
     void *internal;

@@ -1,0 +1,70 @@
+/** logs.h: the last lines of every service's programs and what the server did with them, in memory, for entries:list.
+ *  Shape:  logs_add -> a ring per service within a ring of all -> logs_each, newest or oldest first, by the filter.
+ *  Limits: LOGS_BYTES_MAX in all, LOGS_BYTES_PER_SERVICE_MAX a service, LOGS_PER_SERVICE_MAX entries a service: the oldest go.
+ *          Nothing is on disk: a restart forgets them (they are in the server's own log too).
+ *  Owner:  everything is copied.
+ *  Thread: engine thread.
+ *  Source: cloud.google.com/logging/docs/structured-logging for the fields lifted from JSON lines. */
+#ifndef EXECUTOR_LOGS_H
+#define EXECUTOR_LOGS_H
+
+#include "core/base/buf.h"
+#include "core/base/env.h"
+#include "core/base/list.h"
+
+#define LOGS_BYTES_MAX (64u << 20)
+#define LOGS_BYTES_PER_SERVICE_MAX (4u << 20)
+#define LOGS_PER_SERVICE_MAX 10000
+#define LOGS_SOURCES_MAX 20000
+
+enum log_stream { LOG_STDOUT, LOG_STDERR, LOG_SYSTEM };
+/* As Cloud Logging numbers them. */
+enum severity {
+    SEVERITY_DEFAULT = 0,
+    SEVERITY_DEBUG = 100,
+    SEVERITY_INFO = 200,
+    SEVERITY_NOTICE = 300,
+    SEVERITY_WARNING = 400,
+    SEVERITY_ERROR = 500,
+    SEVERITY_CRITICAL = 600,
+    SEVERITY_ALERT = 700,
+    SEVERITY_EMERGENCY = 800,
+};
+/** By name in any case; -1 when there is none such. */
+int severity_parse(struct str name);
+const char *severity_name(int severity);
+
+struct log_where {              /* names; instance may be "" */
+    const char *project, *region, *service, *revision, *instance;
+};
+struct log_source;
+struct log_entry {
+    struct node link, source_link;
+    struct log_source *source;
+    uint64_t seq;               /* counts all entries */
+    int64_t wall_ns;
+    int severity;
+    enum log_stream stream;
+    bool trace_sampled;
+    size_t bytes;
+    const char *revision, *instance, *text, *trace, *span_id; /* into `mem` */
+    char mem[];
+};
+struct log_source {
+    const char *project, *region, *service;
+    struct list entries;        /* oldest first */
+    size_t bytes;
+    char *key;
+};
+struct logs;
+struct logs *logs_new(const struct env *env, struct err *e);
+void logs_free(struct logs *l);
+/** A line a program wrote. A line that is a JSON object lifts severity, message, trace, spanId and the sampled flag; out of
+ *  memory the line is lost. */
+void logs_line(struct logs *l, const struct log_where *w, enum log_stream stream, struct str line, int64_t wall_ns);
+/** A line about the instance from the server. */
+FMT(4, 5) void logs_system(struct logs *l, const struct log_where *w, int severity, const char *fmt, ...);
+/** All entries, oldest first. */
+struct list *logs_all(struct logs *l);
+
+#endif
