@@ -138,17 +138,18 @@ static void post_back(struct store_sqlite *s, struct store_item *first)
     mailbox_post(s->engine, &first->mail);
 }
 
-static void report_full(struct store_sqlite *s, const struct err *why)
+/* Logged when it changes: a broken disk refuses thousands of groups a second. */
+static void report_trouble(struct store_sqlite *s, const struct err *why)
 {
-    bool full = why && why->code == ERR_RESOURCE_EXHAUSTED;
-    if (full != atomic_exchange(&s->full, full)) {
-        if (full)
-            log_kv(s->log, LOG_ERROR, "store.full", LSTR("dir", s->dir), LSTR("error", why->msg));
-        else
-            log_kv(s->log, LOG_INFO, "store.has_space", LSTR("dir", s->dir));
-    } else if (why && !full) {
-        log_kv(s->log, LOG_ERROR, "store.failed", LSTR("dir", s->dir), LSTR("error", why->msg), LINT("code", why->sys));
-    }
+    enum err_code now = why ? why->code : ERR_OK;
+    atomic_store(&s->full, now == ERR_RESOURCE_EXHAUSTED);
+    if (now == s->trouble)
+        return;
+    s->trouble = now;
+    if (why)
+        log_kv(s->log, LOG_ERROR, now == ERR_RESOURCE_EXHAUSTED ? "store.full" : "store.failed", LSTR("dir", s->dir), LSTR("error", why->msg), LINT("sqlite_code", why->sys));
+    else
+        log_kv(s->log, LOG_INFO, "store.works_again", LSTR("dir", s->dir));
 }
 
 static void commit_group(struct store_sqlite *s, struct group *g)
@@ -160,7 +161,7 @@ static void commit_group(struct store_sqlite *s, struct group *g)
         atomic_fetch_add(&s->commits, 1);
         atomic_fetch_add(&s->transactions, g->n);
     }
-    report_full(s, ok ? NULL : &g->txns->err);
+    report_trouble(s, ok ? NULL : &g->txns->err);
     post_back(s, g->txns);
     if (!ok) /* moving the log into the file may make room in the log */
         store_sql_checkpoint(s);

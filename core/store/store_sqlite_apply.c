@@ -518,7 +518,7 @@ void store_sql_checkpoint(struct store_sqlite *s)
     }
     struct err e = {0};
     store_sql_fail(s, rc, &e);
-    if (!atomic_load(&s->full)) /* that is told already, and each refused commit tries again */
+    if (s->trouble == ERR_OK) /* else it is told already, and each refused group tries again */
         log_kv(s->log, LOG_WARN, "store.checkpoint.failed", LSTR("dir", s->dir), LSTR("error", e.msg), LINT("log_pages", s->wal_pages));
     s->checkpoint_at = s->wal_pages + STORE_CHECKPOINT_BUSY_PAGES;
 }

@@ -89,6 +89,7 @@ struct store_sqlite {
     struct store_item *head, **tail; /* taken, not yet worked on */
     int wal_pages, checkpoint_at;    /* pages in the log; when to try the next checkpoint */
     bool trims_waiting, space_waiting; /* background work there may be */
+    enum err_code trouble;           /* of the last group */
     struct buf scratch;
     struct store_row *scratch_rows;
     size_t scratch_rows_cap;

@@ -1,0 +1,322 @@
+/** test_store_files.c: the SQLite store and its directory: modes, locks, strange files, full disks, groups and the space of dropped messages. */
+#include "tests/unit/store_bench.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static mode_t mode_of(const char *dir, const char *file)
+{
+    char path[512];
+    struct stat st;
+    snprintf(path, sizeof path, "%s%s", dir, file);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 0777;
+}
+
+static void the_directory_is_made_for_the_owner_only(void **state)
+{
+    struct bench b;
+    mode_t before = umask(0);
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    snprintf(b.dir + strlen(b.dir), sizeof b.dir - strlen(b.dir), "/deep/er");
+    bench_open(&b);
+    umask(before);
+    assert_int_equal(append_range(&b, 1, 0, 3), ERR_OK);
+    assert_int_equal(mode_of(b.dir, ""), 0700);
+    assert_int_equal(mode_of(b.dir, "/.."), 0700);
+    assert_int_equal(mode_of(b.dir, "/runnel.db"), 0600);
+    assert_int_equal(mode_of(b.dir, "/runnel.db-wal"), 0600);
+    assert_int_equal(mode_of(b.dir, "/lock"), 0600);
+    bench_fini(&b);
+}
+
+static void expect_refused(struct bench *b, const char *dir, enum err_code code, const char *text)
+{
+    struct err e = {0};
+    assert_null(store_sqlite_open(dir, b->engine, log_null(), &e));
+    assert_int_equal(e.code, code);
+    if (!strstr(e.msg, text))
+        fail_msg("the message is \"%s\", wanted \"%s\" in it", e.msg, text);
+}
+
+static void a_second_server_on_the_directory_is_refused_by_name(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    char want[512];
+    snprintf(want, sizeof want, "the data directory %s is in use by another server (process %ld)", b.dir, (long)getpid());
+    expect_refused(&b, b.dir, ERR_FAILED_PRECONDITION, want);
+    assert_int_equal(append_range(&b, 1, 0, 3), ERR_OK); /* the first one does not notice */
+    b.store->ops->close(b.store);
+    bench_open(&b); /* free again */
+    expect_bounds(&b, 1, 0, 3);
+    bench_fini(&b);
+}
+
+static void a_killed_server_leaves_no_lock_behind(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        bench_open(&b);
+        (void)!write(ready[1], "x", 1);
+        for (;;)
+            pause();
+    }
+    char c;
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    char want[64];
+    snprintf(want, sizeof want, "(process %ld)", (long)pid);
+    expect_refused(&b, b.dir, ERR_FAILED_PRECONDITION, want);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(ready[0]);
+    close(ready[1]);
+    bench_open(&b);
+    bench_fini(&b);
+}
+
+/* Offsets in SQLite's file header, all big-endian (sqlite.org/fileformat2.html, section 1.3). */
+#define HEADER_USER_VERSION 60
+#define HEADER_APPLICATION_ID 68
+
+static void patch(const char *dir, off_t at, const void *bytes, size_t n)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/runnel.db", dir);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, bytes, n, at), (ssize_t)n);
+    close(fd);
+}
+
+static void files_that_are_not_ours_are_refused_and_left_alone(void **state)
+{
+    static const struct {
+        const char *name;
+        off_t at;
+        const char *bytes;
+        size_t n;
+        enum err_code code;
+        const char *text;
+    } rows[] = {
+        {"a newer schema", HEADER_USER_VERSION, "\0\0\0\x63", 4, ERR_FAILED_PRECONDITION, "newer version of this program (schema 99"},
+        {"another program's", HEADER_APPLICATION_ID, "\1\2\3\4", 4, ERR_FAILED_PRECONDITION, "a database of another program"},
+        {"no database", 0, "this is a text, not a database file.", 36, ERR_DATA_LOSS, "damaged"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct bench b;
+        bench_init(&b, false);
+        assert_int_equal(append_range(&b, 1, 0, 3), ERR_OK);
+        b.store->ops->close(b.store);
+        char path[512];
+        struct stat before, after;
+        snprintf(path, sizeof path, "%s/runnel.db", b.dir);
+        patch(b.dir, rows[i].at, rows[i].bytes, rows[i].n);
+        assert_int_equal(stat(path, &before), 0);
+        expect_refused(&b, b.dir, rows[i].code, rows[i].text);
+        assert_int_equal(stat(path, &after), 0);
+        CASE_INT(rows[i].name, after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+        CASE_INT(rows[i].name, after.st_size, before.st_size);
+        mailbox_free(b.engine);
+        sem_destroy(&b.woken);
+    }
+}
+
+static void a_directory_that_cannot_be_is_named(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    char path[1024];
+    snprintf(path, sizeof path, "%s/runnel.db/below", b.dir);
+    expect_refused(&b, path, ERR_FAILED_PRECONDITION, path);
+    expect_refused(&b, "", ERR_INVALID_ARGUMENT, "empty");
+    char *name = calloc(1, 5000);
+    memset(name, 'x', 4999);
+    expect_refused(&b, name, ERR_INVALID_ARGUMENT, "too long");
+    free(name);
+    bench_fini(&b);
+}
+
+static void one_wake_up_brings_a_whole_group(void **state)
+{
+    enum { N = 2000 };
+    struct bench b;
+    static struct outcome o[N];
+    memset(o, 0, sizeof o);
+    bench_init(&b, false);
+    uint64_t before = b.store->ops->stats(b.store).commits;
+    for (uint64_t i = 0; i < N; i++) {
+        struct store_txn *t = store_txn_new();
+        assert_int_equal(store_txn_append(t, 1, i, 0, STR("message"), NULL), 0);
+        store_submit(b.store, t, on_done, &o[i]);
+    }
+    bench_wait(&b, &o[N - 1].done, 1);
+    struct store_stats st = b.store->ops->stats(b.store);
+    assert_true(st.transactions >= N);
+    assert_true(st.commits - before < N / 4); /* the first alone, then what gathered while it was synced */
+    assert_true(st.last_commit_ns > 0 && st.file_bytes > 0);
+    bench_fini(&b);
+}
+
+static off_t db_bytes(const struct bench *b)
+{
+    char path[512];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/runnel.db", b->dir);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
+/* Others are served while the rows go, and the space returns. */
+static void dropping_many_messages_stalls_nobody_and_frees_the_file(void **state)
+{
+    enum { N = 100000, BATCH = 5000, SIZE = 300 };
+    static char blob[SIZE];
+    struct bench b;
+    bench_init(&b, false);
+    for (uint64_t from = 0; from < N; from += BATCH) {
+        struct store_txn *t = store_txn_new();
+        for (uint64_t i = from; i < from + BATCH; i++)
+            assert_int_equal(store_txn_append(t, 1, i, 0, (struct str){blob, SIZE}, NULL), 0);
+        assert_int_equal(bench_submit(&b, t), ERR_OK);
+    }
+    bench_restart(&b); /* moves the log into the file, so that its size says all */
+    off_t full = db_bytes(&b);
+    assert_true(full > N * SIZE);
+    trim(&b, 1, N - 1);
+    expect_bounds(&b, 1, N - 1, N);
+    b.store->ops->close(b.store); /* cut short: goes on after the restart */
+    bench_open(&b);
+    expect_bounds(&b, 1, N - 1, N);
+    assert_int_equal(append_range(&b, 2, 0, 1), ERR_OK);
+    for (uint64_t seq = 1; db_bytes(&b) > full / 2; seq++) { /* each round lets the thread be idle once */
+        assert_int_equal(append_range(&b, 2, seq, seq + 1), ERR_OK);
+        assert_true(seq < 100000);
+    }
+    expect_bounds(&b, 1, N - 1, N);
+    bench_fini(&b);
+}
+
+/* In a child, whose limit of file size stands for a full disk: real writes fail, with EFBIG for ENOSPC. */
+static int live_through_a_full_disk(struct bench *b)
+{
+    static char blob[4000];
+    struct rlimit tight = {2 << 20, RLIM_INFINITY}, wide = {RLIM_INFINITY, RLIM_INFINITY};
+    signal(SIGXFSZ, SIG_IGN);
+    bench_open(b);
+    setrlimit(RLIMIT_FSIZE, &tight);
+    uint64_t seq = 0, accepted = 0;
+    for (int refused = 0; refused < 20; seq++) {
+        struct store_txn *t = store_txn_new();
+        struct outcome o = {0};
+        if (!t || store_txn_append(t, 1, accepted, 0, (struct str){blob, sizeof blob}, NULL) || seq > 100000)
+            return 1;
+        store_submit(b->store, t, on_done, &o);
+        bench_wait(b, &o.done, 1);
+        if (o.code == ERR_OK)
+            accepted++;
+        else if (o.code != ERR_RESOURCE_EXHAUSTED || !strstr(o.msg, "full: free some space") || !b->store->ops->stats(b->store).full)
+            return 2;
+        else
+            refused++;
+    }
+    uint64_t first, next;
+    if (accepted < 100 || b->store->ops->topic_bounds(b->store, 1, &first, &next, NULL) || first != 0 || next != accepted)
+        return 3;
+    setrlimit(RLIMIT_FSIZE, &wide);
+    for (int i = 0; i < 10; i++, accepted++) {
+        struct store_txn *t = store_txn_new();
+        if (store_txn_append(t, 1, accepted, 0, (struct str){blob, sizeof blob}, NULL) || bench_submit(b, t) != ERR_OK)
+            return 4;
+    }
+    if (b->store->ops->stats(b->store).full)
+        return 5;
+    b->store->ops->close(b->store);
+    bench_open(b);
+    if (b->store->ops->topic_bounds(b->store, 1, &first, &next, NULL) || next != accepted)
+        return 6;
+    b->store->ops->close(b->store);
+    return 0;
+}
+
+static void a_full_disk_refuses_and_loses_nothing(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(live_through_a_full_disk(&b));
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    bench_open(&b);
+    uint64_t first, next;
+    assert_int_equal(b.store->ops->topic_bounds(b.store, 1, &first, &next, NULL), 0);
+    assert_true(first == 0 && next > 100);
+    bench_fini(&b);
+}
+
+/* What a crash leaves that came between making the file and making its schema. */
+static void an_empty_file_becomes_a_store(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    char path[512];
+    snprintf(path, sizeof path, "%s/runnel.db", b.dir);
+    assert_int_equal(truncate(path, 0), 0);
+    bench_open(&b);
+    assert_int_equal(append_range(&b, 1, 0, 3), ERR_OK);
+    bench_restart(&b);
+    expect_bounds(&b, 1, 0, 3);
+    bench_fini(&b);
+}
+
+static void opening_without_memory_fails_and_lets_go(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    bool failed = true;
+    for (size_t nth = 1; failed; nth++) {
+        struct err e = {0};
+        support_fail_alloc(nth);
+        struct store *s = store_sqlite_open(b.dir, b.engine, log_null(), &e);
+        failed = support_alloc_failed();
+        assert_true(s ? e.code == ERR_OK : e.code == ERR_RESOURCE_EXHAUSTED);
+        assert_true(failed || s);
+        if (s)
+            s->ops->close(s);
+    }
+    bench_open(&b);
+    bench_fini(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_directory_is_made_for_the_owner_only),
+        cmocka_unit_test(a_second_server_on_the_directory_is_refused_by_name),
+        cmocka_unit_test(a_killed_server_leaves_no_lock_behind),
+        cmocka_unit_test(files_that_are_not_ours_are_refused_and_left_alone),
+        cmocka_unit_test(an_empty_file_becomes_a_store),
+        cmocka_unit_test(a_directory_that_cannot_be_is_named),
+        cmocka_unit_test(opening_without_memory_fails_and_lets_go),
+        cmocka_unit_test(one_wake_up_brings_a_whole_group),
+        cmocka_unit_test(dropping_many_messages_stalls_nobody_and_frees_the_file),
+        cmocka_unit_test(a_full_disk_refuses_and_loses_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
