@@ -11,7 +11,7 @@ server = Server()
 
 
 def refused(*args, word, code=(1, 2)):
-    done = subprocess.run([RUNNEL, "serve", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=60)
+    done = subprocess.run([RUNNEL, "serve", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=15)
     assert done.returncode in code, (args, done.returncode, done.stderr)
     assert word in done.stderr, (args, done.stderr)
     assert "ready" not in done.stdout
@@ -40,7 +40,7 @@ def _():
 
 @case("a second server on the same data folder is refused, and the first goes on")
 def _():
-    refused("--listen=127.0.0.1:0", f"--data={server.data}", word=server.data)
+    refused(f"--listen=127.0.0.1:{free_port()}", f"--data={server.data}", word=server.data)
     equal(server.http("GET", "/healthz").status, 200, "the first")
 
 
@@ -51,22 +51,22 @@ def _():
 
 @case("an address that others can reach needs --auth")
 def _():
-    refused("--listen=0.0.0.0:0", f"--data={temp_dir()}/d", word="--auth")
+    refused(f"--listen=0.0.0.0:{free_port()}", f"--data={temp_dir()}/d", word="--auth")
 
 
 @case("with --auth only the token's holder may use the API, and the command line passes it on")
 def _():
     path = os.path.join(temp_dir(), "tokens")
     with open(path, "w", encoding="ascii") as f:
-        f.write("s3cret\n")
+        f.write("s3cret-0123456789\n")
     own = Server(f"--auth=token:{path}")
     equal(own.http("GET", "/v1/projects/p-1/topics").status, 401, "without")
-    equal(own.http("GET", "/v1/projects/p-1/topics", headers={"Authorization": "Bearer s3cret"}).status, 200, "with")
+    equal(own.http("GET", "/v1/projects/p-1/topics", headers={"Authorization": "Bearer s3cret-0123456789"}).status, 200, "with")
     assert own.http("GET", "/v1/projects/p-1/topics", headers={"Authorization": "Bearer wrong"}).status in (401, 403)
     equal(own.http("GET", "/healthz").status, 200, "healthz")
     assert "--token" in own.cli("pubsub", "topics", "list", want=1).stderr
-    own.cli("pubsub", "topics", "list", "--token=s3cret")
-    own.cli("pubsub", "topics", "list", env={"RUNNEL_TOKEN": "s3cret"})
+    own.cli("pubsub", "topics", "list", "--token=s3cret-0123456789")
+    own.cli("pubsub", "topics", "list", env={"RUNNEL_TOKEN": "s3cret-0123456789"})
 
 
 @case("wrong options end with exit code 2 and the nearest right one")
@@ -83,14 +83,14 @@ def _():
     path = os.path.join(folder, "file")
     with open(path, "w", encoding="ascii") as f:
         f.write("mine")
-    refused("--listen=127.0.0.1:0", f"--data={path}", word="file", code=(1, 2))
+    refused(f"--listen=127.0.0.1:{free_port()}", f"--data={path}", word="file", code=(1, 2))
     own = Server()
     own.stop()
     databases = [os.path.join(own.data, n) for n in os.listdir(own.data) if n.endswith(".db") or "sqlite" in n]
     assert databases, os.listdir(own.data)
     with open(databases[0], "wb") as f:
         f.write(b"this is no database at all, but some text that is long enough to look at" * 100)
-    refused("--listen=127.0.0.1:0", f"--data={own.data}", word="", code=(1,))
+    refused(f"--listen=127.0.0.1:{free_port()}", f"--data={own.data}", word="", code=(1,))
 
 
 @case("a data folder in use is given free by the end of its server")

@@ -184,20 +184,11 @@ static int put_traffic(struct cli *c, struct jv *body, const struct jv *now, con
 
 /* ---- rolling out ---- */
 
-static int64_t percent_of(const struct jv *service, const char *revision)
-{
-    int64_t percent = 0;
-    for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i; i = jv_next(i))
-        if (strcmp(cli_basename(jv_text(i, "revision")), revision) == 0)
-            percent += jv_int(i, "percent");
-    return percent;
-}
-
 static void tell_done(struct cli *c, const struct jv *service)
 {
     const char *revision = cli_basename(jv_text(service, "latestReadyRevision"));
     cli_say(c, "Service [%s] revision [%s] has been deployed and is serving %d percent of traffic.", cli_basename(jv_text(service, "name")), revision,
-            (int)percent_of(service, revision));
+            (int)traffic_percent(service, revision));
     cli_say(c, "Service URL: %s", jv_text(service, "uri"));
     for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i && cli_given(c, "tag"); i = jv_next(i))
         if (strcmp(jv_text(i, "tag"), cli_text(c, "tag")) == 0)

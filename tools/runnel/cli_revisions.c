@@ -58,16 +58,11 @@ static const char *condition_text(struct cli *c, const struct jv *revision)
 /* For people: what share of the traffic it gets, and by which tags. */
 static const char *traffic_text(struct cli *c, const struct jv *service, const char *revision)
 {
-    int64_t percent = 0;
     const char *tags = "";
-    for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i; i = jv_next(i)) {
-        if (strcmp(cli_basename(jv_text(i, "revision")), revision))
-            continue;
-        percent += jv_int(i, "percent");
-        if (*jv_text(i, "tag"))
+    for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i; i = jv_next(i))
+        if (*jv_text(i, "tag") && strcmp(traffic_revision(service, i), revision) == 0)
             tags = cli_printf(c, "%s tag %s", tags, jv_text(i, "tag"));
-    }
-    return cli_printf(c, "%d %%%s", (int)percent, tags);
+    return cli_printf(c, "%d %%%s", (int)traffic_percent(service, revision), tags);
 }
 
 static int run_list(struct cli *c)

@@ -22,6 +22,9 @@ struct jv *traffic_of(const struct jv *service);
 MUST_USE int traffic_pin(struct jv *traffic, const struct jv *service, struct err *e);
 /** The tag leads to this revision ("" = the latest) and to no other. */
 void traffic_tag(struct jv *traffic, const char *tag, const char *revision);
+/** The short name of the revision that a target of `trafficStatuses` leads to now; the latest has no name there. */
+const char *traffic_revision(const struct jv *service, const struct jv *target);
+int64_t traffic_percent(const struct jv *service, const char *revision);
 void traffic_show(struct cli *c, const struct jv *service);
 
 /* cli_iam.c */

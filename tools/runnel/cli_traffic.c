@@ -70,14 +70,29 @@ void traffic_tag(struct jv *traffic, const char *tag, const char *revision)
     jv_add(traffic, target_new(revision, 0, tag));
 }
 
+const char *traffic_revision(const struct jv *service, const struct jv *target)
+{
+    const char *name = jv_text(target, "revision");
+    return cli_basename(*name ? name : jv_text(service, "latestReadyRevision"));
+}
+
+int64_t traffic_percent(const struct jv *service, const char *revision)
+{
+    int64_t percent = 0;
+    for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i; i = jv_next(i))
+        if (strcmp(traffic_revision(service, i), revision) == 0)
+            percent += jv_int(i, "percent");
+    return percent;
+}
+
 void traffic_show(struct cli *c, const struct jv *service)
 {
     if (!cli_format_default(c))
         return;
     cli_say(c, "Traffic of service [%s], %s:", cli_basename(jv_text(service, "name")), jv_text(service, "uri"));
     for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i; i = jv_next(i))
-        cli_say(c, "  %3d %%  %s%s%s  %s", (int)jv_int(i, "percent"), cli_basename(jv_text(i, "revision")), *jv_text(i, "tag") ? "  tag " : "",
-                jv_text(i, "tag"), jv_text(i, "uri"));
+        cli_say(c, "  %3d %%  %s%s%s%s%s", (int)jv_int(i, "percent"), traffic_revision(service, i), *jv_text(i, "tag") ? "  tag " : "",
+                jv_text(i, "tag"), *jv_text(i, "uri") ? "  " : "", jv_text(i, "uri"));
 }
 
 /* ---- shares ---- */
