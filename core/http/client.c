@@ -45,11 +45,10 @@ void http_client_free(struct http_client *c)
     LIST_EACH_SAFE(&c->conns, n)
     {
         struct client_conn *conn = CONTAINER_OF(n, struct client_conn, link);
-        struct http_call *x = conn->call;
-        conn->call = NULL;
-        client_conn_close(conn);
-        if (x)
-            call_done(x, &stopping);
+        if (conn->call)
+            client_conn_end_call(conn, &stopping);
+        else
+            client_conn_close(conn);
     }
     while (c->spare) {
         struct http_call *x = c->spare;

@@ -130,10 +130,14 @@ bool client_conn_quiet(struct client_conn *c)
 }
 
 /* Part the call from its connection, close that, and tell. */
-static void conn_end_call(struct client_conn *c, const struct err *e)
+void client_conn_end_call(struct client_conn *c, const struct err *e)
 {
     struct http_call *x = c->call;
+    struct linger hard = {.l_onoff = 1};
     c->call = NULL;
+    /* To a peer that still works on it a plain close would look like a client that waits with its sending side closed. */
+    if (e && c->fd >= 0)
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     client_conn_close(c);
     call_done(x, e);
 }
@@ -163,7 +167,7 @@ static void conn_lost(struct client_conn *c, const struct err *e)
     if (!c->call)
         client_conn_close(c);
     else if (!conn_replay(c))
-        conn_end_call(c, e);
+        client_conn_end_call(c, e);
 }
 
 /* ---- the deadline ---- */
@@ -202,7 +206,7 @@ static void on_timer(struct timer *t, int64_t now_ns)
         err_set(&e, ERR_UNAVAILABLE, "cannot connect to %s within %d s", conn_name(c, name), (int)(HTTP_CLIENT_CONNECT_NS / NS_PER_S));
     else
         err_set(&e, ERR_DEADLINE_EXCEEDED, "%s did not answer in time", conn_name(c, name));
-    conn_end_call(c, &e);
+    client_conn_end_call(c, &e);
 }
 
 /* ---- the answer ---- */
@@ -219,7 +223,7 @@ static void answer_end(struct client_conn *c, bool reusable)
 {
     struct http_call *x = c->call;
     if (!reusable || !x->st.keep_alive || !request_sent(x)) {
-        conn_end_call(c, NULL);
+        client_conn_end_call(c, NULL);
         return;
     }
     c->call = NULL;
@@ -233,7 +237,7 @@ static size_t answer_refuse(struct client_conn *c, const char *why, size_t n)
     char name[CLIENT_POOL_KEY_MAX];
     struct err e;
     err_set(&e, ERR_INTERNAL, "the answer of %s is not valid HTTP: %s", conn_name(c, name), why);
-    conn_end_call(c, &e);
+    client_conn_end_call(c, &e);
     return n;
 }
 
@@ -315,7 +319,7 @@ static void conn_eof(struct client_conn *c)
     char name[CLIENT_POOL_KEY_MAX];
     struct err e;
     if (c->call && (c->rx == CLIENT_RAW || (c->rx == CLIENT_BODY && c->body.framing == H1_UNTIL_CLOSE))) {
-        conn_end_call(c, NULL);
+        client_conn_end_call(c, NULL);
         return;
     }
     err_set(&e, ERR_UNAVAILABLE, "%s closed the connection %s", conn_name(c, name),
@@ -499,7 +503,7 @@ void client_conn_work(struct client_conn *c)
     struct http_call *x = c->call;
     if (x && x->st.stopped) {
         struct err e = x->st.failure;
-        conn_end_call(c, &e);
+        client_conn_end_call(c, &e);
         return;
     }
     if (x && c->rx != CLIENT_CONNECTING && !x->st.paused) {

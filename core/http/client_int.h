@@ -113,6 +113,7 @@ void pool_forget(struct client_conn *c);       /* the connection is gone */
 /* client_conn.c */
 struct client_conn *client_conn_new(struct client_pool *p, const struct http_target *t, int64_t due_ns, struct err *e);
 void client_conn_close(struct client_conn *c); /* without telling the call, which must have been detached */
+void client_conn_end_call(struct client_conn *c, const struct err *e); /* on_done; with an error the peer sees a reset */
 bool client_conn_quiet(struct client_conn *c); /* an idle connection that the peer has not closed so far */
 void client_conn_mark(struct client_conn *c);
 void client_conn_work(struct client_conn *c);

@@ -54,7 +54,7 @@ size_t wire_count(const struct wire *w, const char *text); /* how often */
  *   /pause   accepts paused                /deny    403 without accepting
  *   /upgrade speaks bytes back, raw        /big     BIG_BYTES of 'x' under backpressure
  *   /lie     promises more than it sends */
-#define SERVICE_BIG_BYTES (8 * 1024 * 1024)
+#define SERVICE_BIG_BYTES (40 * 1024 * 1024) /* more than the kernel's buffers of two connections in a row */
 struct service {
     struct net *net;
     struct http_server *server;
