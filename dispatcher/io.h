@@ -27,6 +27,7 @@ uint16_t io_port(const struct io *io);
 void io_routes(struct io *io, struct routes *r); /* takes the reference */
 struct transport *io_transport(struct io *io);
 void io_drain(struct io *io, int64_t grace_ns, void (*done)(void *arg), void *arg);
-void io_stop(struct io *io); /* joins the threads, frees */
+/** Joins the threads, frees. What they left in the engine's mailbox is gone with them: its loop must not run again. */
+void io_stop(struct io *io);
 
 #endif
