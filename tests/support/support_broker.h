@@ -1,0 +1,52 @@
+/** support_broker.h: a whole broker on a fake clock and an in-memory (or SQLite) store, called by method name with JSON.
+ *  Shape:  tb_start -> tb_call... -> tb_restart (as after a kill -9, or after a proper stop) -> tb_stop.
+ *  Errors: anything the helper itself cannot do aborts the test. */
+#ifndef TESTS_SUPPORT_SUPPORT_BROKER_H
+#define TESTS_SUPPORT_SUPPORT_BROKER_H
+
+#include "broker/broker.h"
+#include "core/base/arena.h"
+#include "tests/support/support.h"
+
+struct tb {
+    struct fake_env fe;
+    struct store *store;
+    struct adapter *adapter;
+    struct broker *broker;
+    struct registry *registry;
+    struct metrics *metrics;
+    enum err_code store_fails; /* OK: it works */
+    /* like a dispatcher: told of push subscriptions */
+    struct {
+        struct subscription *s;
+        bool gone;
+        size_t calls;
+    } watched;
+    char gone[512]; /* the last resource that was deleted */
+};
+
+struct tb_call {
+    struct call call;
+    struct tb *tb;
+    bool done;
+    char *text; /* the answer as JSON, or the error's message */
+};
+
+void tb_start(struct tb *tb);
+void tb_stop(struct tb *tb);  /* properly; frees everything */
+void tb_restart(struct tb *tb, bool crash);
+/** Let the store answer and due timers fire until nothing moves. */
+void tb_run(struct tb *tb);
+/** The same while `ns` pass. */
+void tb_advance(struct tb *tb, int64_t ns);
+
+/** Begin a call ("Publisher/Publish" or "Subscriber/Pull" with a JSON request); it may be answered later. */
+struct tb_call *tb_begin(struct tb *tb, const char *method, const char *json);
+void tb_end(struct tb_call *c);
+/** Run a call until it is answered; the answer (JSON, or the message of an error) is good until the next tb_call. */
+const char *tb_call(struct tb *tb, enum err_code want, const char *method, const char *json, ...) __attribute__((format(printf, 4, 5)));
+/** The string value of the `nth` "key" in a JSON text, copied; NULL when there is none. Valid until eight more calls. */
+const char *tb_json(const char *json, const char *key, size_t nth);
+size_t tb_count(const char *json, const char *needle);
+
+#endif
