@@ -4,7 +4,7 @@
  *          group and reports each transaction's outcome on the engine's mailbox, in order of submission, exactly once.
  *          Reads are asynchronous too and see at least what was submitted before them. The load_* calls and topic_bounds are
           synchronous; use them before the first submit (later they wait for the group that is being committed).
- *  Errors: RESOURCE_EXHAUSTED disk full or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
+ *  Errors: RESOURCE_EXHAUSTED disk full (appends already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
  *          transaction changed nothing then. ALREADY_EXISTS: an append to a sequence number that is taken; only that transaction
           fails, the others of its group are committed. FAILED_PRECONDITION at open: another server has the directory, or a newer schema.
  *  Owner:  a txn copies names and small blobs; message blobs are borrowed until done.
@@ -63,7 +63,7 @@ struct store_seek {
 struct store_stats {
     uint64_t commits, transactions, bytes_queued, file_bytes;
     int64_t last_commit_ns; /* how long the last group's commit took */
-    bool full;              /* the last commit failed for want of space */
+    bool full;              /* the last commit failed, or appends are refused, for want of space */
 };
 
 struct store_ops {

@@ -86,13 +86,17 @@ int store_schema_open(struct store_sqlite *s, struct err *e)
     if (rc != SQLITE_OK)
         return store_sql_fail(s, rc, e);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    char cache[96];
+    char cache[96], first[64];
+    snprintf(first, sizeof first, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL", STORE_PAGE_BYTES);
     snprintf(cache, sizeof cache, "PRAGMA cache_size=-%d; PRAGMA journal_size_limit=%d", STORE_CACHE_KIB, STORE_WAL_KEEP_BYTES);
+    /* Debian's SQLite writes zeroes over all that is deleted: twice the writes of a trim, and on a full disk no trim at all. */
+    if ((rc = exec(s, "PRAGMA secure_delete=OFF", e)))
+        return rc;
     /* We are alone by the lock file: an exclusive lock saves the shared-memory file. A checkpoint is run by the store
      * thread after it has answered (store_sql_checkpoint), so SQLite's own is off. */
     if ((rc = exec(s, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF", e)) ||
         (rc = check_owner(s, &version, e)) ||
-        (rc = exec(s, version ? "" : "PRAGMA auto_vacuum=INCREMENTAL", e)) || /* only possible before the first table */
+        (rc = exec(s, version ? "" : first, e)) || /* only possible before the first table */
         (rc = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0", e)) || (rc = exec(s, cache, e)))
         return rc;
     return upgrade(s, version, e);

@@ -6,10 +6,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static struct store_sqlite *of(struct store *s)
@@ -152,8 +154,50 @@ static void report_trouble(struct store_sqlite *s, const struct err *why)
         log_kv(s->log, LOG_INFO, "store.works_again", LSTR("dir", s->dir));
 }
 
+/* Is the reserve touched? Pages that are free within the file count as room; what is in the log may have to grow the file
+ * when it is moved there, so that room is taken. */
+static bool is_low(struct store_sqlite *s, uint64_t *left)
+{
+    struct statvfs v;
+    if (statvfs(s->dir, &v))
+        return false; /* then the write itself will tell */
+    uint64_t all = (uint64_t)v.f_blocks * v.f_frsize, reserve = all / STORE_RESERVE_PART;
+    reserve = reserve < STORE_RESERVE_BYTES ? reserve : STORE_RESERVE_BYTES;
+    if (s->low)
+        reserve = STORE_RESERVE_LEAVE(reserve);
+    reserve += (uint64_t)s->wal_pages * STORE_PAGE_BYTES;
+    *left = (uint64_t)v.f_bavail * v.f_frsize;
+    if (*left < reserve)
+        *left += store_sql_spare_bytes(s);
+    return *left < reserve;
+}
+
+static bool appends(const struct store_txn *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (t->ops[i].kind == STORE_OP_APPEND)
+            return true;
+    return false;
+}
+
+/* Refuse what fills the disk; the rest of the group goes on. Returns why, or NULL when nothing was refused. */
+static const struct err *refuse_appends(struct store_sqlite *s, struct store_item *first)
+{
+    const struct err *why = NULL;
+    uint64_t left = 0;
+    s->low = is_low(s, &left);
+    for (struct store_item *i = s->low ? first : NULL; i; i = i->next) {
+        if (i->err.code != ERR_OK || !appends(store_item_txn(i)))
+            continue;
+        err_set(&i->err, ERR_RESOURCE_EXHAUSTED, "the disk of %s is nearly full (%" PRIu64 " MB left): free some space; nothing accepted before is lost", s->dir, left >> 20);
+        why = &i->err;
+    }
+    return why;
+}
+
 static void commit_group(struct store_sqlite *s, struct group *g)
 {
+    const struct err *refused_why = refuse_appends(s, g->txns);
     int64_t start_ns = clock_mono_ns(clock_real());
     bool ok = store_sql_commit(s, g->txns);
     atomic_store(&s->last_commit_ns, clock_mono_ns(clock_real()) - start_ns);
@@ -161,7 +205,8 @@ static void commit_group(struct store_sqlite *s, struct group *g)
         atomic_fetch_add(&s->commits, 1);
         atomic_fetch_add(&s->transactions, g->n);
     }
-    report_trouble(s, ok ? NULL : &g->txns->err);
+    if (!ok || refused_why || !s->low) /* acknowledgements on a low disk are not the end of the trouble */
+        report_trouble(s, ok ? refused_why : &g->txns->err);
     post_back(s, g->txns);
     if (!ok) /* moving the log into the file may make room in the log */
         store_sql_checkpoint(s);
@@ -190,8 +235,8 @@ static void run_group(struct store_sqlite *s)
 static void tidy_busy(struct store_sqlite *s)
 {
     pthread_mutex_lock(&s->db_lock);
-    if (s->wal_pages >= s->checkpoint_at)
-        store_sql_checkpoint(s);
+    if (s->wal_pages >= (s->low ? STORE_CHECKPOINT_IDLE_PAGES : s->checkpoint_at))
+        store_sql_checkpoint(s); /* on a low disk at once, so that the log stays within the reserve */
     if (s->trims_waiting)
         (void)store_sql_background(s, STORE_TRIM_ROWS_BUSY);
     pthread_mutex_unlock(&s->db_lock);

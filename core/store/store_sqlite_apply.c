@@ -491,6 +491,13 @@ static int vacuum_step(struct store_sqlite *s)
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 }
 
+uint64_t store_sql_spare_bytes(struct store_sqlite *s)
+{
+    int64_t pages = 0;
+    bool found;
+    return fetch_numbers(s, SQL_FREE_PAGES, &pages, 1, &found) ? 0 : (uint64_t)pages * STORE_PAGE_BYTES;
+}
+
 bool store_sql_background(struct store_sqlite *s, int rows)
 {
     if (!s->trims_waiting && !s->space_waiting)

@@ -18,6 +18,7 @@
 #define STORE_GROUP_OPS_MAX 8192               /* one commit */
 #define STORE_GROUP_BYTES_MAX (8u * 1024 * 1024)
 #define STORE_READ_KEEP_BYTES (1u * 1024 * 1024) /* scratch kept between reads */
+#define STORE_PAGE_BYTES 4096                  /* set when the file is made */
 #define STORE_CACHE_KIB 6144                   /* pages in memory: an empty server stays within 16 MB in all */
 #define STORE_WAL_KEEP_BYTES (16 * 1024 * 1024) /* the log file shrinks to this when it starts anew */
 #define STORE_CHECKPOINT_IDLE_PAGES 256        /* log pages worth moving when nobody waits */
@@ -27,6 +28,11 @@
 #define STORE_TRIM_ROWS_IDLE 5000
 #define STORE_VACUUM_PAGES 256                 /* given back to the file system at once */
 #define STORE_VACUUM_FREE_PAGES 2048           /* free pages below this are kept for new messages */
+/* Appends are refused while less than this is left of the disk, so that acknowledgements and trims, which make room, still
+ * work. Small file systems keep a part of themselves. */
+#define STORE_RESERVE_BYTES (32u * 1024 * 1024)
+#define STORE_RESERVE_PART 20
+#define STORE_RESERVE_LEAVE(bytes) ((bytes) + (bytes) / 4) /* accepted again from here: no flicker at the edge */
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -90,6 +96,7 @@ struct store_sqlite {
     int wal_pages, checkpoint_at;    /* pages in the log; when to try the next checkpoint */
     bool trims_waiting, space_waiting; /* background work there may be */
     enum err_code trouble;           /* of the last group */
+    bool low;                        /* the reserve is touched */
     struct buf scratch;
     struct store_row *scratch_rows;
     size_t scratch_rows_cap;
@@ -114,6 +121,8 @@ void store_sql_close(struct store_sqlite *s);
 bool store_sql_commit(struct store_sqlite *s, struct store_item *first);
 void store_sql_read(struct store_sqlite *s, struct store_read *r);
 void store_sql_seek(struct store_sqlite *s, struct store_seek *q);
+/** Bytes of the file that new records can take without its growing. */
+uint64_t store_sql_spare_bytes(struct store_sqlite *s);
 /** One step of background work: drop up to `rows` trimmed messages, or give space back. False: nothing left to do. */
 bool store_sql_background(struct store_sqlite *s, int rows);
 void store_sql_checkpoint(struct store_sqlite *s);
