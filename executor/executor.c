@@ -44,6 +44,17 @@ void executor_watch(struct executor *x, void (*on_change)(void *arg), void *arg)
     x->watchers[x->n_watchers++] = (struct watcher){on_change, arg};
 }
 
+bool executor_has(const struct executor *x, const char *resource)
+{
+    return map_get(x->services, resource) != NULL;
+}
+
+void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg)
+{
+    x->on_gone = gone;
+    x->on_gone_arg = arg;
+}
+
 /* ---- what has gone */
 
 static bool service_quiet(const struct service *s)

@@ -135,6 +135,8 @@ struct executor {
     struct timer reap, changed, resume;
     struct watcher watchers[RUN_WATCHERS_MAX];
     size_t n_watchers;
+    void (*on_gone)(void *arg, const char *resource); /* a service's deletion is durable */
+    void *on_gone_arg;
     uint32_t count[INSTANCE_N]; /* instances by state; GONE is not counted */
     uint32_t n_instances;
     bool stopping;

@@ -384,6 +384,8 @@ static void on_deleted(void *arg, const struct err *e)
     RUN(Service) *m = call_service_message(c, ch->service);
     if (m)
         m->delete_time = (Google__Protobuf__Timestamp *)pb_timestamp(c->arena, env_wall(ch->x->env));
+    if (ch->x->on_gone)
+        ch->x->on_gone(ch->x->on_gone_arg, ch->service->name);
     service_removed(ch->service); /* it stays in memory until the loop comes round */
     operation_finish(ch->op, m ? &m->base : &ch->service->msg->base);
     reply_or_fail(c, operation_message(c->arena, ch->op));

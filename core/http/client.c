@@ -252,7 +252,7 @@ struct http_call *http_call_start(struct http_client *c, const struct http_targe
     return x;
 }
 
-void call_fail(struct http_call *x, const struct err *e)
+void http_call_fail(struct http_call *x, const struct err *e)
 {
     if (x->st.stopped)
         return;
@@ -267,7 +267,7 @@ static void out_add(struct http_call *x, struct str bytes)
     if (x->st.stopped || buf_add(&x->out, bytes.p, bytes.n) == 0)
         return;
     err_set(&e, ERR_RESOURCE_EXHAUSTED, "more than %d bytes of a request body wait to be sent", CLIENT_OUT_MAX);
-    call_fail(x, &e);
+    http_call_fail(x, &e);
 }
 
 static bool stream_admits(struct http_call *x, size_t n)
@@ -279,7 +279,7 @@ static bool stream_admits(struct http_call *x, size_t n)
     if (x->st.stream_left >= 0)
         return true;
     err_set(&e, ERR_INTERNAL, "the request body is longer than the %lld bytes that were announced", (long long)x->st.spec.stream_bytes);
-    call_fail(x, &e);
+    http_call_fail(x, &e);
     return false;
 }
 
@@ -315,7 +315,7 @@ void http_call_end(struct http_call *x)
     } else if (!st->body_ended) {
         if (st->spec.stream_bytes >= 0 && st->stream_left > 0) {
             err_set(&e, ERR_INTERNAL, "the request body ended %lld bytes before the announced length", (long long)st->stream_left);
-            call_fail(x, &e);
+            http_call_fail(x, &e);
             return;
         }
         st->body_ended = true;
@@ -339,5 +339,5 @@ void http_call_cancel(struct http_call *x)
 {
     struct err e;
     err_set(&e, ERR_CANCELLED, "the call was cancelled");
-    call_fail(x, &e);
+    http_call_fail(x, &e);
 }

@@ -182,7 +182,7 @@ void client_conn_rearm(struct client_conn *c)
     if (timer_set(loop_timers(c->client->loop), &c->timer, c->due_ns, &e) == 0)
         return;
     if (c->call)
-        call_fail(c->call, &e);
+        http_call_fail(c->call, &e);
     else
         client_conn_close(c);
 }

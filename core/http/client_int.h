@@ -118,6 +118,6 @@ bool client_conn_quiet(struct client_conn *c); /* an idle connection that the pe
 void client_conn_mark(struct client_conn *c);
 void client_conn_work(struct client_conn *c);
 void client_conn_rearm(struct client_conn *c);
-void call_fail(struct http_call *x, const struct err *e); /* to be told from the loop */
+void http_call_fail(struct http_call *x, const struct err *e); /* to be told from the loop */
 
 #endif
