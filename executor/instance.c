@@ -238,7 +238,7 @@ void instance_free(struct instance *i)
 {
     assert(instance_settled(i) && !timer_armed(&i->timer));
     if (i->slot)
-        pool_forget(i->plan->pool, i->slot);
+        pool_vacate(i->plan->pool, i->slot);
     free(i);
 }
 

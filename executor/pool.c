@@ -277,7 +277,7 @@ void pool_close(struct pool *p, struct slot *s)
     atomic_fetch_and(&s->word, ~SLOT_OPEN);
 }
 
-void pool_forget(struct pool *p, struct slot *s)
+void pool_vacate(struct pool *p, struct slot *s)
 {
     pool_close(p, s);
     /* With requests still on it the slot is lost until they end; the instance has to wait for that first. */

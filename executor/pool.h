@@ -78,7 +78,7 @@ void pool_pump(struct pool *p);
 struct slot *pool_open(struct pool *p, uint16_t port, void *instance);
 void pool_close(struct pool *p, struct slot *s);
 /** The instance is done with its closed and empty slot: another may have it. */
-void pool_forget(struct pool *p, struct slot *s);
+void pool_vacate(struct pool *p, struct slot *s);
 uint32_t slot_in_flight(const struct slot *s);
 uint32_t pool_running(const struct pool *p); /* in flight over all slots */
 
