@@ -6,6 +6,8 @@
 
 #define OWN_FIELDS_MAX 512 /* the request line but its target, and the fields that are the client's business */
 
+static void read_again(struct timer *t, int64_t now_ns);
+
 /* ---- the client ---- */
 
 struct http_client *http_client_new(struct loop *l, struct err *e)
@@ -16,6 +18,8 @@ struct http_client *http_client_new(struct loop *l, struct err *e)
     c->loop = l;
     list_init(&c->conns);
     list_init(&c->dirty);
+    list_init(&c->later);
+    timer_init(&c->later_timer, read_again);
     c->scratch = malloc(CLIENT_READ_BYTES);
     c->local_pools = u64map_new(HTTP_CLIENT_CONNECTIONS_MAX);
     c->remote_pools = map_new(HTTP_CLIENT_CONNECTIONS_MAX);
@@ -55,6 +59,7 @@ void http_client_free(struct http_client *c)
         c->spare = x->next_spare;
         call_free(x);
     }
+    timer_cancel(loop_timers(c->loop), &c->later_timer);
     u64map_free(c->local_pools);
     map_free(c->remote_pools);
     remote_free(c->remote);
@@ -81,6 +86,32 @@ void client_flush_soon(struct http_client *c)
         return;
     c->flush_pending = true;
     loop_bury(c->loop, &c->grave, client_flush, c);
+}
+
+static void read_again(struct timer *t, int64_t now_ns)
+{
+    struct http_client *c = CONTAINER_OF(t, struct http_client, later_timer);
+    /* Reading may put a connection here again: only those that are here now. */
+    for (size_t n = c->later.count; n; n--) {
+        struct node *first = list_pop(&c->later);
+        if (!first)
+            return;
+        client_conn_read(CONTAINER_OF(first, struct client_conn, later));
+    }
+}
+
+void client_read_later(struct client_conn *conn)
+{
+    struct http_client *c = conn->client;
+    if (!node_linked(&conn->later))
+        list_append(&c->later, &conn->later);
+    if (!timer_armed(&c->later_timer) && timer_set(loop_timers(c->loop), &c->later_timer, loop_now(c->loop), NULL) != 0) {
+        struct err e;
+        list_remove(&c->later, &conn->later);
+        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory while reading an answer");
+        if (conn->call)
+            http_call_fail(conn->call, &e);
+    }
 }
 
 struct http_client_stats http_client_stats(const struct http_client *c)
@@ -124,7 +155,7 @@ static void call_spare(struct http_call *x)
     c->spare_count++;
 }
 
-void call_done(struct http_call *x, const struct err *e)
+void http_call_done(struct http_call *x, const struct err *e)
 {
     x->st.conn = NULL;
     x->st.stopped = true; /* whatever on_done still calls does nothing */
@@ -202,7 +233,7 @@ static char *put_fields(char *to, const struct headers *h)
     return to;
 }
 
-int call_head_write(struct http_call *x, struct err *e)
+int http_call_head_write(struct http_call *x, struct err *e)
 {
     const struct http_call_spec *s = &x->st.spec;
     size_t size = fields_size(s->headers);
@@ -245,7 +276,7 @@ struct http_call *http_call_start(struct http_client *c, const struct http_targe
     st->spec = *s;
     st->stream_left = s->stream_bytes;
     st->body_ended = !s->stream;
-    if (call_head_write(x, e) || pool_attach(x, false, e)) {
+    if (http_call_head_write(x, e) || http_pool_attach(x, false, e)) {
         call_spare(x);
         return NULL;
     }
@@ -333,6 +364,8 @@ void http_call_resume(struct http_call *x)
         return;
     x->st.paused = false;
     client_conn_mark(x->st.conn);
+    if (x->st.conn->remote)
+        client_read_later(x->st.conn);
 }
 
 void http_call_cancel(struct http_call *x)

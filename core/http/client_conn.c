@@ -68,6 +68,7 @@ struct client_conn *client_conn_new(struct client_pool *p, const struct http_tar
     node_init(&c->link);
     node_init(&c->dirty);
     node_init(&c->idle_link);
+    node_init(&c->later);
     timer_init(&c->timer, on_timer);
     buf_init(&c->in, CLIENT_IN_MAX);
     int64_t connect_due_ns = loop_now(client->loop) + HTTP_CLIENT_CONNECT_NS;
@@ -103,8 +104,9 @@ void client_conn_close(struct client_conn *c)
         close(c->fd);
     c->fd = -1;
     list_remove(&client->dirty, &c->dirty);
+    list_remove(&client->later, &c->later);
     list_remove(&client->conns, &c->link);
-    pool_forget(c);
+    http_pool_forget(c);
     buf_fini(&c->in);
     loop_bury(client->loop, &c->grave, conn_free, c);
 }
@@ -139,7 +141,7 @@ void client_conn_end_call(struct client_conn *c, const struct err *e)
     if (e && c->fd >= 0)
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     client_conn_close(c);
-    call_done(x, e);
+    http_call_done(x, e);
 }
 
 /* A kept-alive connection that the peer closed at the same moment: nothing of the answer came, so ask again, once. */
@@ -156,8 +158,8 @@ static bool conn_replay(struct client_conn *c)
     st->body_sent = 0;
     buf_clear(&x->out);
     st->client->stats.replayed++;
-    if (call_head_write(x, &e) || pool_attach(x, true, &e))
-        call_done(x, &e);
+    if (http_call_head_write(x, &e) || http_pool_attach(x, true, &e))
+        http_call_done(x, &e);
     return true;
 }
 
@@ -227,9 +229,9 @@ static void answer_end(struct client_conn *c, bool reusable)
         return;
     }
     c->call = NULL;
-    pool_put(c);
+    http_pool_put(c);
     client_conn_mark(c);
-    call_done(x, NULL);
+    http_call_done(x, NULL);
 }
 
 static size_t answer_refuse(struct client_conn *c, const char *why, size_t n)
@@ -314,6 +316,13 @@ static size_t conn_take(struct client_conn *c, const char *p, size_t n)
     return c->call ? used : n;
 }
 
+static void conn_take_buffered(struct client_conn *c)
+{
+    size_t used = conn_take(c, buf_data(&c->in), buf_len(&c->in));
+    if (c->pool) /* else it was closed meanwhile, and the buffer with it */
+        buf_consume(&c->in, used);
+}
+
 static void conn_eof(struct client_conn *c)
 {
     char name[CLIENT_POOL_KEY_MAX];
@@ -360,19 +369,20 @@ static bool conn_read_once(struct client_conn *c)
             answer_refuse(c, "out of memory", 0);
     } else {
         buf_commit(&c->in, (size_t)n);
-        size_t used = conn_take(c, buf_data(&c->in), buf_len(&c->in));
-        if (c->pool)
-            buf_consume(&c->in, used < buf_len(&c->in) ? used : buf_len(&c->in));
+        conn_take_buffered(c);
     }
     return c->call && !c->call->st.paused && !c->call->st.stopped;
 }
 
-static void conn_read(struct client_conn *c)
+void client_conn_read(struct client_conn *c)
 {
     int reads = 0;
+    if (c->rx == CLIENT_CONNECTING || (c->call && (c->call->st.paused || c->call->st.stopped)))
+        return;
     while (conn_read_once(c) && c->remote && ++reads < CLIENT_READS_MAX)
         ;
-    c->again = c->remote && reads == CLIENT_READS_MAX;
+    if (c->pool && reads == CLIENT_READS_MAX)
+        client_read_later(c);
     if (c->pool)
         client_conn_mark(c);
 }
@@ -495,7 +505,7 @@ static void on_event(void *arg, int events)
         client_conn_mark(c);
     }
     if (events & LOOP_READ)
-        conn_read(c);
+        client_conn_read(c);
 }
 
 void client_conn_work(struct client_conn *c)
@@ -506,15 +516,9 @@ void client_conn_work(struct client_conn *c)
         client_conn_end_call(c, &e);
         return;
     }
-    if (x && c->rx != CLIENT_CONNECTING && !x->st.paused) {
-        if (buf_len(&c->in) && !(c->rx == CLIENT_HEAD && c->scan.at == buf_len(&c->in))) {
-            size_t used = conn_take(c, buf_data(&c->in), buf_len(&c->in));
-            if (c->pool)
-                buf_consume(&c->in, used < buf_len(&c->in) ? used : buf_len(&c->in));
-        } else if (c->again) {
-            conn_read(c);
-        }
-    }
+    bool looked_at = c->rx == CLIENT_HEAD && c->scan.at == buf_len(&c->in);
+    if (x && c->rx != CLIENT_CONNECTING && !x->st.paused && buf_len(&c->in) && !looked_at)
+        conn_take_buffered(c);
     if (!c->pool)
         return;
     if (c->call && c->rx != CLIENT_CONNECTING)

@@ -40,6 +40,7 @@ enum client_rx {
 };
 struct client_conn {
     struct node link, dirty, idle_link;
+    struct node later; /* in client->later: TLS may hold more input than was read in one go */
     struct grave grave;
     struct http_client *client;
     struct client_pool *pool;
@@ -51,7 +52,6 @@ struct client_conn {
     bool reused;     /* carried a call before */
     bool write_full; /* the socket takes no more for now */
     bool write_dead; /* nor ever: the peer stopped reading */
-    bool again;      /* TLS may hold more input */
     bool rx_any;     /* a byte of this call's answer came */
     struct timer timer; /* set no later than due_ns */
     int64_t due_ns;
@@ -89,7 +89,8 @@ struct http_client {
     struct remote *remote; /* made when the first URL is called */
     struct u64map *local_pools;
     struct map *remote_pools;
-    struct list conns, dirty;
+    struct list conns, dirty, later;
+    struct timer later_timer; /* for the next iteration, so that one busy peer does not hold up the loop */
     struct http_call *spare;
     size_t spare_count, idle_count;
     struct http_client_stats stats;
@@ -101,14 +102,15 @@ struct http_client {
 
 /* client.c */
 void client_flush_soon(struct http_client *c);
-int call_head_write(struct http_call *x, struct err *e); /* the request head into x->out */
-void call_done(struct http_call *x, const struct err *e); /* the last callback; x has no connection any more */
+void client_read_later(struct client_conn *conn);
+int http_call_head_write(struct http_call *x, struct err *e); /* the request head into x->out */
+void http_call_done(struct http_call *x, const struct err *e); /* the last callback; x has no connection any more */
 
 /* client_pool.c */
 /** A connection for the call: an idle one unless `fresh`, else a new one that is connecting. */
-int pool_attach(struct http_call *x, bool fresh, struct err *e);
-void pool_put(struct client_conn *c);          /* the call is over, the connection good for another one */
-void pool_forget(struct client_conn *c);       /* the connection is gone */
+int http_pool_attach(struct http_call *x, bool fresh, struct err *e);
+void http_pool_put(struct client_conn *c);          /* the call is over, the connection good for another one */
+void http_pool_forget(struct client_conn *c);       /* the connection is gone */
 
 /* client_conn.c */
 struct client_conn *client_conn_new(struct client_pool *p, const struct http_target *t, int64_t due_ns, struct err *e);
@@ -117,6 +119,7 @@ void client_conn_end_call(struct client_conn *c, const struct err *e); /* on_don
 bool client_conn_quiet(struct client_conn *c); /* an idle connection that the peer has not closed so far */
 void client_conn_mark(struct client_conn *c);
 void client_conn_work(struct client_conn *c);
+void client_conn_read(struct client_conn *c);
 void client_conn_rearm(struct client_conn *c);
 void http_call_fail(struct http_call *x, const struct err *e); /* to be told from the loop */
 

@@ -121,7 +121,7 @@ static struct client_conn *conn_reuse(struct http_client *c, struct http_call *x
     return NULL;
 }
 
-int pool_attach(struct http_call *x, bool fresh, struct err *e)
+int http_pool_attach(struct http_call *x, bool fresh, struct err *e)
 {
     struct http_client *c = x->st.client;
     struct client_conn *conn = fresh ? NULL : conn_reuse(c, x);
@@ -141,14 +141,14 @@ int pool_attach(struct http_call *x, bool fresh, struct err *e)
     return 0;
 }
 
-void pool_put(struct client_conn *c)
+void http_pool_put(struct client_conn *c)
 {
     c->rx = CLIENT_IDLE;
     list_prepend(&c->pool->idle, &c->idle_link);
     c->client->idle_count++;
 }
 
-void pool_forget(struct client_conn *c)
+void http_pool_forget(struct client_conn *c)
 {
     idle_remove(c);
     c->pool->connections--;

@@ -27,7 +27,7 @@ static bool list_addf(struct curl_slist **list, const char *name, const char *va
 
 static bool configure(CURL *h, struct fetch *f, struct curl_slist *fields, char *why)
 {
-    const char *ca = curl_ca_file();
+    const char *ca = http_curl_ca_file();
     bool ok = curl_easy_setopt(h, CURLOPT_URL, f->url) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, f->method) == CURLE_OK;
@@ -73,7 +73,7 @@ int fetch_run(struct fetch *f, struct err *e)
     char bearer[8 * 1024];
     f->status = 0;
     buf_init(&f->answer, FETCH_ANSWER_MAX);
-    int rc = curl_prepare(e);
+    int rc = http_curl_prepare(e);
     if (rc)
         return rc;
     /* Without "Expect:" curl would wait for a 100 before larger bodies. */

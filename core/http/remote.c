@@ -36,7 +36,7 @@ static CURLcode prepare_result;
 
 static void prepare(void) { prepare_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
 
-int curl_prepare(struct err *e)
+int http_curl_prepare(struct err *e)
 {
     pthread_once(&prepare_once, prepare);
     if (prepare_result != CURLE_OK)
@@ -44,7 +44,7 @@ int curl_prepare(struct err *e)
     return 0;
 }
 
-const char *curl_ca_file(void)
+const char *http_curl_ca_file(void)
 {
     const char *path = getenv("CURL_CA_BUNDLE");
     if (!path || !*path)
@@ -109,7 +109,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
     if (!w)
         w = watch_new(r, fd);
     if (!w)
-        return -1;
+        return 0; /* out of memory: this one runs into its deadline; -1 would be the end of all of them */
     loop_fd_want(w->fd_watch, (what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0));
     return 0;
 }
@@ -121,7 +121,10 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
         timer_cancel(loop_timers(r->loop), &r->timer);
         return 0;
     }
-    return timer_set(loop_timers(r->loop), &r->timer, loop_now(r->loop) + timeout_ms * NS_PER_MS, NULL) == 0 ? 0 : -1;
+    /* Out of memory: connections run into our own deadline; -1 would be the end of all of them. */
+    if (timer_set(loop_timers(r->loop), &r->timer, loop_now(r->loop) + timeout_ms * NS_PER_MS, NULL) != 0)
+        timer_cancel(loop_timers(r->loop), &r->timer);
+    return 0;
 }
 
 static void on_timer(struct timer *t, int64_t now_ns)
@@ -131,7 +134,7 @@ static void on_timer(struct timer *t, int64_t now_ns)
 
 struct remote *remote_new(struct loop *l, struct err *e)
 {
-    if (curl_prepare(e))
+    if (http_curl_prepare(e))
         return NULL;
     struct remote *r = calloc(1, sizeof *r);
     CURLM *multi = r ? curl_multi_init() : NULL;
@@ -191,7 +194,7 @@ static void remote_collect(struct remote *r)
 static bool easy_configure(struct remote_conn *c, const char *url, int64_t timeout_ns)
 {
     CURL *h = c->easy;
-    const char *ca = curl_ca_file();
+    const char *ca = http_curl_ca_file();
     bool ok = curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
     ok &= curl_easy_setopt(h, CURLOPT_PRIVATE, c) == CURLE_OK;

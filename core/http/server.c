@@ -113,7 +113,7 @@ static void on_accept(void *arg, int events)
         int on = 1;
         peer_format(&addr, peer);
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        conn_new(s, fd, peer, over > 0);
+        http_conn_new(s, fd, peer, over > 0);
     }
 }
 
@@ -148,13 +148,13 @@ static void server_flush(void *arg)
     struct http_server *s = arg;
     struct node *n;
     while ((n = list_pop(&s->dirty)))
-        conn_work(CONTAINER_OF(n, struct http_conn, dirty));
+        http_conn_work(CONTAINER_OF(n, struct http_conn, dirty));
     s->flush_pending = false;
     if (s->freed)
         free(s);
 }
 
-void server_flush_soon(struct http_server *s)
+void http_server_flush_soon(struct http_server *s)
 {
     if (s->flush_pending)
         return;
@@ -173,7 +173,7 @@ static void drain_fire(struct timer *t, int64_t now_ns)
         drained(s->drained_arg); /* may free the server: nothing after this */
 }
 
-void server_conn_gone(struct http_server *s)
+void http_server_conn_gone(struct http_server *s)
 {
     /* From a timer of its own, since `drained` may free the server. Its place in the heap is there already. */
     if (s->draining && !s->freed && s->conns.count == 0 && s->drained &&
@@ -192,10 +192,10 @@ void http_server_drain(struct http_server *s, int64_t due_ns, void (*done)(void 
     LIST_EACH_SAFE(&s->conns, n)
     {
         struct http_conn *c = CONTAINER_OF(n, struct http_conn, link);
-        if (conn_is_idle(c))
-            conn_close(c);
+        if (http_conn_is_idle(c))
+            http_conn_close(c);
     }
-    server_conn_gone(s);
+    http_server_conn_gone(s);
 }
 
 void http_server_free(struct http_server *s)
@@ -206,8 +206,8 @@ void http_server_free(struct http_server *s)
     listeners_close(s);
     timer_cancel(loop_timers(s->loop), &s->drain_timer);
     LIST_EACH_SAFE(&s->conns, n)
-        conn_close(CONTAINER_OF(n, struct http_conn, link));
-    exchange_spare_free(s);
+        http_conn_close(CONTAINER_OF(n, struct http_conn, link));
+    http_exchange_spare_free(s);
     free(s->scratch);
     s->scratch = NULL;
     if (!s->flush_pending)
@@ -229,7 +229,7 @@ static void date_format(int64_t wall_ns, char *out, size_t n)
              (unsigned)(tm.tm_year + 1900) % 10000u, (unsigned)tm.tm_hour % 24u, (unsigned)tm.tm_min % 60u, (unsigned)tm.tm_sec % 61u);
 }
 
-const char *server_date(struct http_server *s)
+const char *http_server_date(struct http_server *s)
 {
     int64_t now_ns = loop_now(s->loop);
     if (now_ns >= s->date_due_ns) {

@@ -11,7 +11,7 @@ static void on_timer(struct timer *t, int64_t now_ns);
 
 /* ---- beginning and end ---- */
 
-void conn_new(struct http_server *s, int fd, const char *peer, bool refuse)
+void http_conn_new(struct http_server *s, int fd, const char *peer, bool refuse)
 {
     struct http_conn *c = calloc(1, sizeof *c);
     struct loop_fd *watch = c ? loop_fd_new(s->loop, fd, on_event, c, NULL) : NULL;
@@ -31,23 +31,23 @@ void conn_new(struct http_server *s, int fd, const char *peer, bool refuse)
     list_append(&s->conns, &c->link);
     loop_fd_want(c->watch, LOOP_READ);
     if (refuse) {
-        struct http_exchange *x = exchange_new(c);
+        struct http_exchange *x = http_exchange_new(c);
         if (!x) {
-            conn_close(c);
+            http_conn_close(c);
             return;
         }
-        exchange_refuse(x, 503, "too many connections: try again later");
+        http_exchange_refuse(x, 503, "too many connections: try again later");
     }
-    conn_mark(c);
+    http_conn_mark(c);
 }
 
 static void conn_free(void *arg) { free(arg); }
 
-void conn_close(struct http_conn *c)
+void http_conn_close(struct http_conn *c)
 {
     struct http_server *s = c->server;
     if (c->x)
-        exchange_end(c->x, false);
+        http_exchange_end(c->x, false);
     timer_cancel(loop_timers(s->loop), &c->timer);
     loop_fd_free(c->watch);
     close(c->fd);
@@ -57,7 +57,7 @@ void conn_close(struct http_conn *c)
     list_remove(&s->conns, &c->link);
     buf_fini(&c->in);
     loop_bury(s->loop, &c->grave, conn_free, c);
-    server_conn_gone(s);
+    http_server_conn_gone(s);
 }
 
 /* Broken off by the handler. The peer of an answer without a length would take a plain close for its end: reset. */
@@ -68,7 +68,7 @@ static void conn_abort(struct http_conn *c)
         struct linger hard = {.l_onoff = 1};
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     }
-    conn_close(c);
+    http_conn_close(c);
 }
 
 /* The last answer is in the kernel. Closing while the client still sends would reset the connection under the answer, so
@@ -76,7 +76,7 @@ static void conn_abort(struct http_conn *c)
 static void conn_linger(struct http_conn *c)
 {
     if (c->eof) {
-        conn_close(c);
+        http_conn_close(c);
         return;
     }
     shutdown(c->fd, SHUT_WR);
@@ -85,17 +85,17 @@ static void conn_linger(struct http_conn *c)
     buf_clear(&c->in);
 }
 
-bool conn_is_idle(const struct http_conn *c)
+bool http_conn_is_idle(const struct http_conn *c)
 {
     return !c->x && c->rx == RX_HEAD && buf_len(&c->in) == 0;
 }
 
-void conn_mark(struct http_conn *c)
+void http_conn_mark(struct http_conn *c)
 {
     if (node_linked(&c->dirty))
         return;
     list_append(&c->server->dirty, &c->dirty);
-    server_flush_soon(c->server);
+    http_server_flush_soon(c->server);
 }
 
 /* ---- the deadline ---- */
@@ -149,7 +149,7 @@ static void conn_rearm(struct http_conn *c)
     if (c->due_ns == TIMER_NEVER || (timer_armed(&c->timer) && c->timer.due_ns <= c->due_ns))
         return;
     if (timer_set(loop_timers(s->loop), &c->timer, c->due_ns, NULL) != 0)
-        conn_close(c); /* a connection without a deadline could stay for ever */
+        http_conn_close(c); /* a connection without a deadline could stay for ever */
 }
 
 /* Too slow. Before the answer has begun the client can be told. */
@@ -157,18 +157,18 @@ static void conn_timed_out(struct http_conn *c)
 {
     bool tell = c->wait == WAIT_HEAD || (c->wait == WAIT_BODY && c->x->st.answer == ANSWER_NONE);
     if (!tell) {
-        conn_close(c);
+        http_conn_close(c);
         return;
     }
     bool head = c->wait == WAIT_HEAD;
     if (c->x)
-        exchange_end(c->x, false);
-    struct http_exchange *x = exchange_new(c);
+        http_exchange_end(c->x, false);
+    struct http_exchange *x = http_exchange_new(c);
     if (!x) {
-        conn_close(c);
+        http_conn_close(c);
         return;
     }
-    exchange_refuse(x, 408, head ? "the head of the request did not arrive in time" : "the body of the request did not arrive in time");
+    http_exchange_refuse(x, 408, head ? "the head of the request did not arrive in time" : "the body of the request did not arrive in time");
 }
 
 static void on_timer(struct timer *t, int64_t now_ns)
@@ -176,7 +176,7 @@ static void on_timer(struct timer *t, int64_t now_ns)
     struct http_conn *c = CONTAINER_OF(t, struct http_conn, timer);
     if (c->due_ns > now_ns) {
         if (c->due_ns != TIMER_NEVER && timer_set(loop_timers(c->server->loop), t, c->due_ns, NULL) != 0)
-            conn_close(c);
+            http_conn_close(c);
         return;
     }
     conn_timed_out(c);
@@ -284,16 +284,16 @@ static void request_begin(struct http_conn *c, struct http_exchange *x)
     if (x->st.body.done && c->x == x && c->rx == RX_BODY)
         request_end(x);
     else
-        exchange_continue(x);
+        http_exchange_continue(x);
 }
 
 /* Refuse what could not be read as a request; everything after it is dropped. */
 static size_t head_refuse(struct http_conn *c, struct http_exchange *x, int status, const struct err *e, size_t n)
 {
     if (!x)
-        x = exchange_new(c);
+        x = http_exchange_new(c);
     if (x)
-        exchange_refuse(x, status, e->msg);
+        http_exchange_refuse(x, status, e->msg);
     else
         c->rx = RX_DROP;
     return n;
@@ -312,7 +312,7 @@ static size_t head_take(struct http_conn *c, const char *p, size_t n)
         return 0;
     c->scan = (struct h1_scan){0};
     c->wait = WAIT_NOTHING;
-    struct http_exchange *x = exchange_new(c);
+    struct http_exchange *x = http_exchange_new(c);
     if (!x || buf_add(&x->head, p, head_bytes) != 0) {
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory");
         return head_refuse(c, x, 503, &e, n);
@@ -340,7 +340,7 @@ static size_t body_take(struct http_conn *c, const char *p, size_t n)
             st->aborted = true;
             return n;
         }
-        exchange_end(x, false);
+        http_exchange_end(x, false);
         return head_refuse(c, NULL, refused, &e, n);
     }
     c->progress = true;
@@ -408,12 +408,12 @@ static void conn_eof(struct http_conn *c)
     struct http_exchange *x = c->x;
     c->eof = true;
     if (!x || c->rx == RX_BODY) {
-        conn_close(c);
+        http_conn_close(c);
         return;
     }
     if (c->rx == RX_RAW && x->st.ops && x->st.ops->on_end && !x->st.aborted)
         x->st.ops->on_end(x, x->st.arg);
-    conn_mark(c);
+    http_conn_mark(c);
 }
 
 static void conn_read(struct http_conn *c)
@@ -422,20 +422,20 @@ static void conn_read(struct http_conn *c)
     bool direct = buf_len(&c->in) == 0;
     char *to = direct ? c->server->scratch : buf_reserve(&c->in, HTTP_READ_BYTES);
     if (!to) {
-        conn_close(c);
+        http_conn_close(c);
         return;
     }
     ssize_t n = recv(c->fd, to, HTTP_READ_BYTES, 0);
     if (n < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-            conn_close(c);
+            http_conn_close(c);
         return;
     }
     if (n == 0) {
         conn_eof(c);
         return;
     }
-    conn_mark(c);
+    http_conn_mark(c);
     if (!direct) {
         buf_commit(&c->in, (size_t)n);
         conn_take_buffered(c);
@@ -443,7 +443,7 @@ static void conn_read(struct http_conn *c)
     }
     size_t used = conn_take(c, to, (size_t)n);
     if (used < (size_t)n && buf_add(&c->in, to + used, (size_t)n - used) != 0)
-        conn_close(c);
+        http_conn_close(c);
 }
 
 static void conn_want(struct http_conn *c)
@@ -463,7 +463,7 @@ static void on_event(void *arg, int events)
     struct http_conn *c = arg;
     if (events & LOOP_WRITE) {
         c->write_full = false;
-        conn_mark(c);
+        http_conn_mark(c);
     }
     if (events & LOOP_READ)
         conn_read(c);
@@ -481,19 +481,19 @@ static bool conn_next(struct http_conn *c)
         x->st.raw_shut = true;
         if (!c->eof)
             return true;
-        exchange_end(x, true);
-        conn_close(c);
+        http_exchange_end(x, true);
+        http_conn_close(c);
         return false;
     }
     bool last = x->st.close_after || !x->st.keep_alive || !x->st.request_done || c->server->draining;
-    exchange_end(x, true);
+    http_exchange_end(x, true);
     if (last) {
         conn_linger(c);
         return c->fd >= 0;
     }
     c->rx = RX_HEAD;
     if (buf_len(&c->in))
-        conn_mark(c);
+        http_conn_mark(c);
     return true;
 }
 
@@ -507,25 +507,25 @@ static bool conn_starved(const struct http_conn *c)
     return buf_len(&c->in) == 0 || c->scan.at == buf_len(&c->in);
 }
 
-void conn_work(struct http_conn *c)
+void http_conn_work(struct http_conn *c)
 {
     if (c->x && c->x->st.aborted) {
         conn_abort(c);
         return;
     }
     if (c->x)
-        exchange_continue(c->x);
+        http_exchange_continue(c->x);
     if (buf_len(&c->in) && !(c->rx == RX_HEAD && c->scan.at == buf_len(&c->in)))
         conn_take_buffered(c);
-    if (c->x && !exchange_flush(c->x)) {
-        conn_close(c);
+    if (c->x && !http_exchange_flush(c->x)) {
+        http_conn_close(c);
         return;
     }
     struct http_exchange *x = c->x;
     if (x && x->st.answer == ANSWER_FINISHED && buf_len(&x->out) == 0 && !x->st.aborted && !conn_next(c))
         return;
     if (conn_starved(c) || (c->rx == RX_DROP && !c->x && c->dropped_bytes > HTTP_LINGER_BYTES_MAX)) {
-        conn_close(c);
+        http_conn_close(c);
         return;
     }
     conn_want(c);

@@ -109,24 +109,24 @@ struct http_server {
 };
 
 /* server_conn.c */
-void conn_new(struct http_server *s, int fd, const char *peer, bool refuse);
-void conn_close(struct http_conn *c); /* at once; an exchange hears on_close(false) */
-void conn_mark(struct http_conn *c);  /* it has work at the end of the iteration */
-void conn_work(struct http_conn *c);
-bool conn_is_idle(const struct http_conn *c);
+void http_conn_new(struct http_server *s, int fd, const char *peer, bool refuse);
+void http_conn_close(struct http_conn *c); /* at once; an exchange hears on_close(false) */
+void http_conn_mark(struct http_conn *c);  /* it has work at the end of the iteration */
+void http_conn_work(struct http_conn *c);
+bool http_conn_is_idle(const struct http_conn *c);
 
 /* server_out.c */
-struct http_exchange *exchange_new(struct http_conn *c);
-void exchange_end(struct http_exchange *x, bool complete); /* on_close, then back to the spare ones */
-void exchange_spare_free(struct http_server *s);
-void exchange_refuse(struct http_exchange *x, int status, const char *why); /* a plain answer that ends the connection */
-void exchange_continue(struct http_exchange *x); /* 100 Continue */
+struct http_exchange *http_exchange_new(struct http_conn *c);
+void http_exchange_end(struct http_exchange *x, bool complete); /* on_close, then back to the spare ones */
+void http_exchange_spare_free(struct http_server *s);
+void http_exchange_refuse(struct http_exchange *x, int status, const char *why); /* a plain answer that ends the connection */
+void http_exchange_continue(struct http_exchange *x); /* 100 Continue */
 /* Write what waits. False: the connection is broken. */
-bool exchange_flush(struct http_exchange *x);
+bool http_exchange_flush(struct http_exchange *x);
 
 /* server.c */
-void server_conn_gone(struct http_server *s);
-void server_flush_soon(struct http_server *s);
-const char *server_date(struct http_server *s);
+void http_server_conn_gone(struct http_server *s);
+void http_server_flush_soon(struct http_server *s);
+const char *http_server_date(struct http_server *s);
 
 #endif

@@ -11,7 +11,7 @@
 
 /* ---- exchanges ---- */
 
-struct http_exchange *exchange_new(struct http_conn *c)
+struct http_exchange *http_exchange_new(struct http_conn *c)
 {
     struct http_server *s = c->server;
     struct http_exchange *x = s->spare;
@@ -48,7 +48,7 @@ static void buffer_spare(struct buf *b)
         buf_fini(b);
 }
 
-void exchange_end(struct http_exchange *x, bool complete)
+void http_exchange_end(struct http_exchange *x, bool complete)
 {
     struct http_conn *c = x->st.conn;
     struct http_server *s = c->server;
@@ -68,7 +68,7 @@ void exchange_end(struct http_exchange *x, bool complete)
     s->spare_count++;
 }
 
-void exchange_spare_free(struct http_server *s)
+void http_exchange_spare_free(struct http_server *s)
 {
     while (s->spare) {
         struct http_exchange *x = s->spare;
@@ -105,7 +105,7 @@ static ssize_t socket_write(struct http_exchange *x, struct str bytes)
     return n;
 }
 
-bool exchange_flush(struct http_exchange *x)
+bool http_exchange_flush(struct http_exchange *x)
 {
     struct http_conn *c = x->st.conn;
     if (buf_len(&x->out) && !c->write_full) {
@@ -118,7 +118,7 @@ bool exchange_flush(struct http_exchange *x)
         x->st.blocked = false;
         if (!x->st.aborted && x->st.answer == ANSWER_BEGUN && x->st.ops && x->st.ops->on_writable) {
             x->st.ops->on_writable(x, x->st.arg);
-            conn_mark(c); /* what it wrote */
+            http_conn_mark(c); /* what it wrote */
         }
     }
     return true;
@@ -191,7 +191,7 @@ static void head_write(struct http_exchange *x, char *to, int status, const stru
     to = PUT(to, "\r\n");
     to = put_fields(to, h, &dated);
     if (!dated) {
-        const char *date = server_date(x->st.conn->server);
+        const char *date = http_server_date(x->st.conn->server);
         to = PUT(to, "Date: ");
         to = put(to, date, strlen(date));
         to = PUT(to, "\r\n");
@@ -244,11 +244,11 @@ int http_respond(struct http_exchange *x, int status, const struct headers *h, i
             framing_choose(x, status, status == 204 ? -1 : body_bytes);
     }
     head_write(x, to, status, h, status == 204 ? -1 : body_bytes);
-    conn_mark(st->conn);
+    http_conn_mark(st->conn);
     return 0;
 }
 
-void exchange_continue(struct http_exchange *x)
+void http_exchange_continue(struct http_exchange *x)
 {
     struct exchange_state *st = &x->st;
     bool wanted = st->ops && st->ops->on_body && !st->paused && st->answer == ANSWER_NONE && !st->aborted;
@@ -256,7 +256,7 @@ void exchange_continue(struct http_exchange *x)
         return;
     st->expects = false;
     out_add(x, STR("HTTP/1.1 100 Continue\r\n\r\n"));
-    conn_mark(st->conn);
+    http_conn_mark(st->conn);
 }
 
 /* ---- bodies ---- */
@@ -287,7 +287,7 @@ bool http_write(struct http_exchange *x, struct str bytes)
         out_add(x, bytes);
     if (st->chunked)
         out_add(x, STR("\r\n"));
-    conn_mark(st->conn);
+    http_conn_mark(st->conn);
     st->blocked = buf_len(&x->out) > HTTP_OUT_HIGH;
     return !st->blocked;
 }
@@ -304,7 +304,7 @@ void http_finish(struct http_exchange *x)
     if (st->chunked)
         out_add(x, STR("0\r\n\r\n"));
     st->answer = ANSWER_FINISHED;
-    conn_mark(st->conn);
+    http_conn_mark(st->conn);
 }
 
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct str body)
@@ -322,7 +322,7 @@ void http_reply(struct http_exchange *x, int status, const char *content_type, s
     http_finish(x);
 }
 
-void exchange_refuse(struct http_exchange *x, int status, const char *why)
+void http_exchange_refuse(struct http_exchange *x, int status, const char *why)
 {
     char text[sizeof((struct err *)0)->msg + 2];
     size_t n = strnlen(why, sizeof text - 2);
@@ -340,7 +340,7 @@ void http_abort(struct http_exchange *x)
 {
     x->st.aborted = true;
     if (x->st.conn->x == x)
-        conn_mark(x->st.conn);
+        http_conn_mark(x->st.conn);
 }
 
 void http_pause(struct http_exchange *x) { x->st.paused = true; }
@@ -350,7 +350,7 @@ void http_resume(struct http_exchange *x)
     if (!x->st.paused)
         return;
     x->st.paused = false;
-    conn_mark(x->st.conn);
+    http_conn_mark(x->st.conn);
 }
 
 void http_upgraded(struct http_exchange *x)
@@ -360,7 +360,7 @@ void http_upgraded(struct http_exchange *x)
         return;
     st->raw = true;
     st->conn->rx = RX_RAW;
-    conn_mark(st->conn);
+    http_conn_mark(st->conn);
 }
 
 const char *http_reason(int status)
