@@ -75,6 +75,17 @@ static void arm_tick(struct revision *r)
     executor_arm(r->x, &r->tick, env_now(r->x->env) + every_ns);
 }
 
+/* Requests on instances that go on; those on draining ones need no successor. */
+static uint32_t running_now(const struct revision *r)
+{
+    uint32_t n = 0;
+    LIST_EACH(&r->instances, node) {
+        const struct instance *i = CONTAINER_OF(node, struct instance, link);
+        n += i->state == INSTANCE_READY ? slot_in_flight(i->slot) : 0;
+    }
+    return n;
+}
+
 static void take_sample(struct revision *r, struct scaler_sample *out)
 {
     struct pool *p = r->pool;
@@ -90,7 +101,7 @@ static void take_sample(struct revision *r, struct scaler_sample *out)
         r->seen_ns = now_ns;
     }
     *out = (struct scaler_sample){
-        .running = pool_running(p),
+        .running = running_now(r),
         .waiting = atomic_load(&p->waiting),
         .backlog = (uint32_t)(r->service->backlog * r->percent / 100 > UINT32_MAX ? UINT32_MAX : r->service->backlog * r->percent / 100),
         .arrivals_per_s = r->arrivals_per_s,

@@ -232,7 +232,8 @@ static void open_executor(struct world *w)
     w->registry = registry_new();
     struct executor_deps d = {&w->fe.env, w->store, &w->runtime.base, &w->prober.base, w->operations, w->metrics, w->engine};
     w->x = w->operations && w->metrics && w->registry ? executor_new(&w->config, &d, &e) : NULL;
-    if (!w->x || executor_load(w->x, &e) || executor_register(w->x, w->registry, &e)) {
+    if (!w->x || executor_load(w->x, &e) || executor_register(w->x, w->registry, &e) ||
+        operations_register(w->operations, w->registry, &e)) {
         fprintf(stderr, "world: %s\n", e.msg);
         abort();
     }
@@ -332,7 +333,8 @@ void world_call(struct world *w, const char *method, const char *request, struct
     }
     struct arena *a = arena_new(CALL_ARENA_MAX);
     must(!m || !a);
-    struct call c = {.method = m, .service = w->x, .arena = a, .finish = on_finish};
+    void *service = strstr(m->name, "longrunning") ? (void *)w->operations : (void *)w->x;
+    struct call c = {.method = m, .service = service, .arena = a, .finish = on_finish};
     c.request = pb_new(a, m->request);
     if (json_decode(a, str_of(request), c.request, &c.err)) {
         out->done = true;

@@ -77,13 +77,21 @@ static void test_a_deployment_starts_one_instance_and_serves(void **state)
 
 static void test_the_operation_ends_with_the_service(void **state)
 {
-    char name[200], request[300];
+    char request[300];
     call("Services/CreateService", CREATE(TEMPLATE("")));
-    snprintf(name, sizeof name, "%s", json_value(a.json, "name"));
-    assert_non_null(strstr(name, PARENT "/operations/"));
+    snprintf(request, sizeof request, "{\"name\":\"%s\"}", json_value(a.json, "name"));
+    assert_non_null(strstr(request, PARENT "/operations/"));
     world_run(&w, 100 * NS_PER_MS);
-    snprintf(request, sizeof request, "{\"name\":\"%s\"}", name);
-    assert_int_equal(executor_counts(w.x).services, 1);
+    call("Operations/GetOperation", request);
+    assert_non_null(strstr(a.json, "\"done\":true"));
+    assert_non_null(strstr(a.json, "\"response\":{\"@type\":\"type.googleapis.com/google.cloud.run.v2.Service\""));
+    w.runtime.behaviour = (struct fake_behaviour){.listens_ns = NEVER, .exits_ns = 0, .exit_code = 5};
+    call("Services/UpdateService", UPDATE(TEMPLATE(",\"timeout\":\"9s\"")));
+    snprintf(request, sizeof request, "{\"name\":\"%s\"}", json_value(a.json, "name"));
+    world_run(&w, NS_PER_S);
+    call("Operations/GetOperation", request);
+    assert_non_null(strstr(a.json, "\"error\":{\"code\":9"));
+    assert_non_null(strstr(a.json, "exited with code 5"));
 }
 
 static void test_the_environment_of_a_program(void **state)
