@@ -192,6 +192,7 @@ static void settle(struct sim *s, void *arg)
     }
     p->in_time = held < (int64_t)s->subs[p->sub].ack_deadline_s * NS_PER_S - IN_TIME_MARGIN_NS;
     snprintf(json, sizeof json, "{\"subscription\":\"%s\",\"ackIds\":[\"%s\"]}", name, p->ack_id);
+    fact_acked(s, p->sub, str_of(p->data), false);
     sim_call(s, "google.pubsub.v1.Subscriber/Acknowledge", json, on_acknowledged, p);
 }
 

@@ -74,9 +74,14 @@ void fact_delivered(struct sim *s, uint32_t sub, struct str data)
         sim_fail(s, "%s got message %u of another topic", s->subs[sub].name, number);
     if (f->state == FACT_REFUSED)
         sim_fail(s, "message %u was refused but delivered to %s", number, s->subs[sub].name);
+    if (f->sub[sub].acked && f->sub[sub].repeatable) {
+        f->sub[sub].acked = f->sub[sub].repeatable = false;
+        if (f->state == FACT_ACCEPTED)
+            s->missing++;
+    }
     if (f->sub[sub].acked)
-        sim_fail(s, "%s got message %u again although it was acknowledged at %.6f s%s", s->subs[sub].name, number,
-                 (double)f->sub[sub].acked_ns / 1e9, f->sub[sub].durable ? ", durably" : "");
+        sim_fail(s, "%s got message %u again although it was acknowledged at %.6f s", s->subs[sub].name, number,
+                 (double)f->sub[sub].acked_ns / 1e9);
     if (is_push(s->subs[sub].kind) && f->sub[sub].in_flight > 0)
         sim_fail(s, "%s: message %u is in flight twice", s->subs[sub].name, number);
     if (is_ordered(s->subs[sub].kind) && f->key)
@@ -93,13 +98,14 @@ void fact_returned(struct sim *s, uint32_t sub, struct str data)
         f->sub[sub].in_flight--;
 }
 
-void fact_acked(struct sim *s, uint32_t sub, struct str data, bool durable)
+void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain)
 {
     uint32_t number = fact_number(s, data);
     struct fact *f = &s->facts[number];
-    sim_trace(s, "%s acks m%u", s->subs[sub].name, number);
+    sim_trace(s, "%s acks m%u%s", s->subs[sub].name, number, certain ? "" : " (on its way)");
     f->sub[sub].in_flight = 0;
-    f->sub[sub].durable = durable;
+    /* A puller's ack comes too late when an earlier message of the key went back meanwhile: that replays this one. */
+    f->sub[sub].repeatable = !certain || (s->subs[sub].kind == SUB_PULL_ORDERED && f->key != 0);
     if (f->sub[sub].acked)
         return;
     f->sub[sub].acked = true;
@@ -122,11 +128,8 @@ void facts_crashed(struct sim *s)
             f->state = FACT_UNKNOWN;
         for (int k = 0; k < SIM_SUBS; k++) {
             f->sub[k].in_flight = 0;
-            if (!f->sub[k].acked || f->sub[k].durable || f->sub[k].acked_ns < flushed)
-                continue;
-            f->sub[k].acked = false;
-            if (f->state == FACT_ACCEPTED)
-                s->missing++;
+            if (is_push(s->subs[k].kind) && f->sub[k].acked && f->sub[k].acked_ns >= flushed)
+                f->sub[k].repeatable = true;
         }
     }
     s->disk_full = false;

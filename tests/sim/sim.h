@@ -25,7 +25,8 @@ struct fact {
     uint32_t topic, key;      /* key 0: no ordering key */
     enum { FACT_SENT, FACT_ACCEPTED, FACT_REFUSED, FACT_UNKNOWN } state; /* UNKNOWN: the answer died in a crash */
     struct {
-        bool acked, durable;  /* durable: the server said so to a puller */
+        bool acked;
+        bool repeatable;      /* acked, but that may not have counted: its answer is not there, or a crash took it back */
         int64_t acked_ns;
         uint32_t deliveries, in_flight;
     } sub[SIM_SUBS];
@@ -114,7 +115,7 @@ void sim_actors_restarted(struct sim *s); /* the server came back */
 void fact_published(struct sim *s, uint32_t number, bool accepted);
 void fact_delivered(struct sim *s, uint32_t sub, struct str data);
 void fact_returned(struct sim *s, uint32_t sub, struct str data); /* a push failed, was cancelled or timed out */
-void fact_acked(struct sim *s, uint32_t sub, struct str data, bool durable);
+void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain);
 uint32_t fact_number(struct sim *s, struct str data);
 int sim_sub_index(struct sim *s, const char *name);
 void facts_crashed(struct sim *s);

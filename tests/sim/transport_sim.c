@@ -35,7 +35,7 @@ static void answer(struct sim_push *p, int status, enum err_code code)
         err_set(&r->err, code, "the simulated network says so");
     bool good = status == 102 || status == 200 || status == 201 || status == 202 || status == 204;
     if (good)
-        fact_acked(s, p->sub, r->msg->data, false);
+        fact_acked(s, p->sub, r->msg->data, true);
     else if (!r->cancelled)
         fact_returned(s, p->sub, r->msg->data);
     r->done(r);
