@@ -59,6 +59,7 @@ static const struct exchange_case exchange_cases[] = {
     {"a refusal reads the body that came along and stays", "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "403 Forbidden\r\n", NULL, false},
     {"a refusal does not wait for the body and closes", "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc", "Connection: close\r\n\r\nno\n", NULL, true},
     {"a refusal of an expected body closes without 100", "POST /deny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n", "Connection: close\r\n\r\nno\n", NULL, true},
+    {"no 100 when the body came along", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", "\r\n\r\nabc", NULL, false},
     {"an answer shorter than promised breaks off", "GET /lie HTTP/1.1\r\nHost: a\r\n\r\n", "", NULL, true},
 };
 
@@ -423,6 +424,34 @@ static void test_slow_clients_are_told(void **state)
     }
 }
 
+struct instant {
+    struct net *net;
+    int64_t ns;
+};
+static bool has_come(void *arg)
+{
+    struct instant *i = arg;
+    return loop_now(i->net->loop) >= i->ns;
+}
+
+/* The rest of one request and the beginning of the next in one packet: the clock starts anew. */
+static void test_each_head_has_its_own_time(void **state)
+{
+    struct bench b;
+    struct http_server_config config = {.head_timeout_ns = 200 * NS_PER_MS};
+    bench_init_with(&b, &config);
+    struct instant then = {&b.net, loop_now(b.net.loop)};
+    for (int i = 0; i < 4; i++) {
+        wire_sendz(&b.wire, i ? " HTTP/1.1\r\nHost: a\r\n\r\nGET /hello" : "GET /hello");
+        then.ns += 100 * NS_PER_MS;
+        net_until(&b.net, has_come, &then, "half of the time");
+    }
+    assert_int_equal(b.service.requests, 3);
+    assert_false(wire_has(&b.wire, "408"));
+    wire_until_has(&b.wire, "HTTP/1.1 408 ");
+    bench_fini(&b);
+}
+
 static void test_reader_that_stops_is_dropped(void **state)
 {
     struct bench b;
@@ -540,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_half_closed_pipeline_is_answered_whole),
         cmocka_unit_test(test_early_ends),
         cmocka_unit_test(test_slow_clients_are_told),
+        cmocka_unit_test(test_each_head_has_its_own_time),
         cmocka_unit_test(test_reader_that_stops_is_dropped),
         cmocka_unit_test(test_too_many_connections_are_told),
         cmocka_unit_test(test_drain_lets_exchanges_finish),
