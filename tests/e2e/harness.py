@@ -26,7 +26,9 @@ RUNNEL = os.path.join(BUILD, "runnel")
 SAMPLE_IMAGE = "exec://" + BUILD
 SERVICE_IMAGE = "exec://" + HERE  # service.py lives here
 PROJECT, REGION = "local-project", "europe-west1"
-SLOW = 4 if os.path.basename(BUILD) in ("build-asan", "build-tsan") else 1  # sanitizers take their time
+with open(RUNNEL, "rb") as program:
+    program_bytes = program.read()
+SLOW = 4 if b"__asan_init" in program_bytes or b"__tsan_init" in program_bytes else 1  # sanitizers take their time
 PATIENCE_S = 20 * SLOW
 
 cases, cleanups = [], []

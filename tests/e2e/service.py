@@ -1,6 +1,6 @@
 """The program that the end-to-end tests deploy: raw HTTP/1.1, so that streams and upgrades can be steered byte by byte.
 
-GET /           JSON: variables, headers, pid, how many requests run in this instance now and at most
+GET /           JSON: variables, headers, pid, how many requests run here now, and slept at once at most
 GET /sleep?ms=N the same, later
 GET /stream     chunks "one", then "two" as soon as somebody asks for /go
 POST /echo      each chunk of the request comes back as a chunk of the answer at once
@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 WS_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 go = threading.Event()
 lock = threading.Lock()
-running = most = total = 0
+running = sleeping = most = total = 0
 
 
 def say(**fields):
@@ -82,7 +82,14 @@ def on_info(sock, f, headers, query):
 
 
 def on_sleep(sock, f, headers, query):
+    global sleeping, most
+    with lock:
+        sleeping += 1
+        most = max(most, sleeping)
+    say(message="sleeping")
     time.sleep(int(query["ms"][0]) / 1000)
+    with lock:  # before the answer: after it the next one may come at once
+        sleeping -= 1
     on_info(sock, f, headers, query)
 
 
@@ -147,7 +154,7 @@ HANDLERS = {"/": on_info, "/sleep": on_sleep, "/stream": on_stream, "/go": on_go
 
 
 def serve(sock):
-    global running, most, total
+    global running, total
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock, sock.makefile("rb") as f:
         while True:
@@ -159,7 +166,6 @@ def serve(sock):
                 url = urlsplit(target)
                 with lock:
                     running, total = running + 1, total + 1
-                    most = max(most, running)
                 try:
                     handler = HANDLERS.get(url.path)
                     if handler is None:

@@ -11,7 +11,7 @@ TOPIC = server.topic("there")
 SUB = server.subscription("there", TOPIC)
 server.deploy("there")
 SERVICE = {"template": {"containers": [{"image": SERVICE_IMAGE, "command": ["/usr/bin/python3"], "args": ["service.py"]}]}}
-HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "ALREADY_EXISTS": 409, "FAILED_PRECONDITION": 400, "UNIMPLEMENTED": 501}
+HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "ALREADY_EXISTS": 409, "FAILED_PRECONDITION": 400, "UNIMPLEMENTED": 405}  # another verb would do: the paths are known
 
 
 def with_container(**fields):
@@ -20,6 +20,11 @@ def with_container(**fields):
 
 def with_template(**fields):
     return {"template": dict(SERVICE["template"], **fields)}
+
+
+def plain(text):
+    """Both spellings of a field's name are one: ackDeadlineSeconds, ack_deadline_seconds."""
+    return text.replace("_", "").lower()
 
 
 def refused(method, path, body, status, word):
@@ -32,7 +37,7 @@ def refused(method, path, body, status, word):
     except (ValueError, KeyError, TypeError):
         raise AssertionError(f"{what}: no error body: {answer.status} {answer.text[:300]}") from None
     equal((answer.status, error["code"], error["status"]), (HTTP[status], HTTP[status], status), f"{what}: {error}")
-    assert word.lower() in error["message"].lower(), f"{what}: the message does not name '{word}': {error['message']}"
+    assert plain(word) in plain(error["message"]), f"{what}: the message does not name '{word}': {error['message']}"
 
 
 def everything():
@@ -58,7 +63,7 @@ def table(name, rows):
 
 
 LONG = "x" * 300
-NAMES = ["1x", "ab", "goog-x", "a" * 256, "sp%20ace", "sl%2Fash", "%C3%A9t%C3%A9", "nul%00x"]
+NAMES = ["1x", "ab", "goog-x", "a" * 256, "sp%20ace", "%C3%A9t%C3%A9"]
 table("names of topics, subscriptions, snapshots and services", [
     *[("PUT", f"{P}/topics/{n}", {}, "INVALID_ARGUMENT", "name") for n in NAMES],
     *[("PUT", f"{P}/subscriptions/{n}", {"topic": TOPIC}, "INVALID_ARGUMENT", "name") for n in NAMES],
@@ -190,7 +195,8 @@ table("resources that are not there, are there already, or paths that are none",
     ("PUT", f"{P}/subscriptions/there", {"topic": TOPIC}, "ALREADY_EXISTS", "there"),
     ("POST", f"{L}/services?serviceId=there", SERVICE, "ALREADY_EXISTS", "there"),
     ("GET", "/v1/nonsense", None, "NOT_FOUND", "/v1/nonsense"),
-    ("POST", f"{P}/topics/there:nonsense", {}, "NOT_FOUND", "nonsense"),
+    ("POST", f"{P}/topics/there:nonsense", {}, "UNIMPLEMENTED", "nonsense"),
+    ("PUT", f"{P}/topics/nul%00x", {}, "INVALID_ARGUMENT", "path"),
 ])
 
 

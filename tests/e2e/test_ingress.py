@@ -1,16 +1,20 @@
 """Requests to services: routing, streams, upgrades, who may come in, time limits, queues, traffic."""
 import base64
 import collections
+import itertools
 import json
 import os
 import re
+import resource
 import socket
 import threading
+import time
 
-from harness import PROJECT, REGION, Receiver, Server, case, equal, run, wait_for
+from harness import PROJECT, SLOW, Receiver, Server, case, equal, run, wait_for
 
 server = Server("--idle=60s")
 server.deploy("web")
+numbers = itertools.count()
 
 
 def open_socket():
@@ -32,7 +36,7 @@ def read_until(f, want):
 def token(account, audience):
     """A token as the server sends it: taken from a push to a stranger."""
     stranger = Receiver()
-    name = "tok-" + re.sub("[^a-z0-9]", "-", account + audience)[-60:]
+    name = f"token-{next(numbers)}"
     topic = server.topic(name)
     server.subscription(name, topic, pushConfig={"pushEndpoint": stranger.url, "oidcToken": {"serviceAccountEmail": account, "audience": audience}})
     server.publish(topic, "x")
@@ -176,15 +180,47 @@ def _():
     assert max(a["most"] for a in answers) <= 2, [a["most"] for a in answers]
 
 
-@case("a queue that does not move answers 429")
+def hold(service, ms):
+    """Keep the service's one slot busy; back when it is."""
+    thread = threading.Thread(target=lambda: server.call(service, f"/sleep?ms={ms}", timeout=120))
+    thread.start()
+    wait_for(lambda: "sleeping" in server.cli("run", "services", "logs", "read", service).stdout, "the long request inside")
+    return thread
+
+
+@case("a request that finds no free slot within its time gets 504")
 def _():
-    server.deploy("jam", "--concurrency=1", "--max-instances=1", "--timeout=60s")
-    held = threading.Thread(target=lambda: server.call("jam", "/sleep?ms=14000", timeout=60))
-    held.start()
-    wait_for(lambda: server.metric("runnel_instances", state="ready") >= 1, "an instance")
-    answer = server.call("jam", timeout=60)
-    equal(answer.status, 429, "status")
-    held.join()
+    server.deploy("busy", "--concurrency=1", "--max-instances=1", "--timeout=2s")
+    thread = hold("busy", 1900)
+    began = time.monotonic()
+    statuses = [server.call("busy", "/sleep?ms=1900").status, server.call("busy", "/sleep?ms=1900").status]
+    assert 504 in statuses and time.monotonic() - began < 10, statuses
+    thread.join()
+
+
+@case("a queue that is full answers 429, and those who wait are served")
+def _():
+    waiting_max = 10000  # POOL_WAIT_MAX of executor/pool.h
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < waiting_max + 1000 or SLOW > 1:
+        print(f"     (not tried: it takes {waiting_max} open connections; the limit is {hard}, and sanitizers make it slow)")
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server.deploy("jam", "--concurrency=1", "--max-instances=1", "--timeout=120s")
+    thread = hold("jam", 10000)
+    request = f"GET / HTTP/1.1\r\nHost: jam.localhost:{server.port}\r\nConnection: close\r\n\r\n".encode()
+    crowd = []
+    try:
+        for _ in range(waiting_max):
+            s = open_socket()
+            s.sendall(request)
+            crowd.append(s)
+        wait_for(lambda: server.call("jam", timeout=60).status == 429, "429", 5)
+        thread.join()
+        assert b"200 OK" in crowd[0].recv(100)
+    finally:
+        for s in crowd:
+            s.close()
 
 
 @case("traffic is split by percent, by tag, and follows update-traffic")

@@ -30,7 +30,7 @@ def _():
     pid = pids("steady")
     wait_for(lambda: server.metric("runnel_instances", state="ready") >= 1, "one ready")
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: server.call("steady").json["pid"] != pid, "another one")
+    wait_for(lambda: (lambda a: a.status == 200 and a.json["pid"] != pid)(server.call("steady")), "another one")
     server.cli("run", "services", "update", "steady", "--min-instances=0")
     wait_for(lambda: server.instances() == 0, "none without a minimum")
 
@@ -138,8 +138,8 @@ def _():
 def _():
     own = Server()
     stranger = Receiver(500)
-    topic = own.topic("on")
-    own.subscription("on", topic, pushConfig={"pushEndpoint": stranger.url})
+    topic = own.topic("going-on")
+    own.subscription("going-on", topic, pushConfig={"pushEndpoint": stranger.url})
     ids = own.publish(topic, "survivor")
     stranger.wait(1)
     own.kill()
