@@ -75,6 +75,7 @@ static void test_exchanges(void **state)
             wire_until_has(&b.wire, c->answer);
         if (c->closes)
             wire_until_closed(&b.wire);
+        CASE_TRUE(c->name, !wire_has(&b.wire, "100 Continue"));
         if (c->seen)
             assert_string_equal(b.service.seen, c->seen);
         if (!c->closes) {
@@ -83,7 +84,6 @@ static void test_exchanges(void **state)
             wire_until_has(&b.wire, "hello\n");
             assert_string_equal(b.service.seen, "GET /hello?again again 0 0");
         }
-        assert_false(wire_has(&b.wire, "100 Continue"));
         bench_fini(&b);
     }
 }
