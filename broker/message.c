@@ -50,10 +50,6 @@ static int check_message(const PbMessage *m, size_t index, struct err *e)
     for (size_t i = 0; i < m->n_attributes; i++)
         if (check_attribute(m->attributes[i], index, e))
             return -ERR_INVALID_ARGUMENT;
-    size_t bytes = google__pubsub__v1__pubsub_message__get_packed_size(m);
-    if (bytes > MESSAGE_BYTES_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu]: %zu bytes; at most %u are allowed", index, bytes,
-                       MESSAGE_BYTES_MAX);
     return 0;
 }
 
@@ -187,6 +183,10 @@ struct message *message_new(const PbMessage *in, size_t index, struct err *e)
     kept.publish_time = NULL;
     kept.base.n_unknown_fields = 0;
     size_t packed = google__pubsub__v1__pubsub_message__get_packed_size(&kept);
+    if (packed > MESSAGE_BYTES_MAX) {
+        err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu]: %zu bytes; at most %u are allowed", index, packed, MESSAGE_BYTES_MAX);
+        return NULL;
+    }
     struct message *m = allocate(packed + 1, in->n_attributes);
     if (!m) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "messages[%zu]: out of memory", index);

@@ -78,7 +78,7 @@ static int make_messages(struct publish *p, const Google__Pubsub__V1__PublishReq
         if (!m)
             return -(int)e->code;
         p->msgs[p->n++] = m;
-        p->bytes += m->record.n;
+        p->bytes += m->record.n - 1; /* the version byte is ours */
         if (p->bytes > PUBLISH_BYTES_MAX)
             return err_set(e, ERR_INVALID_ARGUMENT, "messages: more than %u bytes in one request", PUBLISH_BYTES_MAX);
     }
