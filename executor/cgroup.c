@@ -1,6 +1,7 @@
 /** cgroup.c: finds where this process may make control groups (v2, v1, hybrid) and works them through their files. */
 #include "executor/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -95,6 +96,31 @@ static bool mount_point(const char *controller, char out[CGROUP_PATH_MAX])
     return found;
 }
 
+/* What a warden that was killed left behind: groups without processes, named after one that is no more. */
+static void remove_stale(const char *dir)
+{
+    DIR *d = opendir(dir);
+    for (struct dirent *ent; d && (ent = readdir(d));) {
+        long pid = strncmp(ent->d_name, "runnel-", 7) == 0 ? strtol(ent->d_name + 7, NULL, 10) : 0;
+        char path[2 * CGROUP_PATH_MAX + 300], inner[2 * CGROUP_PATH_MAX + 600];
+        if (pid <= 1 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+            continue;
+        snprintf(path, sizeof path, "%s/%.250s", dir, ent->d_name);
+        DIR *sub = opendir(path);
+        for (struct dirent *i; sub && (i = readdir(sub));) {
+            if (strncmp(i->d_name, "i-", 2) != 0)
+                continue;
+            snprintf(inner, sizeof inner, "%s/%.250s", path, i->d_name);
+            rmdir(inner);
+        }
+        if (sub)
+            closedir(sub);
+        rmdir(path);
+    }
+    if (d)
+        closedir(d);
+}
+
 /* A directory of our own below where this process is; "" when that is not allowed. */
 static bool make_base(const char *controller, char base[CGROUP_PATH_MAX])
 {
@@ -113,6 +139,8 @@ static bool make_base(const char *controller, char base[CGROUP_PATH_MAX])
             return false;
     }
     memcpy(base, path, strlen(path) + 1);
+    *strrchr(path, '/') = '\0';
+    remove_stale(path);
     return true;
 }
 

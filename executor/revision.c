@@ -22,6 +22,13 @@ static uint32_t alive(const struct revision *r)
     return r->count[INSTANCE_STARTING] + r->count[INSTANCE_PROBING] + r->count[INSTANCE_READY];
 }
 
+/* Short in the default project and region, as in its URL. */
+static const char *metric_name(const struct service *s)
+{
+    const struct executor_config *c = &s->x->config;
+    return strcmp(s->project, c->project) == 0 && strcmp(s->region, c->region) == 0 ? s->id : s->name;
+}
+
 static uint32_t share(int32_t of, uint32_t percent)
 {
     return of <= 0 ? 0 : ((uint32_t)of * percent + 99) / 100;
@@ -125,14 +132,16 @@ static void start_one(struct revision *r, const char *why)
     x->count[INSTANCE_STARTING]++;
     x->n_instances++;
     if (!r->m_starts) {
-        const char *labels[] = {r->service->id, r->id};
+        const char *labels[] = {metric_name(r->service), r->id};
         r->m_instances = metric_series(x->f_instances, labels);
         r->m_starts = metric_series(x->f_starts, labels);
         r->m_crashes = metric_series(x->f_crashes, labels);
     }
     metric_add(r->m_starts, 1);
     metric_add(r->m_instances, 1);
-    logs_system(x->logs, &w, SEVERITY_INFO, "Starting new instance. Reason: %s%s%s", why, r->why[0] ? " " : "", r->why);
+    bool scaled = strcmp(why, WHY_AUTOSCALING) == 0 && r->why[0];
+    logs_system(x->logs, &w, SEVERITY_INFO, "Starting new instance. Reason: %s%s%s%s", why, scaled ? " (" : "", scaled ? r->why : "",
+                scaled ? ")" : "");
 }
 
 static void crashed(struct revision *r, const char *why, bool certain);
@@ -439,7 +448,7 @@ void revision_free(struct revision *r)
         pool_unref(r->pool);
     }
     if (r->m_starts) {
-        const char *labels[] = {r->service->id, r->id};
+        const char *labels[] = {metric_name(r->service), r->id};
         metric_drop(r->x->f_instances, labels);
         metric_drop(r->x->f_starts, labels);
         metric_drop(r->x->f_crashes, labels);

@@ -290,7 +290,7 @@ static void test_nothing_is_left_when_the_leader_ends(void **state)
 static void test_signals_and_kill(void **state)
 {
     struct watch polite, deaf;
-    start_sh(&polite, "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done");
+    start_sh(&polite, "exec 2>/dev/null; trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done");
     start_sh(&deaf, "trap '' TERM; echo ready; sleep 1000 & while :; do sleep 0.01; done");
     run_until(has_line, &polite);
     run_until(has_line, &deaf);
