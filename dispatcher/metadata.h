@@ -1,5 +1,6 @@
 /** metadata.h: the metadata server that Google's libraries ask for the project, the account and its tokens.
- *  Rules:  only for callers on this machine: the tokens are those of the programs that run here. Paths under /computeMetadata/v1/ need the request header Metadata-Flavor: Google (403 without) and answer with it.
+ *  Rules:  only for callers on this machine: the tokens are those of the programs that run here. Paths under
+ *          /computeMetadata/v1/ need the request header Metadata-Flavor: Google (403 without) and answer with it.
  *          POST /token (JWT-bearer grant) gives tokens for the account that an assertion names, to who may use the admin API; the
  *          assertion's signature is not checked, since nobody registers keys here.
  *  Thread: engine thread.

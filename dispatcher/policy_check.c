@@ -138,7 +138,8 @@ int policy_check_permissions(const Google__Iam__V1__TestIamPermissionsRequest *r
     for (size_t i = 0; i < r->n_permissions; i++) {
         struct str p = str_of(r->permissions[i]);
         if (!all_of(p, ".") || !memchr(p.p, '.', p.n)) /* wildcards are refused, as Google does */
-            return err_set(e, ERR_INVALID_ARGUMENT, "permissions[%zu]: \"%.80s\" is not a permission; write e.g. run.routes.invoke", i, r->permissions[i]);
+            return err_set(e, ERR_INVALID_ARGUMENT, "permissions[%zu]: \"%.80s\" is not a permission; write e.g. run.routes.invoke",
+                           i, r->permissions[i]);
     }
     return 0;
 }

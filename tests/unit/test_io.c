@@ -36,6 +36,7 @@ struct fixture {
     struct web *web;
     struct metrics *metrics;
     struct policy *policy;
+    struct identity *identity; /* only where a test wants tokens */
     struct executor executor;
     struct pool *pool;
     struct io *io;
@@ -54,7 +55,7 @@ static void on_page(void *arg, struct web_call *w)
 static void show_routes(struct fixture *f)
 {
     struct err e = {0};
-    struct key_set *keys = key_set_new("http://issuer", NULL, 0, &e);
+    struct key_set *keys = f->identity ? identity_keys(f->identity) : key_set_new("http://issuer", NULL, 0, &e);
     struct routes *r = routes_build(&f->executor, f->policy, keys, "localhost", "proj-test", "europe-west1", &e);
     assert_non_null(r);
     io_routes(f->io, r);
@@ -647,6 +648,75 @@ static void a_private_service_takes_pushes_of_its_invokers_only(void **state)
     message_unref(m);
 }
 
+struct made {
+    bool done;
+    char token[TOKEN_BYTES_MAX];
+};
+
+static void on_token(void *arg, const char *token, const struct err *e)
+{
+    struct made *m = arg;
+    m->done = true;
+    snprintf(m->token, sizeof m->token, "%s", token ? token : e->msg);
+}
+
+static bool key_waits_to_be_stored(void *arg) { return store_memory_queued(arg) > 0; }
+
+static void an_invoker_with_a_good_token_comes_in(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = {0};
+    struct workers *workers = workers_start(1, &e);
+    const struct identity_config c = {.issuer = "http://issuer", .project = "proj-test"};
+    struct made good = {0}, other_audience = {0}, other_account = {0};
+    f->identity = identity_new(&f->env, &c, f->store, workers, loop_mailbox(f->net.loop), &e);
+    assert_true(f->identity && identity_load(f->identity, &e) == 0);
+    net_until(&f->net, key_waits_to_be_stored, f->store, "a key is made");
+    store_memory_step(f->store, 1, ERR_OK);
+    struct token_source *ts = identity_source(f->identity);
+    ts->get(ts, "bob@example.com", "http://hello.localhost", on_token, &good);
+    ts->get(ts, "bob@example.com", "http://other.localhost", on_token, &other_audience);
+    ts->get(ts, "eve@example.com", "http://hello.localhost", on_token, &other_account);
+    net_until(&f->net, is_set, &other_account.done, "the tokens are made");
+    let_in(f, "user:bob@example.com");
+    struct instance in;
+    instance_open(&in);
+    pool_open(f->pool, in.port, INSTANCE);
+    const struct {
+        const char *name, *header, *token, *more, *wants; /* `wants` NULL: it comes in */
+    } cases[] = {
+        {"another audience", "Authorization", other_audience.token, "", "HTTP/1.1 401"},
+        {"another account", "Authorization", other_account.token, "", "HTTP/1.1 403"},
+        {"the serverless header goes first", "X-Serverless-Authorization", other_account.token, "Authorization: Bearer x\r\n", "HTTP/1.1 403"},
+        {"a good one", "X-Serverless-Authorization", good.token, "Authorization: Basic mine\r\n", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct wire w;
+        char request[TOKEN_BYTES_MAX + 512];
+        snprintf(request, sizeof request, "GET / HTTP/1.1\r\nHost: hello.localhost\r\n%s: Bearer %s\r\n%s\r\n", cases[i].header,
+                 cases[i].token, cases[i].more);
+        wire_connect(&w, &f->net, io_port(f->io));
+        wire_sendz(&w, request);
+        if (cases[i].wants) {
+            wire_until_has(&w, cases[i].wants);
+        } else {
+            instance_accept(&in, f);
+            wire_until_has(&in.wire, "\r\n\r\n");
+            CASE_TRUE(cases[i].name, wire_has(&in.wire, ".SIGNATURE_REMOVED_BY_GOOGLE\r\n"));
+            CASE_TRUE(cases[i].name, wire_has(&in.wire, "Authorization: Basic mine\r\n")); /* the application's own stays */
+            CASE_TRUE(cases[i].name, !wire_has(&in.wire, strrchr(good.token, '.')));
+            wire_sendz(&in.wire, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            wire_until_has(&w, "200 OK");
+        }
+        wire_close(&w);
+    }
+    all_slots_come_back(f);
+    instance_close(&in);
+    workers_stop(workers);
+    identity_free(f->identity);
+    f->identity = NULL;
+}
+
 static void a_push_can_be_called_off_while_it_waits_and_while_it_runs(void **state)
 {
     struct fixture *f = *state;
@@ -754,6 +824,7 @@ int main(void)
         WITH(a_push_to_our_own_service_waits_for_its_instance),
         WITH(a_push_of_our_invoker_comes_without_its_signature),
         WITH(a_private_service_takes_pushes_of_its_invokers_only),
+        WITH(an_invoker_with_a_good_token_comes_in),
         WITH(a_push_can_be_called_off_while_it_waits_and_while_it_runs),
         cmocka_unit_test_setup_teardown(draining_lets_requests_end, setup_two_threads, teardown),
         WITH(what_is_under_way_at_the_end_is_dropped_cleanly),

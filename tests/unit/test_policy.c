@@ -265,6 +265,37 @@ static void a_sweep_forgets_what_a_crash_left(void **state)
     store_memory_step(f->store, 10, ERR_OK);
 }
 
+static void no_failed_allocation_leaves_half_a_policy(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t n = 1;; n++) {
+        struct asked a;
+        struct err e = {0};
+        struct route_match m;
+        a = (struct asked){.call = {.arena = arena_new(1024 * 1024), .finish = on_finish}};
+        buf_init(&a.answer, 65536);
+        assert_int_equal(registry_match(f->registry, VERB_POST, STR("/v1/" TOPIC ":setIamPolicy"), a.call.arena, &m, &e), 0);
+        a.call.method = m.method;
+        a.call.service = m.service;
+        a.call.request = pb_new(a.call.arena, m.method->request);
+        assert_int_equal(json_decode(a.call.arena, STR(ALL_USERS), a.call.request, &e), 0);
+        assert_int_equal(json_set_field(a.call.arena, a.call.request, STR("resource"), STR(TOPIC), &e), 0);
+        support_fail_alloc(n);
+        registry_dispatch(f->registry, &a.call);
+        store_memory_step(f->store, 10, ERR_OK);
+        bool failed = support_alloc_failed();
+        if (!a.done) /* the store could not take it in: it is done now */
+            store_memory_step(f->store, 10, ERR_OK);
+        assert_true(a.done);
+        assert_true(a.call.reply || policy_of(f->policy, TOPIC) == NULL || failed);
+        policy_forget(f->policy, TOPIC);
+        store_memory_step(f->store, 10, ERR_OK);
+        asked_fini(&a);
+        if (!failed)
+            break;
+    }
+}
+
 /* ---- who may use the API ---- */
 
 static const char *token_file(const char *text, char out[600])
@@ -356,6 +387,7 @@ int main(void)
         WITH(what_cannot_be_stored_is_not_set),
         WITH(policies_go_with_their_resource),
         WITH(a_sweep_forgets_what_a_crash_left),
+        WITH(no_failed_allocation_leaves_half_a_policy),
         WITH(tokens_of_the_file_are_let_in),
         WITH(a_bad_auth_option_is_refused_with_the_reason),
         cmocka_unit_test(members_and_roles_mean_what_they_say),

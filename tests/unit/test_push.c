@@ -456,6 +456,34 @@ static void the_backlog_is_told_until_it_is_gone(void **state)
     assert_int_equal(told.times, times);
 }
 
+static void no_failed_allocation_loses_a_lease(void **state)
+{
+    for (size_t n = 1;; n++) {
+        void *inner = NULL;
+        setup(&inner);
+        struct fixture *f = inner;
+        add_messages(f, 3);
+        f->tokens.at_once = true;
+        f->sub.oidc.service_account_email = (char *)"a@b.c";
+        f->sub.push.oidc_token = &f->sub.oidc;
+        f->sub.push.authentication_method_case = GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN;
+        support_fail_alloc(n);
+        watch(f, false);
+        if (f->sub.consumer)
+            ready(f);
+        bool failed = support_alloc_failed();
+        /* Every lease that was taken is either on its way or was given back. */
+        assert_int_equal(f->sub.taken, f->transport.n + f->sub.nacked);
+        fake_env_advance(&f->fe, 5 * NS_PER_S);
+        while (f->transport.done < f->transport.n)
+            answer(f, 200);
+        assert_true(!f->sub.consumer || f->sub.acked + f->sub.nacked >= 3);
+        teardown(&inner);
+        if (!failed)
+            break;
+    }
+}
+
 /* ---- the window ---- */
 
 static void settle_many(struct push_window *w, int acks, int nacks, int rounds, int64_t latency_ns)
@@ -583,6 +611,7 @@ int main(void)
         WITH(stopping_waits_for_what_is_under_way),
         WITH(stopping_with_nothing_under_way_is_done_soon),
         WITH(the_backlog_is_told_until_it_is_gone),
+        cmocka_unit_test(no_failed_allocation_loses_a_lease),
         cmocka_unit_test(the_backoff_follows_the_share_of_failures),
         cmocka_unit_test(the_backoff_grows_with_each_failure_from_a_tenth_to_a_minute),
         cmocka_unit_test(the_window_grows_and_falls_within_its_bounds),
