@@ -259,6 +259,22 @@ uint64_t ackset_count_from(const struct ackset *a, uint64_t seq)
     return total;
 }
 
+uint64_t ackset_end(const struct ackset *a)
+{
+    uint64_t end = a->floor, n;
+    size_t it = 0;
+    void *p;
+    while (u64map_next(a->chunks, &it, &n, &p)) {
+        const struct ack_chunk *c = p;
+        size_t w = WORDS;
+        while (w > 0 && !c->words[w - 1])
+            w--;
+        uint64_t last = w ? n * ACK_CHUNK_BITS + w * 64 - (uint64_t)__builtin_clzll(c->words[w - 1]) : 0;
+        end = last > end ? last : end;
+    }
+    return end;
+}
+
 bool ackset_dirty(const struct ackset *a) { return a->floor_dirty || a->dirty; }
 
 int ackset_store(struct ackset *a, struct store_txn *t, uint64_t id, bool all, struct err *e)

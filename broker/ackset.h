@@ -37,6 +37,8 @@ MUST_USE int ackset_copy(struct ackset *a, const struct ackset *from, struct err
 uint64_t ackset_next(const struct ackset *a, uint64_t seq);
 /** Bits set at or above `seq`. */
 uint64_t ackset_count_from(const struct ackset *a, uint64_t seq);
+/** One past the last sequence that is acknowledged. */
+uint64_t ackset_end(const struct ackset *a);
 /** One past the last sequence that has room in the set. */
 uint64_t ackset_room(const struct ackset *a);
 /** Put what is dirty (or all of it) into the transaction under `id`, and count it as clean. */

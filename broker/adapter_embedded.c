@@ -273,8 +273,10 @@ static int load_reader(struct embedded *a, const char *name, struct str body, bo
     r->start_seq = start;
     ackset_raise(&r->acks, floor > t->first ? floor : t->first);
     r->acks.floor_dirty = r->acks.rewrite = false;
-    if (floor > t->next) /* never seen, but acknowledging a future message would lose it */
-        t->next = t->visible = t->cache_from = floor;
+    /* Holes that failed appends left at the end were acknowledged, but have no row: a message there would be lost. */
+    uint64_t end = ackset_end(&r->acks);
+    if (end > t->next)
+        t->next = t->visible = t->cache_from = end;
     if (!snapshot) {
         struct adapter_sub *s = CONTAINER_OF(r, struct adapter_sub, r);
         s->read_seq = r->acks.floor;

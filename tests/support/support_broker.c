@@ -136,6 +136,7 @@ static void on_finish(struct call *call)
     struct tb_call *c = CONTAINER_OF(call, struct tb_call, call);
     struct err e = {0};
     struct buf text;
+    c->tb->alloc_failed |= support_alloc_failed();
     if (c->done)
         die("a call was answered twice", NULL);
     c->done = true;
@@ -161,6 +162,9 @@ struct tb_call *tb_begin(struct tb *tb, const char *method, const char *json)
         call_fail(&c->call, &e);
         return c;
     }
+    tb->alloc_failed = false;
+    support_fail_alloc(tb->fail_alloc);
+    tb->fail_alloc = 0;
     registry_dispatch(tb->registry, &c->call);
     return c;
 }

@@ -23,6 +23,8 @@ struct tb {
         size_t calls;
     } watched;
     char gone[512]; /* the last resource that was deleted */
+    size_t fail_alloc; /* this allocation of the next call fails; then it is 0 */
+    bool alloc_failed; /* it did */
 };
 
 struct tb_call {

@@ -34,6 +34,10 @@ static void check_queries(const struct ackset *a, uint64_t at)
         next++;
     for (uint64_t i = at; i < SPAN; i++)
         count += model[i] && i >= a->floor;
+    uint64_t end = a->floor;
+    for (uint64_t i = 0; i < SPAN; i++)
+        end = model[i] && i + 1 > end ? i + 1 : end;
+    CASE_INT("end", ackset_end(a), end);
     CASE_INT("next", ackset_next(a, at), next);
     CASE_INT("count", ackset_count_from(a, at), count);
 }

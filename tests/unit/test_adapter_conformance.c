@@ -686,6 +686,33 @@ static void all_or_none(struct fx *fx)
     reader_free(&r);
 }
 
+static void hole_at_the_end(struct fx *fx)
+{
+    char topic[ADAPTER_HANDLE_MAX + 1];
+    struct adapter_topic *t = make_topic(fx, topic);
+    struct reader r;
+    if (!fx->factory->in_memory)
+        return;
+    make_reader(fx, t, &r);
+    credit(fx, &r, 100);
+    append_range(fx, t, 0, 3);
+    wait_got(fx, &r, 3);
+    fx->fail = ERR_RESOURCE_EXHAUSTED;
+    append_range(fx, t, 100, 105);
+    fx->fail = ERR_OK;
+    ack(fx, &r, 1, 3, 1); /* the first stays, so the hole is a bit above the floor */
+    reader_forget(&r);
+    t = reopen(fx, topic, true);
+    reader_open(fx, t, &r);
+    credit(fx, &r, 100);
+    append_range(fx, t, 3, 10);
+    wait_got(fx, &r, 8);
+    assert_int_equal(number_of(r.got[0]), 0);
+    expect_numbers(&r, 1, 3, 1);
+    fx->failed = 0;
+    reader_free(&r);
+}
+
 static void acks_fail_and_recover(struct fx *fx)
 {
     char topic[ADAPTER_HANDLE_MAX + 1];
@@ -773,6 +800,7 @@ static const struct {
     {"what nobody opened is dropped at the first maintain", orphans},
     {"positions are never used again", no_reuse},
     {"a failed append leaves no trace", all_or_none},
+    {"what a failed append left is not taken for acknowledged after a crash", hole_at_the_end},
     {"failed acknowledgements are tried again", acks_fail_and_recover},
     {"a subscription can go while it is acknowledging", delete_while_acking},
     {"the age of the oldest message is known, also after a crash", oldest},
