@@ -87,7 +87,7 @@ def client_tests(build):
         return []
     runner = [sys.executable, ROOT + "/tests/e2e/with_server.py", "--"]
     return [Test("clients/" + name, runner + ["node", os.path.join(folder, name)], 300, count_last_line,
-                 dict(env, RUNNEL_BUILD=build, METADATA_SERVER_DETECTION="none"))
+                 dict(env, RUNNEL_BUILD=build))
             for name, env in CLIENT_PROGRAMS.items()]
 
 

@@ -250,7 +250,11 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                length = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(length)
+                if len(body) < length:  # the sender was killed in the middle
+                    self.close_connection = True
+                    return
                 with receiver.lock:
                     status = receiver.statuses.pop(0) if receiver.statuses else receiver.status
                     receiver.got.append({"path": self.path, "headers": self.headers, "body": body, "status": status, "at": time.monotonic()})
