@@ -114,14 +114,18 @@ void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain)
         s->missing--;
 }
 
+/* Called when the disk changes and at a crash: what was acknowledged before flushed_ns is durable. */
+void facts_disk(struct sim *s)
+{
+    if (!s->disk_full && s->now_ns - s->disk_ok_ns >= FLUSH_BOUND_NS)
+        s->flushed_ns = s->now_ns - FLUSH_BOUND_NS;
+}
+
 /* What a kill -9 may take back: acknowledgements of pushes that were not yet flushed, nothing else. */
 void facts_crashed(struct sim *s)
 {
-    int64_t flushed = s->now_ns - FLUSH_BOUND_NS;
-    if (s->disk_full)
-        flushed = s->disk_full_ns - FLUSH_BOUND_NS;
-    else if (s->disk_ok_ns > flushed)
-        flushed = s->disk_full_ns - FLUSH_BOUND_NS;
+    facts_disk(s);
+    int64_t flushed = s->flushed_ns;
     for (size_t i = 0; i < s->n_facts; i++) {
         struct fact *f = &s->facts[i];
         if (f->state == FACT_SENT)
@@ -132,7 +136,6 @@ void facts_crashed(struct sim *s)
                 f->sub[k].repeatable = true;
         }
     }
-    s->disk_full = false;
 }
 
 void facts_check_step(struct sim *s)

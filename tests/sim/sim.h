@@ -67,7 +67,7 @@ struct sim {
 
     struct timer store_timer;
     bool disk_full;
-    int64_t disk_full_ns, disk_ok_ns; /* when it last became so */
+    int64_t disk_ok_ns, flushed_ns; /* since when it works; see facts_disk */
     double trouble;           /* how often things fail, by seed */
     struct fact facts[SIM_MESSAGES_MAX];
     size_t n_facts;
@@ -118,6 +118,7 @@ void fact_returned(struct sim *s, uint32_t sub, struct str data); /* a push fail
 void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain);
 uint32_t fact_number(struct sim *s, struct str data);
 int sim_sub_index(struct sim *s, const char *name);
+void facts_disk(struct sim *s);
 void facts_crashed(struct sim *s);
 void facts_check_step(struct sim *s);
 void facts_check_end(struct sim *s);

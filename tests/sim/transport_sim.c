@@ -10,7 +10,7 @@ struct sim_push {
     struct sim *sim;
     struct pool_waiter waiter;
     struct pool_grant grant;
-    bool has_grant, waiting, over;
+    bool has_grant, waiting, over, called_off;
     uint32_t sub;
 };
 
@@ -36,7 +36,7 @@ static void answer(struct sim_push *p, int status, enum err_code code)
     bool good = status == 102 || status == 200 || status == 201 || status == 202 || status == 204;
     if (good)
         fact_acked(s, p->sub, r->msg->data, true);
-    else if (!r->cancelled)
+    else if (!p->called_off)
         fact_returned(s, p->sub, r->msg->data);
     r->done(r);
 }
@@ -50,7 +50,7 @@ static void reply(struct sim *s, void *arg)
         free(p);
         return;
     }
-    if (p->r->cancelled)
+    if (p->called_off)
         answer(p, 0, ERR_CANCELLED);
     else if (p->has_grant && !sim_instance_alive(s, p->grant.port))
         answer(p, 0, ERR_UNAVAILABLE);
@@ -151,9 +151,9 @@ static void send_push(struct transport *t, struct push_request *r)
 static void cancel_push(struct transport *t, struct push_request *r)
 {
     struct sim_push *p = r->internal;
-    if (!r->cancelled && !p->over)
+    if (!p->called_off && !p->over)
         fact_returned(p->sim, p->sub, r->msg->data);
-    r->cancelled = true;
+    p->called_off = true;
 }
 
 static const struct transport_ops ops = {send_push, cancel_push};

@@ -96,11 +96,9 @@ static void disk_works(struct timer *t, int64_t now_ns)
     bool full = !s->healing && (sim_chance(s, 0.004 * s->trouble) ? !s->disk_full : s->disk_full);
     if (full != s->disk_full) {
         sim_trace(s, "disk %s", full ? "full" : "has space");
-        if (full)
-            s->disk_full_ns = now_ns;
-        else
-            s->disk_ok_ns = now_ns;
+        facts_disk(s);
         s->disk_full = full;
+        s->disk_ok_ns = now_ns;
     }
     store_memory_step(s->store, 1 + (size_t)rng_below(&s->world_rng, 8), full ? ERR_RESOURCE_EXHAUSTED : ERR_OK);
 }
