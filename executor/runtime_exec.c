@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -34,6 +35,7 @@ extern char **environ;
 #define USAGE_EVERY_NS NS_PER_S
 #define WARDEN_FD 3
 #define PORT_TRIES 64
+#define ORPHAN_TRIES 100
 
 struct exec_runtime;
 struct stream {
@@ -51,6 +53,7 @@ struct runtime_instance {
     struct runtime_events events;
     void *arg;
     uint16_t port;
+    char mark[96];             /* in its environment */
     /* given over with the start mail, then the thread's */
     struct mail start_mail, started_mail, exit_mail;
     int spec_fd, write_fds[2];
@@ -328,6 +331,17 @@ static void fail_all(struct exec_runtime *rt, const char *why)
     }
 }
 
+/* The kernel killed the programs with the warden, but not what they had started. */
+static void kill_orphans(struct exec_runtime *rt)
+{
+    size_t it = 0;
+    uint64_t key;
+    void *v;
+    while (u64map_next(rt->by_key, &it, &key, &v))
+        for (int tries = 0; tries < ORPHAN_TRIES && warden_kill_marked(((struct runtime_instance *)v)->mark) > 0; tries++)
+            poll(NULL, 0, 1);
+}
+
 static void frame_exited(struct runtime_instance *i, const struct warden_frame *f)
 {
     i->exit = (struct runtime_exit){.started = true, .exit_code = f->a, .signal = f->b, .out_of_memory = f->c != 0};
@@ -378,6 +392,7 @@ static void on_warden(void *arg, int events)
     log_kv(rt->env->log, LOG_ERROR, "executor.warden_lost", LINT("pid", rt->warden_pid),
            LINT("instances", u64map_count(rt->by_key)), LSTR("message", "the warden ended; its programs were killed with it"));
     warden_down(rt);
+    kill_orphans(rt);
     fail_all(rt, "killed: the warden process ended unexpectedly");
 }
 
@@ -510,13 +525,12 @@ static int add_string(struct buf *b, const char *z)
     return buf_add(b, z, strlen(z) + 1);
 }
 
-static int build_spec(struct buf *b, const struct runtime_spec *spec, const struct exec_program *x, uint16_t port)
+static int build_spec(struct buf *b, const struct runtime_instance *i, const struct runtime_spec *spec, const struct exec_program *x)
 {
     struct warden_spec head = {.magic = WARDEN_MAGIC, .cpu_millis = spec->cpu_millis, .memory_bytes = spec->memory_bytes};
     size_t first = x->own && spec->argv && spec->argv[0] ? 1 : 0;
-    char mark[160], port_text[16];
-    snprintf(mark, sizeof mark, "%s%s", WARDEN_MARK, spec->id);
-    snprintf(port_text, sizeof port_text, "PORT=%u", port);
+    char port_text[16];
+    snprintf(port_text, sizeof port_text, "PORT=%u", i->port);
     int rc = buf_add(b, &head, sizeof head);
     const char *const start[] = {x->program, x->dir, spec->id};
     for (size_t k = 0; k < 3 && !rc; k++)
@@ -527,7 +541,7 @@ static int build_spec(struct buf *b, const struct runtime_spec *spec, const stru
     }
     for (size_t k = first; spec->argv && spec->argv[k] && !rc; k++, head.argc++)
         rc = add_string(b, spec->argv[k]);
-    rc = rc ? rc : add_string(b, mark);
+    rc = rc ? rc : add_string(b, i->mark);
     head.envc = 1;
     if (spec->wants_port && !rc) {
         rc = add_string(b, port_text);
@@ -548,7 +562,7 @@ static int write_spec(struct runtime_instance *i, const struct runtime_spec *spe
     struct buf b;
     buf_init(&b, WARDEN_SPEC_MAX);
     int rc = exec_resolve(spec->image, spec->argv, spec->working_dir, x, e);
-    if (rc == 0 && build_spec(&b, spec, x, i->port))
+    if (rc == 0 && build_spec(&b, i, spec, x))
         rc = err_set(e, ERR_INVALID_ARGUMENT, "arguments and environment are larger than %u bytes", WARDEN_SPEC_MAX);
     if (rc == 0) {
         i->spec_fd = memfd_create("runnel-spec", MFD_CLOEXEC);
@@ -583,6 +597,7 @@ static int exec_start(struct runtime *base, const struct runtime_spec *spec, con
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
     i->rt = rt;
     i->key = ++rt->next_key;
+    snprintf(i->mark, sizeof i->mark, "%s%s", WARDEN_MARK, spec->id);
     i->events = *events;
     i->arg = arg;
     i->spec_fd = i->write_fds[0] = i->write_fds[1] = -1;

@@ -391,6 +391,21 @@ static bool has_mark(pid_t pid, const char *mark)
     return false;
 }
 
+size_t warden_kill_marked(const char *mark)
+{
+    DIR *d = opendir("/proc");
+    size_t n = 0;
+    for (struct dirent *ent; d && (ent = readdir(d));) {
+        struct proc p;
+        if (ent->d_name[0] >= '1' && ent->d_name[0] <= '9' && proc_read(ent->d_name, &p) && p.state != 'Z' && has_mark(p.pid, mark) &&
+            kill(p.pid, SIGKILL) == 0)
+            n++;
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
 /* Kill what is left of the dying; report those of whom nothing is left. */
 static void sweep(struct warden *w)
 {

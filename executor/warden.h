@@ -43,6 +43,9 @@ struct warden_spec {
     uint64_t memory_bytes;
 };
 
+/** SIGKILL to every process whose environment has `mark` ("RUNNEL_INSTANCE_ID=…"); how many there were. For the server, after
+ *  its warden was lost: then nobody has adopted them. */
+size_t warden_kill_marked(const char *mark);
 /** Runs the warden on `fd` until it ends; the process's exit code. */
 int warden_main(int fd);
 
