@@ -22,8 +22,13 @@ struct signing_key {
     int64_t created_wall_ns;
     char kid[RSA_KID_LEN + 1];
 };
+/* A key in the store's hands, which may outlive the identity. */
+struct key_write {
+    struct identity *owner; /* NULL: gone */
+};
 struct key_job {
     struct job job;
+    struct key_write *write; /* while it is being stored */
     struct identity *owner;
     bool busy;          /* being made or stored */
     struct rsa_key *key; /* made, not yet durable */
@@ -132,9 +137,14 @@ static void making_failed(struct identity *id, const struct err *why)
 
 static void on_key_stored(void *arg, const struct err *failed)
 {
-    struct identity *id = arg;
+    struct key_write *w = arg;
+    struct identity *id = w->owner;
+    free(w);
+    if (!id)
+        return;
     struct key_job *m = &id->making;
     struct err e = {0};
+    m->write = NULL;
     if (failed) {
         making_failed(id, failed);
         return;
@@ -167,17 +177,23 @@ static int store_key(struct identity *id, struct err *e)
     char *record = NULL, kid[RSA_KID_LEN + 1];
     size_t n = 0;
     struct store_txn *t = store_txn_new();
+    struct key_write *w = malloc(sizeof *w);
     buf_init(&pem, KEY_RECORD_MAX);
-    int rc = t ? pack_key(&id->making, &pem, &record, &n, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a key");
+    int rc = t && w ? pack_key(&id->making, &pem, &record, &n, e) : err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a key");
     rc = rc ? rc : rsa_kid(id->making.key, kid, e);
     rc = rc ? rc : store_txn_put(t, KEY_KIND, kid, (struct str){record, n}, e);
     buf_fini(&pem);
     free(record);
-    if (rc)
-        store_txn_free(t);
-    else
-        store_submit(id->store, t, on_key_stored, id); /* not used before it is durable: a restart must know it */
-    return rc;
+    if (rc) {
+        if (t)
+            store_txn_free(t);
+        free(w);
+        return rc;
+    }
+    w->owner = id;
+    id->making.write = w;
+    store_submit(id->store, t, on_key_stored, w); /* not used before it is durable: a restart must know it */
+    return 0;
 }
 
 static void on_key_made(struct mail *mail)
@@ -210,9 +226,8 @@ static void make_key(struct identity *id)
 
 static void on_key_dropped(void *arg, const struct err *e)
 {
-    struct identity *id = arg;
     if (e) /* it is published again after a restart, and dropped then */
-        log_kv(id->env->log, LOG_WARN, "identity.key_not_dropped", LSTR("error", e->msg));
+        log_kv((struct log *)arg, LOG_WARN, "identity.key_not_dropped", LSTR("error", e->msg));
 }
 
 static bool drop_old_keys(struct identity *id)
@@ -221,8 +236,8 @@ static bool drop_old_keys(struct identity *id)
     while (id->n_keys > 1 && key_age(id, 0) > KEY_ROTATE_NS + KEY_KEEP_NS && signer(id) != &id->keys[0]) {
         struct store_txn *t = store_txn_new();
         if (t && store_txn_delete(t, KEY_KIND, id->keys[0].kid, NULL) == 0)
-            store_submit(id->store, t, on_key_dropped, id);
-        else
+            store_submit(id->store, t, on_key_dropped, id->env->log); /* which outlives us */
+        else if (t)
             store_txn_free(t);
         rsa_unref(id->keys[0].key);
         memmove(&id->keys[0], &id->keys[1], --id->n_keys * sizeof id->keys[0]);
@@ -404,6 +419,8 @@ void identity_free(struct identity *id)
     if (!id)
         return;
     timer_cancel(id->env->timers, &id->timer);
+    if (id->making.write)
+        id->making.write->owner = NULL;
     tokens_free(id->tokens);
     for (size_t i = 0; i < id->n_keys; i++)
         rsa_unref(id->keys[i].key);

@@ -33,8 +33,8 @@ struct policy {
     size_t n_tokens;
 };
 struct change {
-    struct policy *owner;
-    struct call *call; /* NULL: the resource is gone, nobody waits */
+    struct policy *owner; /* NULL: freed before the store was done; nobody waits any more */
+    struct call *call;
     char *resource;
     Google__Iam__V1__Policy *fresh;
 };
@@ -192,7 +192,7 @@ static void on_test(void *service, struct call *c, const ProtobufCMessage *reque
 
 static void change_free(struct change *ch)
 {
-    if (ch->resource)
+    if (ch->resource && ch->owner)
         map_remove(ch->owner->changing, ch->resource);
     pb_free(ch->fresh);
     free(ch->resource);
@@ -210,6 +210,10 @@ static void on_set_durable(void *arg, const struct err *failed)
     struct change *ch = arg;
     struct policy *p = ch->owner;
     struct err e = {0};
+    if (!p) {
+        change_free(ch);
+        return;
+    }
     if (failed) {
         e = *failed;
         err_wrap(&e, "the policy of %s was not changed", ch->resource);
@@ -309,9 +313,8 @@ static void on_set(void *service, struct call *c, const ProtobufCMessage *reques
 
 static void on_forgotten(void *arg, const struct err *e)
 {
-    struct policy *p = arg;
     if (e) /* policy_sweep drops it after the next start */
-        log_kv(p->env->log, LOG_WARN, "policy.not_forgotten", LSTR("error", e->msg));
+        log_kv((struct log *)arg, LOG_WARN, "policy.not_forgotten", LSTR("error", e->msg));
 }
 
 void policy_forget(struct policy *p, const char *resource)
@@ -322,8 +325,8 @@ void policy_forget(struct policy *p, const char *resource)
     pb_free(old);
     struct store_txn *t = store_txn_new();
     if (t && store_txn_delete(t, POLICY_KIND, resource, NULL) == 0)
-        store_submit(p->store, t, on_forgotten, p);
-    else
+        store_submit(p->store, t, on_forgotten, p->env->log); /* which outlives us */
+    else if (t)
         store_txn_free(t);
     changed(p);
 }
@@ -430,11 +433,14 @@ static void free_values(struct map *m, void (*free_fn)(void *))
     map_free(m);
 }
 
-/* After the store was closed: no change is on its way any more. */
 void policy_free(struct policy *p)
 {
+    const char *resource;
+    void *ch;
     if (!p)
         return;
+    for (size_t it = 0; p->changing && map_next(p->changing, &it, &resource, &ch);)
+        ((struct change *)ch)->owner = NULL; /* still in the store's hands */
     free_values(p->policies, pb_free);
     map_free(p->changing);
     if (p->auth_text.mem)

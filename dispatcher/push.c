@@ -71,7 +71,10 @@ static void settle(struct pusher *p, struct push *x)
     x->lease = NULL;
     l->consumer_data = NULL;
     int64_t latency_ns = x->request.answered_ns - x->request.sent_ns;
-    push_window_settled(&p->window, x->ticket, acked, latency_ns > 0 ? latency_ns : 0);
+    if (x->request.status == 0 && x->request.err.code == ERR_RESOURCE_EXHAUSTED)
+        push_window_crowded(&p->window, x->ticket);
+    else
+        push_window_settled(&p->window, x->ticket, acked, latency_ns > 0 ? latency_ns : 0);
     if (acked) {
         subscription_ack(p->sub, l);
         return;

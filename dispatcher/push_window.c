@@ -49,17 +49,29 @@ static void grow(struct push_window *w)
         w->size = PUSH_WINDOW_MAX;
 }
 
+/* Once per window: the failures of one burst are one piece of news. */
+static void halve(struct push_window *w, uint64_t ticket)
+{
+    if (ticket < w->halved_at)
+        return;
+    w->size = w->size / 2 > 1 ? w->size / 2 : 1;
+    w->halved_at = w->ticket;
+}
+
+void push_window_crowded(struct push_window *w, uint64_t ticket)
+{
+    halve(w, ticket);
+}
+
 void push_window_settled(struct push_window *w, uint64_t ticket, bool acked, int64_t latency_ns)
 {
     double memory = w->size > PUSH_WINDOW_MEMORY ? w->size : PUSH_WINDOW_MEMORY;
     w->failing += ((acked ? 0 : 1) - w->failing) / memory;
     w->latency_ns += ((double)latency_ns - w->latency_ns) / memory;
-    if (acked) {
+    if (acked)
         grow(w);
-    } else if (ticket >= w->halved_at) {
-        w->size = w->size / 2 > 1 ? w->size / 2 : 1;
-        w->halved_at = w->ticket;
-    }
+    else
+        halve(w, ticket);
     bool poor = w->latency_ns > (double)PUSH_LATENCY_SLOW_NS || w->failing > 1 - PUSH_ACKED_MIN;
     if (poor && w->size > PUSH_WINDOW_LINEAR)
         w->size = PUSH_WINDOW_LINEAR;

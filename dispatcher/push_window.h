@@ -29,6 +29,8 @@ void push_window_init(struct push_window *w);
 uint32_t push_window_open(const struct push_window *w, uint32_t in_flight, int64_t now_ns, int64_t *again_ns);
 uint64_t push_window_sent(struct push_window *w, int64_t now_ns);
 void push_window_settled(struct push_window *w, uint64_t ticket, bool acked, int64_t latency_ns);
+/** It could not even be sent, for want of connections or room in a queue of our own: a smaller window, but no fault of the endpoint. */
+void push_window_crowded(struct push_window *w, uint64_t ticket);
 /** The delay of a failed message and between batches; 0 while (nearly) nothing fails. */
 int64_t push_window_backoff_ns(const struct push_window *w);
 /** 102, 200, 201, 202, 204 */

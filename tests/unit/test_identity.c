@@ -168,6 +168,33 @@ static void tokens_that_are_no_good_are_refused_with_the_reason(void **state)
     assert_int_equal(verify(f, g.token, now_ns + 3659 * NS_PER_S, &c, &e), 0); /* within the slack */
 }
 
+static void no_change_of_a_token_is_ever_accepted(void **state)
+{
+    struct fixture *f = *state;
+    struct got g;
+    struct rng rng;
+    make_key(f);
+    fetch(f, "a", &g);
+    size_t n = strlen(g.token);
+    struct key_set *keys = identity_keys(f->id);
+    rng_seed(&rng, 42);
+    for (int i = 0; i < 3000; i++) {
+        char changed[TOKEN_BYTES_MAX];
+        struct token_claims c;
+        struct err e = {0};
+        memcpy(changed, g.token, n);
+        size_t len = rng_chance(&rng, 0.2) ? rng_below(&rng, n) : n;
+        /* The last letter of each part may hold bits that are not part of a byte: leave it. */
+        size_t at = rng_below(&rng, n - 2);
+        if (g.token[at + 1] != '.')
+            changed[at] = (char)rng_u64(&rng);
+        if (len == n && changed[at] == g.token[at])
+            continue;
+        assert_int_equal(identity_verify(keys, (struct str){changed, len}, env_wall(&f->fe.env), &c, &e), -ERR_UNAUTHENTICATED);
+    }
+    key_set_unref(keys);
+}
+
 static void a_token_is_signed_once_and_again_shortly_before_it_expires(void **state)
 {
     struct fixture *f = *state;
@@ -247,6 +274,19 @@ static void a_key_that_cannot_be_stored_is_not_used_and_made_again(void **state)
     fake_env_advance(&f->fe, 6 * NS_PER_S);
     make_key(f);
     fetch(f, "a", &g);
+}
+
+static void the_store_may_finish_after_the_identity_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    while (store_memory_queued(f->store) == 0)
+        engine_box_once(&f->box);
+    identity_free(f->id);
+    store_memory_step(f->store, 10, ERR_OK);
+    open_identity(f); /* and the key is there */
+    struct key_set *keys = identity_keys(f->id);
+    assert_int_equal(key_set_count(keys), 1);
+    key_set_unref(keys);
 }
 
 static void keys_rotate_with_overlap_and_survive_a_restart(void **state)
@@ -384,10 +424,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(a_token_says_who_for_whom_and_until_when),
         WITH(tokens_that_are_no_good_are_refused_with_the_reason),
+        WITH(no_change_of_a_token_is_ever_accepted),
         WITH(a_token_is_signed_once_and_again_shortly_before_it_expires),
         WITH(accounts_and_audiences_that_cannot_be_are_refused),
         WITH(who_asks_before_there_is_a_key_waits_for_it),
         WITH(a_key_that_cannot_be_stored_is_not_used_and_made_again),
+        WITH(the_store_may_finish_after_the_identity_is_gone),
         WITH(keys_rotate_with_overlap_and_survive_a_restart),
         WITH(the_pages_are_what_verifiers_expect),
         cmocka_unit_test(the_openssl_program_agrees_with_the_signature),

@@ -230,6 +230,21 @@ static void what_cannot_be_stored_is_not_set(void **state)
     assert_int_equal(run(f, VERB_POST, "/v1/" TOPIC ":setIamPolicy", ALL_USERS, "allUsers"), ERR_OK);
 }
 
+static void the_store_may_finish_after_the_policies_are_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct asked a;
+    run(f, VERB_POST, "/v1/" TOPIC ":setIamPolicy", ALL_USERS, "allUsers");
+    policy_forget(f->policy, TOPIC);
+    ask(f, &a, VERB_POST, "/v1/" TOPIC ":setIamPolicy", ALL_USERS);
+    close_policy(f);
+    store_memory_step(f->store, 10, ERR_OK);
+    assert_false(a.done); /* whoever asked is gone as well */
+    asked_fini(&a);
+    open_policy(f);
+    assert_non_null(policy_of(f->policy, TOPIC));
+}
+
 static void policies_go_with_their_resource(void **state)
 {
     struct fixture *f = *state;
@@ -385,6 +400,7 @@ int main(void)
         WITH(an_old_etag_is_refused),
         WITH(two_changes_at_once_do_not_overwrite_each_other),
         WITH(what_cannot_be_stored_is_not_set),
+        WITH(the_store_may_finish_after_the_policies_are_gone),
         WITH(policies_go_with_their_resource),
         WITH(a_sweep_forgets_what_a_crash_left),
         WITH(no_failed_allocation_leaves_half_a_policy),

@@ -572,6 +572,17 @@ static void a_burst_of_failures_halves_only_once(void **state)
     assert_true(w.size == 4);
 }
 
+static void want_of_our_own_connections_makes_the_window_smaller_but_does_not_pause(void **state)
+{
+    struct push_window w;
+    push_window_init(&w);
+    w.size = 64;
+    for (int i = 0; i < 32; i++)
+        push_window_crowded(&w, push_window_sent(&w, 0));
+    assert_true(w.size < 64);
+    assert_int_equal(push_window_backoff_ns(&w), 0);
+}
+
 static void endpoints_are_checked_with_a_reason(void **state)
 {
     const struct {
@@ -616,6 +627,7 @@ int main(void)
         cmocka_unit_test(the_backoff_grows_with_each_failure_from_a_tenth_to_a_minute),
         cmocka_unit_test(the_window_grows_and_falls_within_its_bounds),
         cmocka_unit_test(a_burst_of_failures_halves_only_once),
+        cmocka_unit_test(want_of_our_own_connections_makes_the_window_smaller_but_does_not_pause),
         cmocka_unit_test(endpoints_are_checked_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
