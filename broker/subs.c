@@ -248,7 +248,7 @@ void on_create_subscription(void *service, struct call *c, const ProtobufCMessag
     struct broker *b = service;
     PbSubscription *config = pb_clone(c->arena, r);
     struct err e;
-    struct topic *t;
+    struct topic *t = NULL;
     if (!config) {
         no_memory(c);
         return;

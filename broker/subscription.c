@@ -8,12 +8,16 @@
 
 #define TO(state) (1u << LEASE_##state)
 /* What may follow; settled leases are in no state, they are gone. */
-static const uint32_t may_follow[LEASE_N] = {
-    [LEASE_READY] = TO(SENT),
-    [LEASE_SENT] = TO(READY) | TO(WAIT) | TO(BLOCKED),
-    [LEASE_WAIT] = TO(READY) | TO(BLOCKED) | TO(WAIT),
-    [LEASE_BLOCKED] = TO(READY) | TO(SENT),
-};
+static inline bool may_follow(enum lease_state from, enum lease_state to)
+{
+    static const uint32_t next[LEASE_N] = {
+        [LEASE_READY] = TO(SENT),
+        [LEASE_SENT] = TO(READY) | TO(WAIT) | TO(BLOCKED),
+        [LEASE_WAIT] = TO(READY) | TO(BLOCKED) | TO(WAIT),
+        [LEASE_BLOCKED] = TO(READY) | TO(SENT),
+    };
+    return next[from] >> to & 1;
+}
 
 static struct lease *lease_of(struct node *n) { return CONTAINER_OF(n, struct lease, link); }
 static const struct env *env_of(const struct subscription *s) { return s->deps->env; }
@@ -45,7 +49,7 @@ static void on_lease_timer(struct timer *t, int64_t now_ns);
 static void move(struct lease *l, enum lease_state to)
 {
     struct subscription *s = l->sub;
-    assert(may_follow[l->state] & (1u << to));
+    assert(may_follow(l->state, to));
     if (l->state == LEASE_SENT || l->state == LEASE_WAIT)
         timer_cancel(env_of(s)->timers, &l->timer);
     if (l->pulled) {
@@ -190,7 +194,6 @@ const struct adapter_sub_events *subscription_events(void)
 static bool send(struct subscription *s, struct lease *l, bool pull)
 {
     struct err e;
-    enum lease_state from = l->state;
     if (pull && u64map_put(s->pulled, s->next_number + 1, l, &e))
         return false;
     if (timer_set(env_of(s)->timers, &l->timer, env_now(env_of(s)) + s->ack_deadline_ns, &e)) {
@@ -199,7 +202,6 @@ static bool send(struct subscription *s, struct lease *l, bool pull)
         log_kv(env_of(s)->log, LOG_ERROR, "subscription.take", LSTR("error", e.msg));
         return false;
     }
-    assert(from == LEASE_READY || from == LEASE_BLOCKED);
     move(l, LEASE_SENT);
     l->number = ++s->next_number;
     l->pulled = pull;
