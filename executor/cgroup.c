@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define CPU_PERIOD_US 100000
@@ -32,6 +34,7 @@ static int write_file(const char *dir, const char *file, const char *text)
 static size_t read_file(const char *path, char *out, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    out[0] = '\0';
     if (fd < 0)
         return 0;
     size_t len = 0;
@@ -237,27 +240,53 @@ static void set_cpu(const char *dir, bool v2, uint32_t millis)
     write_file(dir, "cpu.cfs_quota_us", text);
 }
 
+static void make_role(struct cgroups *cs, struct cgroup *g, int r)
+{
+    char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
+    if (!group_dir(cs, g, r, dir) || (mkdir(dir, 0755) != 0 && errno != EEXIST))
+        return;
+    g->made[r] = true;
+    if (r == CGROUP_TRACK) {
+        g->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/cgroup.procs", dir);
+    g->procs_fd[r] = open(path, O_WRONLY | O_CLOEXEC);
+}
+
+/* Entering a group by writing to cgroup.procs takes 10 ms and more (it waits for all CPUs): a start does it only for the
+ * sake of a limit on v1. A v2 group is entered by being born in it. */
 void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes)
 {
+    const bool wanted[CGROUP_ROLES] = {cs->v2[CGROUP_TRACK], memory_bytes > 0, cpu_millis > 0};
     memset(g, 0, sizeof *g);
     snprintf(g->name, sizeof g->name, "%s", name);
-    for (int r = 0; r < CGROUP_ROLES; r++) {
+    g->dir_fd = -1;
+    for (int r = 0; r < CGROUP_ROLES; r++)
         g->procs_fd[r] = -1;
-        char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
-        if (!cs->base[r][0] || !group_dir(cs, g, r, dir))
+    for (int r = 0; r < CGROUP_ROLES; r++) {
+        char dir[CGROUP_PATH_MAX];
+        if (!wanted[r] || !cs->base[r][0] || !group_dir(cs, g, r, dir))
             continue;
-        if (!is_repeat(cs, r)) {
-            if (mkdir(dir, 0755) != 0 && errno != EEXIST)
-                continue;
-            g->made[r] = true;
-            snprintf(path, sizeof path, "%s/cgroup.procs", dir);
-            g->procs_fd[r] = open(path, O_WRONLY | O_CLOEXEC);
-        }
-        if (r == CGROUP_MEMORY && memory_bytes)
+        if (!(r != CGROUP_TRACK && g->made[CGROUP_TRACK] && same_base(cs, CGROUP_TRACK, r)))
+            make_role(cs, g, r);
+        if (r == CGROUP_MEMORY)
             set_memory(dir, cs->v2[r], memory_bytes);
-        if (r == CGROUP_CPU && cpu_millis)
+        if (r == CGROUP_CPU)
             set_cpu(dir, cs->v2[r], cpu_millis);
     }
+}
+
+pid_t cgroup_fork(struct cgroup *g)
+{
+    struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)g->dir_fd};
+    if (g->dir_fd >= 0) {
+        pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+        if (pid >= 0)
+            return pid;
+        g->procs_fd[CGROUP_TRACK] = openat(g->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC); /* an old kernel: by hand */
+    }
+    return fork();
 }
 
 void cgroup_enter(const struct cgroup *g)
@@ -269,6 +298,9 @@ void cgroup_enter(const struct cgroup *g)
 
 void cgroup_entered(struct cgroup *g)
 {
+    if (g->dir_fd >= 0)
+        close(g->dir_fd);
+    g->dir_fd = -1;
     for (int r = 0; r < CGROUP_ROLES; r++) {
         if (g->procs_fd[r] >= 0)
             close(g->procs_fd[r]);

@@ -1,6 +1,6 @@
 /** cgroup.h: a control group for each instance, on hosts with cgroup v2, v1 or both: to find what belongs to it, to kill
  *            it, and to limit its memory and CPU.
- *  Shape:  cgroups_open -> cgroup_make -> (the child) cgroup_enter -> cgroup_kill … -> cgroup_drop.
+ *  Shape:  cgroups_open -> cgroup_make -> cgroup_fork -> (the child) cgroup_enter -> cgroup_kill … -> cgroup_drop.
  *  Errors: where the host does not let us, cgroups_open says so once in `why`, and the rest does nothing.
  *  Thread: the warden's. cgroup_enter runs between fork and exec: only system calls. */
 #ifndef EXECUTOR_CGROUP_H
@@ -18,6 +18,7 @@ struct cgroups {
 };
 struct cgroup {
     char name[64];
+    int dir_fd;                     /* to be born in it; -1 */
     int procs_fd[CGROUP_ROLES]; /* cgroup.procs, open until the program runs; -1 */
     bool made[CGROUP_ROLES];
 };
@@ -25,7 +26,9 @@ void cgroups_open(struct cgroups *cs);
 void cgroups_close(struct cgroups *cs);
 bool cgroups_limits(const struct cgroups *cs); /* memory and CPU both */
 void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes);
-void cgroup_enter(const struct cgroup *g);
+/** fork(2), the child in its group from the start where the kernel can do that. */
+pid_t cgroup_fork(struct cgroup *g);
+void cgroup_enter(const struct cgroup *g); /* in the child: the other groups */
 void cgroup_entered(struct cgroup *g); /* in the parent: close the descriptors */
 /** SIGKILL to all in it; how many there were. */
 size_t cgroup_kill(const struct cgroups *cs, const struct cgroup *g);

@@ -233,7 +233,7 @@ static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
     cgroup_make(&w->cgroups, &c->cgroup, name, s.head.cpu_millis, s.head.memory_bytes);
     pid_t parent = getpid();
-    c->pid = fork();
+    c->pid = cgroup_fork(&c->cgroup);
     if (c->pid == 0)
         child_run(w, c, &s, fds, exec_fds[1], parent);
     cgroup_entered(&c->cgroup);
