@@ -293,23 +293,12 @@ static void on_adapter_closed(void *arg, const struct err *e)
         b->stopped(b->stopped_arg);
 }
 
-static void close_adapter(struct broker *b)
-{
-    if (b->adapter_closing)
-        return;
-    b->adapter_closing = true;
-    b->adapter->ops->close(b->adapter, on_adapter_closed, b);
-}
-
-void broker_stop(struct broker *b, void (*done)(void *arg), void *arg)
+/* Nobody reads any more; consumers may still come and go, but find nothing. */
+static void close_subs(struct broker *b)
 {
     size_t it = 0;
     const char *name;
     void *p;
-    b->stopping = true;
-    b->stopped = done;
-    b->stopped_arg = arg;
-    timer_cancel(b->env->timers, &b->tick);
     while (map_next(b->subs, &it, &name, &p)) {
         struct sub *sub = p;
         pulls_end(sub, NULL);
@@ -319,6 +308,24 @@ void broker_stop(struct broker *b, void (*done)(void *arg), void *arg)
             b->adapter->ops->sub_close(sub->s->source);
         sub->s->source = NULL;
     }
+}
+
+static void close_adapter(struct broker *b)
+{
+    if (b->adapter_closing)
+        return;
+    b->adapter_closing = true;
+    close_subs(b); /* also one whose creation was just finished */
+    b->adapter->ops->close(b->adapter, on_adapter_closed, b);
+}
+
+void broker_stop(struct broker *b, void (*done)(void *arg), void *arg)
+{
+    b->stopping = true;
+    b->stopped = done;
+    b->stopped_arg = arg;
+    timer_cancel(b->env->timers, &b->tick);
+    close_subs(b);
     if (b->changes.count == 0)
         close_adapter(b);
 }

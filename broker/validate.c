@@ -171,7 +171,16 @@ static int check_retry(const Google__Pubsub__V1__RetryPolicy *r, struct err *e)
     return 0;
 }
 
-static int check_dead_letter(struct broker *b, const Google__Pubsub__V1__DeadLetterPolicy *d, struct err *e)
+/* Did the subscription name this dead-letter topic before? Then it may be gone by now: other changes are still welcome. */
+static bool dead_letter_kept(struct broker *b, const char *subscription, const char *topic)
+{
+    const struct sub *sub = map_get(b->subs, subscription);
+    const PbSubscription *config = sub ? subscription_config(sub->s) : NULL;
+    return config && config->dead_letter_policy && strcmp(config->dead_letter_policy->dead_letter_topic, topic) == 0;
+}
+
+static int check_dead_letter(struct broker *b, const char *subscription, const Google__Pubsub__V1__DeadLetterPolicy *d,
+                             struct err *e)
 {
     if (!d || (!*d->dead_letter_topic && !d->max_delivery_attempts))
         return 0;
@@ -180,7 +189,7 @@ static int check_dead_letter(struct broker *b, const Google__Pubsub__V1__DeadLet
     if (d->max_delivery_attempts && (d->max_delivery_attempts < ATTEMPTS_MIN || d->max_delivery_attempts > ATTEMPTS_MAX))
         return err_set(e, ERR_INVALID_ARGUMENT, "dead_letter_policy.max_delivery_attempts: %d; %d to %d are allowed, 0 means %d",
                        d->max_delivery_attempts, ATTEMPTS_MIN, ATTEMPTS_MAX, DEAD_LETTER_ATTEMPTS_DEFAULT);
-    if (!map_get(b->topics, d->dead_letter_topic))
+    if (!map_get(b->topics, d->dead_letter_topic) && !dead_letter_kept(b, subscription, d->dead_letter_topic))
         return err_set(e, ERR_NOT_FOUND, "Dead letter topic not found (resource=%.200s)", d->dead_letter_topic);
     return 0;
 }
@@ -246,6 +255,6 @@ int check_subscription(struct broker *b, struct arena *a, PbSubscription *s, str
     int rc = check_name(s->name, "subscriptions", "name", e);
     rc = rc ? rc : check_settings(s, e);
     rc = rc ? rc : check_push(b, s->push_config, e);
-    rc = rc ? rc : check_dead_letter(b, s->dead_letter_policy, e);
+    rc = rc ? rc : check_dead_letter(b, s->name, s->dead_letter_policy, e);
     return rc ? rc : fill_defaults(a, s, e);
 }

@@ -178,15 +178,24 @@ static void a_pull_waits(void **state)
     tb_stop(&tb);
 }
 
-static void stopping_answers_pulls(void **state)
+static void stopping_answers_everybody(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    struct tb_call *c = tb_begin(&tb, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10}");
-    tb_run(&tb);
+    struct tb_call *calls[] = {
+        tb_begin(&tb, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10}"),
+        tb_begin(&tb, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"}]}"),
+        tb_begin(&tb, "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\"}"),
+        tb_begin(&tb, "Publisher/CreateTopic", "{\"name\":\"" T "2\"}"),
+        tb_begin(&tb, "Subscriber/CreateSnapshot", "{\"name\":\"" P "/snapshots/snap\",\"subscription\":\"" S "\"}"),
+        tb_begin(&tb, "Subscriber/Seek", "{\"subscription\":\"" S "\",\"time\":\"2025-12-31T00:00:00Z\"}"),
+    };
     tb_stop(&tb);
-    assert_true(c->done);
-    tb_end(c);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        assert_true(calls[i]->done);
+        assert_int_equal(calls[i]->call.err.code, ERR_OK);
+        tb_end(calls[i]);
+    }
 }
 
 static void nack_and_expiry(void **state)
@@ -480,6 +489,18 @@ static void dead_letters(void **state)
     assert_string_equal(tb_json(r, "CloudPubSubDeadLetterSourceSubscription", 0), "sub");
     assert_string_equal(tb_json(r, "CloudPubSubDeadLetterSourceSubscriptionProject", 0), "test-project");
     assert_string_equal(tb_json(r, "CloudPubSubDeadLetterSourceTopicPublishTime", 0), "2026-01-01T00:00:00.000+00:00");
+    /* Without the dead-letter topic nothing is lost: delivery just goes on, and other changes are possible. */
+    tb_call(&tb, ERR_OK, "Publisher/DeleteTopic", "{\"topic\":\"" P "/topics/dead\"}");
+    tb_call(&tb, ERR_OK, "Subscriber/UpdateSubscription",
+            "{\"subscription\":{\"name\":\"" S "\",\"ackDeadlineSeconds\":11},\"updateMask\":\"ackDeadlineSeconds\"}");
+    tb_call(&tb, ERR_OK, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"}]}");
+    for (int attempt = 1; attempt <= 8; attempt++) {
+        r = pull(&tb, 10);
+        assert_int_equal(tb_count(r, "\"ackId\""), 1);
+        tb_call(&tb, ERR_OK, "Subscriber/ModifyAckDeadline",
+                "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":0}", tb_json(r, "ackId", 0));
+        tb_advance(&tb, 6 * NS_PER_S);
+    }
     tb_stop(&tb);
 }
 
@@ -523,7 +544,7 @@ int main(void)
         cmocka_unit_test(publish_pull_acknowledge),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(a_pull_waits),
-        cmocka_unit_test(stopping_answers_pulls),
+        cmocka_unit_test(stopping_answers_everybody),
         cmocka_unit_test(nack_and_expiry),
         cmocka_unit_test(ordered_pull),
         cmocka_unit_test(nothing_is_lost_when_full),
