@@ -268,7 +268,9 @@ static void on_close(struct http_exchange *x, void *arg, bool complete)
     visit_release(v);
 }
 
-static const struct http_exchange_ops exchange_ops = {on_body, on_end, on_writable, on_close};
+static const struct http_exchange_ops exchange_ops = {
+    .on_body = on_body, .on_end = on_end, .on_writable = on_writable, .on_close = on_close,
+};
 
 /* ---- coming in ---- */
 

@@ -206,6 +206,7 @@ static void start_call(struct delivery *d, const struct route_service *ours)
         .headers = &d->headers,
         .body = body,
         .replayable = true, /* delivery is at least once anyway */
+        .processing_ends = true,
         .due_ns = r->due_ns,
     };
     r->sent_ns = loop_now(d->thread->loop);

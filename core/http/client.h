@@ -55,6 +55,7 @@ struct http_call_spec {
     int64_t stream_bytes;         /* its length, -1 chunked */
     bool upgrade;                 /* send Connection: Upgrade (the Upgrade header itself is in headers) */
     bool replayable;
+    bool processing_ends;         /* 102 Processing is the answer (push: it acknowledges); else it is passed over as 1xx are */
     int64_t due_ns;               /* absolute deadline for the whole call; TIMER_NEVER none */
 };
 struct http_client;

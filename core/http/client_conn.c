@@ -273,8 +273,10 @@ static size_t head_take(struct client_conn *c, const char *p, size_t n)
     c->scan = (struct h1_scan){0};
     if (h.status == 101 && !x->st.spec.upgrade)
         return answer_refuse(c, "status 101 answers a request that asked for no upgrade", n);
-    if (h.status < 200 && h.status != 101)
+    bool ends = h.status == 102 && x->st.spec.processing_ends;
+    if (h.status < 200 && h.status != 101 && !ends)
         return ++x->st.interim > CLIENT_INTERIM_MAX ? answer_refuse(c, "too many 1xx answers", n) : head_bytes;
+    h.keep_alive = h.keep_alive && !ends; /* another answer may follow: for nobody */
     head_deliver(c, &h);
     if (c->rx == CLIENT_BODY && c->body.done && !x->st.stopped)
         answer_end(c, head_bytes == n);

@@ -37,6 +37,7 @@ struct http_exchange_ops {
     void (*on_end)(struct http_exchange *x, void *arg);
     void (*on_writable)(struct http_exchange *x, void *arg);               /* below the low mark again after http_write returned false */
     void (*on_close)(struct http_exchange *x, void *arg, bool complete);   /* complete: the whole answer was handed to the kernel */
+    void (*on_half_close)(struct http_exchange *x, void *arg);             /* the client sends no more: most likely it has gone, yet it may still read. May be NULL */
 };
 
 /* The table of limits (defaults; 0 in the config means the default). */

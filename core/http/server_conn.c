@@ -413,6 +413,8 @@ static void conn_eof(struct http_conn *c)
     }
     if (c->rx == RX_RAW && x->st.ops && x->st.ops->on_end && !x->st.aborted)
         x->st.ops->on_end(x, x->st.arg);
+    else if (c->rx != RX_RAW && x->st.ops && x->st.ops->on_half_close && !x->st.aborted)
+        x->st.ops->on_half_close(x, x->st.arg);
     http_conn_mark(c);
 }
 

@@ -308,19 +308,32 @@ static void on_end(struct http_exchange *x, void *arg)
         run_call(job, http_exchange_request(x));
 }
 
+/* The client has gone, or only sends no more: who waits at the engine for something to happen need not wait on. */
+static void cancel_call(struct rest_job *job)
+{
+    if (!job->at_engine || job->web.route || job->cancel_sent)
+        return;
+    job->cancel_sent = job->cancel_out = true;
+    job->cancel.deliver = deliver_cancel;
+    mailbox_post(job->rest->shared->engine, &job->cancel);
+}
+
+static void on_half_close(struct http_exchange *x, void *arg)
+{
+    cancel_call(arg);
+}
+
 static void on_close(struct http_exchange *x, void *arg, bool complete)
 {
     struct rest_job *job = arg;
     job->x = NULL;
-    if (job->at_engine && !job->web.route) {
-        job->cancel_out = true;
-        job->cancel.deliver = deliver_cancel;
-        mailbox_post(job->rest->shared->engine, &job->cancel);
-    }
+    cancel_call(job);
     job_release(job);
 }
 
-static const struct http_exchange_ops exchange_ops = {.on_body = on_body, .on_end = on_end, .on_close = on_close};
+static const struct http_exchange_ops exchange_ops = {
+    .on_body = on_body, .on_end = on_end, .on_half_close = on_half_close, .on_close = on_close,
+};
 
 /* --- routing -------------------------------------------------------------------------------------------------- */
 

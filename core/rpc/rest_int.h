@@ -21,6 +21,7 @@ struct rest_job {
     unsigned json_flags;
     bool replied;
     bool at_engine, cancel_out;
+    bool cancel_sent;             /* at most once */
     bool waits_for_end;           /* refused; told when the body has passed by */
     struct err refused;
     struct call call;

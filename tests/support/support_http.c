@@ -254,7 +254,9 @@ static void on_close(struct http_exchange *x, void *arg, bool complete)
         s->held = NULL;
 }
 
-static const struct http_exchange_ops service_ops = {on_body, on_end, on_writable, on_close};
+static const struct http_exchange_ops service_ops = {
+    .on_body = on_body, .on_end = on_end, .on_writable = on_writable, .on_close = on_close,
+};
 
 static void service_upgrade(struct service *s, struct http_exchange *x)
 {

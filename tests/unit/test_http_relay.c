@@ -104,7 +104,9 @@ static void ex_close(struct http_exchange *x, void *arg, bool complete)
         http_call_cancel(p->call);
     pass_done(p);
 }
-static const struct http_exchange_ops ex_ops = {ex_body, ex_end, ex_writable, ex_close};
+static const struct http_exchange_ops ex_ops = {
+    .on_body = ex_body, .on_end = ex_end, .on_writable = ex_writable, .on_close = ex_close,
+};
 
 static void on_request(void *arg, struct http_exchange *x, const struct http_request *r)
 {

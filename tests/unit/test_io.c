@@ -586,6 +586,12 @@ static void a_push_reaches_any_url_and_brings_its_status(void **state)
     wire_sendz(&in.wire, "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno");
     net_until(&f->net, is_set, &f->flag, "the push is answered");
     assert_int_equal(f->push.status, 500);
+    buf_clear(&in.wire.in);
+    push(f, url, m);
+    wire_until_has(&in.wire, "s1\"}");
+    wire_sendz(&in.wire, "HTTP/1.1 102 Processing\r\n\r\n"); /* acknowledges: nothing else is waited for */
+    net_until(&f->net, is_set, &f->flag, "the push is answered");
+    assert_int_equal(f->push.status, 102);
     instance_close(&in);
     message_unref(m);
 }

@@ -171,10 +171,24 @@ static bool on_policy_exists(void *arg, const char *resource)
 
 /* ---- shutdown: each step calls the next when it is done ---- */
 
-static void on_broker_stopped(void *arg)
+/* The last transaction of all: when it is answered and nothing came after it, nobody waits for the store any more. */
+static void on_store_quiet(void *arg, const struct err *e)
 {
     struct server *s = arg;
-    loop_stop(s->loop);
+    struct err own = {0};
+    struct store_txn *last = NULL;
+    if (e || s->store->ops->stats(s->store).bytes_queued == 0 || !(last = store_txn_new()) ||
+        store_txn_meta(last, "stopped_wall_s", (uint64_t)(env_wall(&s->env) / NS_PER_S), &own)) {
+        store_txn_free(last);
+        loop_stop(s->loop);
+        return;
+    }
+    store_submit(s->store, last, on_store_quiet, s);
+}
+
+static void on_broker_stopped(void *arg)
+{
+    on_store_quiet(arg, NULL);
 }
 
 static void on_executor_stopped(void *arg)
@@ -245,7 +259,9 @@ static int hold_port(struct server *s, int *held, struct err *e)
 static int make_identity(struct server *s, struct err *e)
 {
     struct mailbox *engine = loop_mailbox(s->loop);
-    const struct identity_config identity = {.issuer = s->options.issuer ? s->options.issuer : s->url, .project = s->options.project};
+    const struct identity_config identity = {
+        .issuer = s->options.issuer ? s->options.issuer : s->url, .url = s->url, .project = s->options.project,
+    };
     const struct policy_config policy = {.auth = s->options.auth};
     s->store = store_sqlite_open(s->options.data_dir, engine, s->log, e);
     if (!s->store)
@@ -305,7 +321,9 @@ static int make_edges(struct server *s, struct err *e)
         .rest = {.registry = s->registry, .web = s->web, .engine = loop_mailbox(s->loop)},
         .engine = loop_mailbox(s->loop), .log = s->log, .metrics = s->metrics,
     };
-    const struct metadata_config metadata = {.project = s->options.project, .region = s->options.region, .identity = s->identity};
+    const struct metadata_config metadata = {
+        .project = s->options.project, .region = s->options.region, .identity = s->identity, .policy = s->policy,
+    };
     if (metadata_routes(&metadata, s->web, e) || make_pages(s, e))
         return -ERR_INTERNAL;
     s->io = io_start(&io, e);
@@ -338,7 +356,7 @@ static int make_all(struct server *s, struct err *e)
     policy_sweep(s->policy);
     executor_on_delete(s->executor, on_resource_gone, s);
     broker_on_delete(s->broker, on_resource_gone, s);
-    on_routes_changed(s);
+    rebuild_routes(&s->routes_timer, env_now(&s->env)); /* a service's host must not meet the API's 404 */
     if ((rc = loop_signal(s->loop, SIGTERM, on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, on_signal, s, e)))
         return rc;
     return 0;
