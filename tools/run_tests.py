@@ -111,7 +111,7 @@ def run(test):
 
 
 def choose(options):
-    build = os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
+    build = os.environ.get("RUNNEL_BUILD") or os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
     slow = options.preset in ("asan", "tsan")
     seeds = 50 if options.quick else 100 if slow else 1000
     rounds = 3 if options.quick else 10 if slow else 50

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import select
 import socket
 import threading
 import time
@@ -207,15 +208,19 @@ def _():
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server.deploy("jam", "--concurrency=1", "--max-instances=1", "--timeout=120s")
-    thread = hold("jam", 10000)
+    thread = hold("jam", 20000)
     request = f"GET / HTTP/1.1\r\nHost: jam.localhost:{server.port}\r\nConnection: close\r\n\r\n".encode()
     crowd = []
     try:
-        for _ in range(waiting_max):
+        early = select.poll()
+        for _ in range(waiting_max + 100):
             s = open_socket()
             s.sendall(request)
             crowd.append(s)
-        wait_for(lambda: server.call("jam", timeout=60).status == 429, "429", 5)
+            early.register(s, select.POLLIN)
+        answered = wait_for(lambda: early.poll(100), "somebody to be turned away")
+        turned_away = {s.fileno(): s for s in crowd}[answered[0][0]]
+        assert b"429" in turned_away.recv(100).split(b"\r\n")[0]
         thread.join()
         assert b"200 OK" in crowd[0].recv(100)
     finally:
