@@ -50,7 +50,7 @@ static int read_number(struct store_sqlite *s, const char *sql, int *out, struct
 /* Ours, or empty; anything else belongs to somebody. */
 static int check_owner(struct store_sqlite *s, int *version, struct err *e)
 {
-    int id, tables, rc;
+    int id = 0, tables = 0, rc;
     if ((rc = read_number(s, "PRAGMA application_id", &id, e)) || (rc = read_number(s, "PRAGMA user_version", version, e)) ||
         (rc = read_number(s, "SELECT count(*) FROM sqlite_master", &tables, e)))
         return rc;

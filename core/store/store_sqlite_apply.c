@@ -143,7 +143,7 @@ struct topic_state {
 
 static int load_topic(struct store_sqlite *s, uint64_t id, struct topic_state *t)
 {
-    int64_t v[3] = {0}, last, first[2];
+    int64_t v[3] = {0}, last, first[2] = {0};
     bool known, any;
     *t = (struct topic_state){.empty = true};
     numbers(s, SQL_TOPIC, (int64_t)id, 0);
