@@ -1,4 +1,5 @@
 /** test_broker.c: the broker over time: restarts, crashes at any moment, and allocations that fail. */
+#include "broker/broker.h"
 #include "tests/support/support_broker.h"
 #include "tests/support/unit.h"
 
@@ -44,6 +45,7 @@ static void watchers_hear_of_loaded_subscriptions(void **state)
 
 /* ---- nothing accepted is lost ---- */
 
+#define SEEDS 40
 #define MESSAGES 400
 struct ledger {
     bool accepted[MESSAGES], acked[MESSAGES];
@@ -111,7 +113,7 @@ static void chaos_pull(struct tb *tb, struct ledger *l)
 
 static void nothing_accepted_is_lost(void **state)
 {
-    for (uint64_t seed = 1; seed <= 10; seed++) {
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct tb tb;
         struct ledger l = {0};
         size_t next = 0;

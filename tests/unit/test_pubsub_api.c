@@ -1,4 +1,5 @@
 /** test_pubsub_api.c: the Pub/Sub methods through the registry, on a fake clock and an in-memory store. */
+#include "broker/broker.h"
 #include "tests/support/support_broker.h"
 #include "tests/support/unit.h"
 
