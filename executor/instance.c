@@ -68,6 +68,16 @@ static void probe_later(struct instance *i)
     arm(i, env_now(i->plan->env) + wait_ns);
 }
 
+static void on_probe(struct probe_request *p, bool open);
+
+static void probe_now(struct instance *i)
+{
+    i->probing = true;
+    i->probe = (struct probe_request){
+        .port = i->port, .timeout_ns = i->plan->probe_timeout_ns, .patience_ns = i->probes ? 0 : INSTANCE_PROBE_PATIENCE_NS, .http = i->plan->probe_http, .done = on_probe, .arg = i};
+    i->plan->prober->start(i->plan->prober, &i->probe);
+}
+
 static void on_probe(struct probe_request *p, bool open)
 {
     struct instance *i = p->arg;
@@ -91,14 +101,6 @@ static void on_probe(struct probe_request *p, bool open)
         i->plan->events->on_ready(i->plan->arg, i);
     else
         instance_stop(i); /* slots of instances that are ending are all taken: another start follows when they are free */
-}
-
-static void probe_now(struct instance *i)
-{
-    i->probing = true;
-    i->probe = (struct probe_request){
-        .port = i->port, .timeout_ns = i->plan->probe_timeout_ns, .http = i->plan->probe_http, .done = on_probe, .arg = i};
-    i->plan->prober->start(i->plan->prober, &i->probe);
 }
 
 /* ---- timers of the states */
@@ -143,7 +145,10 @@ static void on_started(void *arg, int64_t pid, uint16_t port)
         return; /* it is to end already */
     move(i, INSTANCE_PROBING);
     i->probe_due_ns = i->executed_ns + i->plan->probe_total_ns;
-    probe_later(i);
+    if (i->plan->probe_delay_ns == 0)
+        probe_now(i);
+    else
+        probe_later(i);
 }
 
 static void on_line(void *arg, bool is_stderr, struct str line, int64_t wall_ns)

@@ -18,6 +18,7 @@
 #define INSTANCE_STARTUP_MAX_NS (240 * NS_PER_S) /* default startup probe */
 #define INSTANCE_PROBE_FIRST_NS (300 * NS_PER_US) /* then doubled up to INSTANCE_PROBE_EVERY_NS */
 #define INSTANCE_PROBE_EVERY_NS (100 * NS_PER_MS)
+#define INSTANCE_PROBE_PATIENCE_NS (5 * NS_PER_MS) /* the first probe, which begins at once, asks all the time */
 #define INSTANCE_SETTLED_NS (10 * NS_PER_S) /* ends sooner after it was ready count as crashes */
 #define INSTANCE_HEALTHY_NS (60 * NS_PER_S) /* ready this long: earlier crashes are forgotten */
 

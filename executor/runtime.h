@@ -65,6 +65,7 @@ struct prober;
 struct probe_request {
     uint16_t port;
     int64_t timeout_ns;
+    int64_t patience_ns; /* while nobody listens, ask again every 200 us for this long: finer than the loop's timers */
     const char *http; /* NULL: it is enough that somebody listens; else this request must be answered with 2xx or 3xx */
     void (*done)(struct probe_request *p, bool open);
     void *arg;

@@ -163,11 +163,48 @@ static void test_an_answer_that_does_not_come_and_a_question_taken_back(void **s
     server_close(&s);
 }
 
+static struct server late_server;
+
+static void listen_now(struct timer *t, int64_t now_ns)
+{
+    assert_int_equal(listen(late_server.fd, 5), 0);
+}
+
+static void test_patience_finds_who_begins_to_listen(void **state)
+{
+    struct outcome o, cancelled, impatient;
+    struct timer t;
+    struct err e;
+    uint16_t port = listen_on(&late_server, NULL);
+    close(late_server.fd);
+    /* The same port, bound but not listening yet. */
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    late_server.fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(late_server.fd, (struct sockaddr *)&a, sizeof a), 0);
+    ask(&impatient, port, NULL, 5 * NS_PER_S);
+    loop_run(loop);
+    assert_int_equal(impatient.done, 1);
+    assert_false(impatient.open);
+    o = (struct outcome){.r = {.port = port, .timeout_ns = 5 * NS_PER_S, .patience_ns = 4 * NS_PER_S, .done = on_done, .arg = &o}};
+    cancelled = (struct outcome){.r = {.port = port, .timeout_ns = 5 * NS_PER_S, .patience_ns = 4 * NS_PER_S, .done = on_done, .arg = &cancelled}};
+    prober->start(prober, &cancelled.r);
+    prober->start(prober, &o.r);
+    prober->cancel(prober, &cancelled.r);
+    timer_init(&t, listen_now);
+    assert_int_equal(timer_set(loop_timers(loop), &t, loop_now(loop) + 10 * NS_PER_MS, &e), 0);
+    loop_run(loop);
+    assert_int_equal(o.done, 1);
+    assert_true(o.open);
+    assert_int_equal(cancelled.done, 0);
+    server_close(&late_server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whether_somebody_listens),
         cmocka_unit_test(test_what_is_answered),
+        cmocka_unit_test(test_patience_finds_who_begins_to_listen),
         cmocka_unit_test(test_an_answer_that_does_not_come_and_a_question_taken_back),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
