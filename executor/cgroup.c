@@ -63,9 +63,12 @@ static bool has_word(const char *list, const char *word)
 /* Our own group in the hierarchy with `controller` (NULL: v2), from /proc/self/cgroup: "4:memory:/path", "0::/path". */
 static bool own_path(const char *controller, char out[CGROUP_PATH_MAX])
 {
-    char text[8192], *save = NULL;
+    char text[8192];
     read_file("/proc/self/cgroup", text, sizeof text);
-    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = text, *next; *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next)
+            *next++ = '\0';
         char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
         if (!path)
             continue;
