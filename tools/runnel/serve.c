@@ -240,13 +240,18 @@ static int make_ground(struct server *s, struct err *e)
     return s->workers ? 0 : -ERR_RESOURCE_EXHAUSTED;
 }
 
-/* The port is needed for URLs before the io threads open it: hold it with a socket of our own until they have. */
+/* The port is needed for URLs before the io threads open it: hold it with a socket of our own until they have. Threads
+ * share a port by SO_REUSEPORT, which would let a second server in too: so first without it. */
 static int hold_port(struct server *s, int *held, struct err *e)
 {
+    int alone = http_listen_socket(s->options.host, s->options.port, false, e);
+    if (alone < 0)
+        return err_wrap(e, "cannot listen on %s:%u", s->options.host, s->options.port);
+    s->options.port = http_socket_port(alone);
+    close(alone);
     *held = http_listen_socket(s->options.host, s->options.port, true, e);
     if (*held < 0)
         return err_wrap(e, "cannot listen on %s:%u", s->options.host, s->options.port);
-    s->options.port = http_socket_port(*held);
     const char *format = strchr(s->options.host, ':') ? "http://[%s]:%u" : "http://%s:%u";
     bool any = strcmp(s->options.host, "0.0.0.0") == 0 || strcmp(s->options.host, "::") == 0;
 #pragma GCC diagnostic push

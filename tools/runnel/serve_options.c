@@ -2,7 +2,6 @@
 #include "tools/runnel/serve_options.h"
 
 #include "core/base/text.h"
-#include "core/http/url.h"
 #include "dispatcher/io.h"
 
 #include <arpa/inet.h>
@@ -118,17 +117,18 @@ static int take(struct serve_options *o, int argc, char **argv, int *i, struct e
 
 static int parse_listen(struct serve_options *o, struct err *e)
 {
-    struct str host;
-    uint16_t port;
     const char *text = o->listen ? o->listen : "127.0.0.1:8080";
+    const char *colon = strrchr(text, ':');
     struct in_addr v4;
     struct in6_addr v6;
-    if (host_split(str_of(text), &host, &port, e))
-        return err_wrap(e, "--listen");
-    if (!strrchr(text, ':') || host.n >= sizeof o->host)
+    uint64_t port;
+    if (!colon || parse_u64(str_of(colon + 1), UINT16_MAX, &port, e))
         return err_set(e, ERR_INVALID_ARGUMENT, "--listen: '%s' is not ADDR:PORT, for example 127.0.0.1:8080", text);
-    snprintf(o->host, sizeof o->host, "%.*s", (int)host.n, host.p);
-    o->port = port;
+    bool bracketed = text[0] == '[' && colon[-1] == ']';
+    int n = snprintf(o->host, sizeof o->host, "%.*s", (int)(colon - text) - 2 * bracketed, text + bracketed);
+    if (n <= 0 || (size_t)n >= sizeof o->host)
+        return err_set(e, ERR_INVALID_ARGUMENT, "--listen: '%s' is not ADDR:PORT, for example 127.0.0.1:8080", text);
+    o->port = (uint16_t)port;
     if (strcmp(o->host, "localhost") == 0)
         snprintf(o->host, sizeof o->host, "127.0.0.1");
     if (inet_pton(AF_INET, o->host, &v4) == 1)
