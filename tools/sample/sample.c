@@ -23,6 +23,7 @@
 #define HEAD_MAX 65536
 #define BODY_MAX (12 * 1024 * 1024)
 #define DRAIN_MS 9000 /* the platform kills after 10 s */
+#define REFUSED_MS 2000 /* for a refused body to be read to nowhere, so that the refusal arrives */
 
 static volatile sig_atomic_t stopping;
 static atomic_int running;
@@ -269,7 +270,20 @@ static bool grow(struct input *in, size_t cap)
     return m != NULL;
 }
 
-/* One request at the front of `in`; `r` points into it. A body of unknown length is not read. */
+/* Closing while the body still comes would reset the connection under the answer. False, for the caller's ease. */
+static bool refuse(int fd, struct request *r, int status, const char *reason, const char *body)
+{
+    char nowhere[65536];
+    r->keep_alive = false;
+    struct pollfd p = {fd, POLLIN, 0};
+    if (!answer(fd, r, status, reason, body) || shutdown(fd, SHUT_WR) != 0)
+        return false;
+    while (poll(&p, 1, REFUSED_MS) > 0 && recv(fd, nowhere, sizeof nowhere, 0) > 0)
+        ;
+    return false;
+}
+
+/* One request at the front of `in`; `r` points into it. What cannot be taken is refused here. */
 static bool read_request(int fd, struct input *in, struct request *r)
 {
     char *end = NULL;
@@ -279,19 +293,25 @@ static bool read_request(int fd, struct input *in, struct request *r)
         end = strstr(in->mem, "\r\n\r\n");
     }
     const size_t head_len = (size_t)(end - in->mem) + 4;
+    in->mem[head_len - 1] = 0; /* a head for itself; its last line feed is not missed */
     *r = (struct request){.head = in->mem};
-    char *length = header(r, "content-length"), *close_it = header(r, "connection");
+    char *length = header(r, "content-length"), *close_it = header(r, "connection"), *chunked = header(r, "transfer-encoding");
+    const bool unknown = chunked != NULL;
     const size_t body_len = length ? strtoul(length, NULL, 10) : 0;
     r->keep_alive = !(close_it && strcasecmp(close_it, "close") == 0) && !stopping;
     free(length);
     free(close_it);
+    free(chunked);
+    if (unknown)
+        return refuse(fd, r, 411, "Length Required", "this sample takes no chunked body\n");
+    if (body_len > BODY_MAX)
+        return refuse(fd, r, 413, "Content Too Large", "this sample takes bodies of up to 12 MiB\n");
     if (head_len + body_len > in->cap && !grow(in, head_len + body_len))
         return false;
     r->head = in->mem;
     r->whole_len = head_len + body_len;
     if (!read_until(fd, in, r->whole_len) || sscanf(in->mem, "%15s %1023s", r->method, r->path) != 2)
         return false;
-    in->mem[head_len - 1] = 0; /* a head for itself; its last line feed is not missed */
     r->body = in->mem + head_len;
     return true;
 }
