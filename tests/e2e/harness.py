@@ -121,7 +121,7 @@ class Server:
 
     def start(self, port=0):
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([RUNNEL, "serve", f"--listen=127.0.0.1:{port or free_port()}", f"--data={self.data}", "--log-format=json", *self.args],
+        self.process = subprocess.Popen([RUNNEL, "serve", f"--listen=127.0.0.1:{port}", f"--data={self.data}", "--log-format=json", *self.args],
                                         stdout=subprocess.PIPE, stderr=self.log, stdin=subprocess.DEVNULL)
         ready = threading.Timer(PATIENCE_S, self.process.kill)
         ready.start()

@@ -378,9 +378,9 @@ static void free_all(struct server *s)
     operations_free(s->operations);
     routes_unref(s->routes);
     workers_stop(s->workers);
+    s->store->ops->close(s->store); /* it looks through the engine's mail, and a key that was being made is part of that */
     identity_free(s->identity);
     policy_free(s->policy);
-    s->store->ops->close(s->store);
     web_free(s->web);
     registry_free(s->registry);
     metrics_free(s->metrics);
