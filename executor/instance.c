@@ -16,7 +16,7 @@ static const struct {
     [INSTANCE_STARTING] = {"starting", TO(PROBING) | TO(STOPPING) | TO(GONE)},
     [INSTANCE_PROBING] = {"probing", TO(READY) | TO(STOPPING) | TO(GONE)},
     [INSTANCE_READY] = {"ready", TO(DRAINING) | TO(STOPPING) | TO(GONE)},
-    [INSTANCE_DRAINING] = {"draining", TO(STOPPING) | TO(GONE)},
+    [INSTANCE_DRAINING] = {"draining", TO(READY) | TO(STOPPING) | TO(GONE)},
     [INSTANCE_STOPPING] = {"stopping", TO(GONE)},
     [INSTANCE_GONE] = {"gone", 0},
 };
@@ -105,6 +105,14 @@ static void on_probe(struct probe_request *p, bool open)
 
 /* ---- timers of the states */
 
+/* Its time in service is counted from when it was first ready, also after a return from draining. */
+static void arm_healthy(struct instance *i)
+{
+    int64_t for_ns = env_now(i->plan->env) - i->ready_ns;
+    if (for_ns < INSTANCE_HEALTHY_NS)
+        arm(i, i->ready_ns + (for_ns < INSTANCE_SETTLED_NS ? INSTANCE_SETTLED_NS : INSTANCE_HEALTHY_NS));
+}
+
 static void on_timer(struct timer *t, int64_t now_ns)
 {
     struct instance *i = CONTAINER_OF(t, struct instance, timer);
@@ -112,13 +120,10 @@ static void on_timer(struct timer *t, int64_t now_ns)
     case INSTANCE_PROBING:
         probe_now(i);
         break;
-    case INSTANCE_READY: {
-        int64_t for_ns = now_ns - i->ready_ns;
-        if (for_ns < INSTANCE_HEALTHY_NS)
-            arm(i, i->ready_ns + INSTANCE_HEALTHY_NS);
-        i->plan->events->on_healthy(i->plan->arg, i, for_ns);
+    case INSTANCE_READY:
+        arm_healthy(i);
+        i->plan->events->on_healthy(i->plan->arg, i, now_ns - i->ready_ns);
         break;
-    }
     case INSTANCE_DRAINING:
         instance_stop(i); /* requests had their time */
         break;
@@ -216,6 +221,16 @@ void instance_drain(struct instance *i)
         instance_stop(i);
     else
         arm(i, env_now(i->plan->env) + i->plan->timeout_ns);
+}
+
+void instance_return(struct instance *i)
+{
+    if (i->state != INSTANCE_DRAINING)
+        return;
+    i->asked = false;
+    move(i, INSTANCE_READY);
+    arm_healthy(i);
+    pool_reopen(i->plan->pool, i->slot);
 }
 
 void instance_stop(struct instance *i)

@@ -1,6 +1,7 @@
 /** instance.h: one running copy of a revision's program, from its start to its end.
  *  Shape:  STARTING (handed to the runtime) -> PROBING (executed; not listening yet) -> READY (its slot is open)
  *          -> DRAINING (slot closed, requests finishing) -> STOPPING (SIGTERM, 10 s, SIGKILL) -> GONE.
+ *          DRAINING -> READY when it is wanted after all.
  *          Any of them may go to GONE when the program ends by itself. on_gone comes once; the owner frees the instance
  *          with instance_free once instance_settled says so (a request may still be on its slot).
  *  Limits: draining lasts at most plan->timeout_ns.
@@ -78,6 +79,8 @@ void instance_plan_default(struct instance_plan *p);
 struct instance *instance_start(const struct instance_plan *p, struct err *e);
 /** Finish what is in flight, then end. From STARTING and PROBING it ends at once. */
 void instance_drain(struct instance *i);
+/** From DRAINING back into service, with what is in flight. */
+void instance_return(struct instance *i);
 /** End now: SIGTERM. */
 void instance_stop(struct instance *i);
 /** The pool says that closed slots emptied: go on if that is ours. */

@@ -277,6 +277,13 @@ void pool_close(struct pool *p, struct slot *s)
     atomic_fetch_and(&s->word, ~SLOT_OPEN);
 }
 
+void pool_reopen(struct pool *p, struct slot *s)
+{
+    assert(s->instance);
+    atomic_fetch_or(&s->word, SLOT_OPEN);
+    pool_pump(p);
+}
+
 void pool_vacate(struct pool *p, struct slot *s)
 {
     pool_close(p, s);

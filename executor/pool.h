@@ -1,7 +1,7 @@
 /** pool.h: the instances of one revision as slots that any io thread can take without asking the engine, and the queue for
  *          those who find none free.
  *  Shape:  io: pool_acquire -> call the instance -> pool_release. None free: mail the engine -> pool_wait -> granted | failed.
- *          A slot opens when its instance is ready, closes when it is to stop, and is used again only when nothing is in flight on it,
+ *          A slot opens when its instance is ready, closes when it is to stop, and is another's only when nothing is in flight on it,
  *          so what was read after a successful acquire stays true until the release.
  *  Limits: POOL_SLOTS_MAX instances; POOL_WAIT_MAX waiters in a pool, then RESOURCE_EXHAUSTED (429).
  *  Owner:  counted with atomic references (routing snapshots on io threads hold some).
@@ -77,6 +77,8 @@ void pool_pump(struct pool *p);
 /* Engine: open a slot for a ready instance (NULL when all are in use), close it, and ask whether it is empty. */
 struct slot *pool_open(struct pool *p, uint16_t port, void *instance);
 void pool_close(struct pool *p, struct slot *s);
+/** The instance of a slot that was closed, and not vacated, serves again; what is in flight on it stays. */
+void pool_reopen(struct pool *p, struct slot *s);
 /** The instance is done with its closed and empty slot: another may have it. */
 void pool_vacate(struct pool *p, struct slot *s);
 uint32_t slot_in_flight(const struct slot *s);

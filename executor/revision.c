@@ -182,6 +182,25 @@ static struct instance *dispensable(struct revision *r)
     return best;
 }
 
+/* Those that drain come back before others start: also a program that only works on its last requests is an instance, and
+ * with a maximum of one people count on its being alone. Returns how many came. */
+static uint32_t take_back(struct revision *r, uint32_t n)
+{
+    uint32_t taken = 0;
+    LIST_EACH_SAFE(&r->instances, node) {
+        struct instance *i = CONTAINER_OF(node, struct instance, link);
+        if (taken == n)
+            break;
+        if (i->state != INSTANCE_DRAINING)
+            continue;
+        instance_return(i);
+        taken++;
+    }
+    if (taken)
+        update_block(r);
+    return taken;
+}
+
 static uint32_t decide(struct revision *r, const struct scaler_sample *sample, uint32_t min, uint32_t max)
 {
     struct scaler_config c;
@@ -227,6 +246,8 @@ void revision_scale(struct revision *r)
     uint32_t want = r->verifying && max == 0 ? 0 : decide(r, &sample, min, max), have = alive(r);
     if (r->verifying && want == 0)
         want = 1;
+    if (want > have)
+        have += take_back(r, want - have);
     if (want > have && !revision_backed_off(r))
         start_more(r, want - have, min);
     for (struct instance *i; have > want && (i = dispensable(r)); have--)

@@ -11,7 +11,7 @@ static const uint8_t legal[INSTANCE_N][INSTANCE_N] = {
     [INSTANCE_STARTING] = {0, 1, 0, 0, 1, 1},
     [INSTANCE_PROBING] = {0, 0, 1, 0, 1, 1},
     [INSTANCE_READY] = {0, 0, 0, 1, 1, 1},
-    [INSTANCE_DRAINING] = {0, 0, 0, 0, 1, 1},
+    [INSTANCE_DRAINING] = {0, 0, 1, 0, 1, 1},
     [INSTANCE_STOPPING] = {0, 0, 0, 0, 0, 1},
     [INSTANCE_GONE] = {0, 0, 0, 0, 0, 0},
 };
@@ -183,6 +183,34 @@ static void test_draining_waits_for_requests_but_not_for_ever(void **state)
     }
 }
 
+static void test_a_draining_one_comes_back_into_service(void **state)
+{
+    struct pool_grant g, h;
+    struct instance *i = start();
+    fake_env_advance(&fe, NS_PER_S);
+    assert_true(pool_acquire(pool, &g));
+    instance_return(i); /* of no consequence: it serves */
+    instance_drain(i);
+    assert_false(pool_acquire(pool, &h));
+    instance_return(i);
+    assert_string_equal(path, "probing ready draining ready");
+    assert_int_equal(slot_in_flight(i->slot), 1);
+    assert_true(pool_acquire(pool, &h));
+    assert_int_equal(h.generation, g.generation);
+    pool_release(&g, 0);
+    pool_release(&h, 0);
+    instance_emptied(i);
+    fake_env_advance(&fe, 60 * NS_PER_S);
+    assert_int_equal(i->state, INSTANCE_READY); /* the draining's end is forgotten */
+    assert_int_equal(healthy, 2);               /* at 10 s and at 60 s since it was ready */
+    assert_false(i->asked);
+    instance_stop(i);
+    fake_env_advance(&fe, NS_PER_S);
+    instance_return(i);
+    assert_int_equal(i->state, INSTANCE_GONE);
+    instance_free(i);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -192,6 +220,7 @@ int main(void)
         CASE(test_a_slow_one_is_asked_at_growing_distances),
         CASE(test_how_an_instance_goes),
         CASE(test_draining_waits_for_requests_but_not_for_ever),
+        CASE(test_a_draining_one_comes_back_into_service),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

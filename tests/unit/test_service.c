@@ -227,6 +227,38 @@ static void test_a_changed_template_makes_a_revision_and_the_old_one_drains(void
     assert_true(newest && oldest && newest < oldest);
 }
 
+static void test_a_draining_instance_comes_back_when_it_is_wanted(void **state)
+{
+    struct seen s;
+    struct fake_request q, next;
+    char request[600];
+    const char *one = ",\"maxInstanceRequestConcurrency\":1,\"scaling\":{\"maxInstanceCount\":1}";
+    snprintf(request, sizeof request, CREATE(TEMPLATE("%s")), one);
+    call("Services/CreateService", request);
+    world_run(&w, NS_PER_S);
+    world_see(&w, "web", &s);
+    struct pool *first = s.pools[0];
+    snprintf(request, sizeof request,
+             UPDATE(TEMPLATE("%s,\"timeout\":\"99s\"") ",\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"%s\",\"percent\":100}]"),
+             one, s.revisions[0]);
+    request_start(&w, first, &q, NS_PER_S);
+    call("Services/UpdateService", UPDATE(TEMPLATE(",\"timeout\":\"99s\"")));
+    world_run(&w, 5 * NS_PER_S);
+    assert_int_equal(executor_counts(w.x).stopping, 1);
+    call("Services/UpdateService", request);
+    world_run(&w, NS_PER_S);
+    int starts = w.runtime.starts;
+    request_start(&w, first, &next, 60 * NS_PER_S);
+    world_run(&w, 5 * NS_PER_S);
+    assert_false(next.granted); /* the only one there may be is busy */
+    assert_int_equal(w.runtime.starts, starts);
+    request_end(&q, NS_PER_S);
+    world_run(&w, NS_PER_S);
+    assert_true(next.granted);
+    assert_int_equal(w.runtime.starts, starts);
+    request_end(&next, NS_PER_S);
+}
+
 static void test_the_same_template_makes_none(void **state)
 {
     deploy();
@@ -535,6 +567,7 @@ int main(void)
         CASE(test_concurrency_and_maximum_bound_what_runs),
         CASE(test_who_waits_too_long_is_told),
         CASE(test_a_changed_template_makes_a_revision_and_the_old_one_drains),
+        CASE(test_a_draining_instance_comes_back_when_it_is_wanted),
         CASE(test_the_same_template_makes_none),
         CASE(test_a_named_revision),
         CASE(test_traffic_is_split_and_tagged),
