@@ -117,13 +117,23 @@ static struct str until_dot(struct str *rest)
     return part;
 }
 
+/* RFC 7515 knows the URL-safe letters only and no padding; base64_decode takes both kinds, and one signature would
+ * have many spellings. */
+static bool is_base64url(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] == '+' || s.p[i] == '/' || s.p[i] == '=')
+            return false;
+    return s.n > 0;
+}
+
 static int decode_part(struct arena *a, const char *what, struct str in, struct str *out, struct err *e)
 {
     char *bytes = arena_alloc(a, BASE64_DECODED_MAX(in.n));
     if (!bytes)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for a token");
-    if (in.n == 0 || base64_decode(in.p, in.n, bytes, &out->n, NULL))
-        return err_set(e, ERR_UNAUTHENTICATED, "the token's %s is not base64", what);
+    if (!is_base64url(in) || base64_decode(in.p, in.n, bytes, &out->n, NULL))
+        return err_set(e, ERR_UNAUTHENTICATED, "the token's %s is not base64url", what);
     out->p = bytes;
     return 0;
 }
