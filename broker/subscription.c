@@ -194,16 +194,17 @@ const struct adapter_sub_events *subscription_events(void)
 static bool send(struct subscription *s, struct lease *l, bool pull)
 {
     struct err e;
-    if (pull && u64map_put(s->pulled, s->next_number + 1, l, &e))
+    uint64_t number = s->deps->deliveries + 1;
+    if (pull && u64map_put(s->pulled, number, l, &e))
         return false;
     if (timer_set(env_of(s)->timers, &l->timer, env_now(env_of(s)) + s->ack_deadline_ns, &e)) {
         if (pull)
-            u64map_remove(s->pulled, s->next_number + 1);
+            u64map_remove(s->pulled, number);
         log_kv(env_of(s)->log, LOG_ERROR, "subscription.take", LSTR("error", e.msg));
         return false;
     }
     move(l, LEASE_SENT);
-    l->number = ++s->next_number;
+    l->number = s->deps->deliveries = number;
     l->pulled = pull;
     l->consumer_data = NULL;
     l->attempt++;

@@ -23,6 +23,7 @@ struct subscription_deps {
     const struct env *env;
     struct adapter *adapter;
     size_t lease_bytes;          /* of all subscriptions */
+    uint64_t deliveries;         /* numbers them over all, so that an ack id fits no later subscription of the same name */
     /* Messages are ready and pulls may wait. */
     void (*serve_pulls)(struct subscription *s);
     /* The lease has used up its attempts (it is WAIT and dead): bring it to the dead-letter topic. */
@@ -43,7 +44,6 @@ struct subscription {
     size_t bytes, sent_bytes, leases;
     size_t asked_count;          /* credit given and not used, as the adapter counts it */
     int64_t asked_bytes;
-    uint64_t next_number;
     struct map *keys;
     struct u64map *pulled;       /* SENT to pulls, by number */
     struct consumer *consumer;

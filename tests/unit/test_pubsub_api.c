@@ -539,6 +539,23 @@ static void unused_subscriptions_expire(void **state)
     tb_stop(&tb);
 }
 
+static void ack_ids_end_with_their_subscription(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    publish(&tb, "b25l", "");
+    char *old = strdup(tb_json(pull(&tb, 1), "ackId", 0));
+    tb_call(&tb, ERR_OK, "Subscriber/DeleteSubscription", "{\"subscription\":\"" S "\"}");
+    tb_call(&tb, ERR_OK, "Subscriber/CreateSubscription", "{\"name\":\"" S "\",\"topic\":\"" T "\"}");
+    publish(&tb, "dHdv", "");
+    assert_int_equal(pulled(&tb, 1), 1);
+    tb_call(&tb, ERR_OK, "Subscriber/Acknowledge", "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"]}", old);
+    free(old);
+    tb_advance(&tb, 11 * NS_PER_S);
+    assert_int_equal(pulled(&tb, 1), 1); /* it was never acknowledged */
+    tb_stop(&tb);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +577,7 @@ int main(void)
         cmocka_unit_test(dead_letters),
         cmocka_unit_test(filters),
         cmocka_unit_test(unused_subscriptions_expire),
+        cmocka_unit_test(ack_ids_end_with_their_subscription),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
