@@ -314,6 +314,19 @@ static bool stream_admits(struct http_call *x, size_t n)
     return false;
 }
 
+struct str http_call_out(const struct http_call *x)
+{
+    struct str all = buf_str(&x->out);
+    return (struct str){all.p + x->st.out_kept, all.n - x->st.out_kept};
+}
+
+void http_call_keep_no_more(struct http_call *x)
+{
+    buf_consume(&x->out, x->st.out_kept);
+    x->st.out_kept = 0;
+    x->st.keeps = false;
+}
+
 bool http_call_write(struct http_call *x, struct str bytes)
 {
     struct call_state *st = &x->st;
@@ -331,7 +344,7 @@ bool http_call_write(struct http_call *x, struct str bytes)
     if (chunked)
         out_add(x, STR("\r\n"));
     client_conn_mark(st->conn);
-    st->blocked = buf_len(&x->out) > HTTP_CLIENT_OUT_HIGH;
+    st->blocked = http_call_out(x).n > HTTP_CLIENT_OUT_HIGH;
     return !st->blocked;
 }
 

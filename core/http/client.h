@@ -5,7 +5,8 @@
  *  Errors: on_done(err): UNAVAILABLE cannot connect or the peer broke off; DEADLINE_EXCEEDED; INTERNAL a malformed answer;
  *          RESOURCE_EXHAUSTED too many connections or too large; CANCELLED after http_call_cancel.
  *          A kept-alive connection that turns out closed before a byte of the answer came is replaced by a fresh one once when
- *          `replayable` is set (the whole body is in memory and a repeat is allowed).
+ *          `replayable` is set (the whole body is in memory and a repeat is allowed), or when the instance reset it, which says
+ *          that the request was not read to its end (of a stream, as long as no more than 64 KiB are gone).
  *          A peer that closes while the request body is still being sent is read to its end first: an early refusal is delivered.
  *  Owner:  the call object is the client's and gone after on_done. All slices in the target and the spec must live until
  *          on_done; those of an answer's head only during on_head.

@@ -144,32 +144,51 @@ void client_conn_end_call(struct client_conn *c, const struct err *e)
     http_call_done(x, e);
 }
 
-/* A kept-alive connection that the peer closed at the same moment: nothing of the answer came, so ask again, once. */
-static bool conn_replay(struct client_conn *c)
+/* A kept-alive connection that the peer closed at the same moment: nothing of the answer came, so ask again, once. Also what
+ * may not be repeated when the peer has closed without having read all of the request (`unread`): it was never carried out. */
+static bool conn_replay(struct client_conn *c, bool unread)
 {
     struct http_call *x = c->call;
     struct call_state *st = &x->st;
-    if (!c->reused || c->rx_any || st->replayed || !st->spec.replayable || st->spec.stream)
+    bool allowed = unread || (st->spec.replayable && !st->spec.stream), possible = !st->spec.stream || st->keeps;
+    if (!c->reused || c->rx_any || st->replayed || !allowed || !possible)
         return false;
     struct err e;
     c->call = NULL;
     client_conn_close(c);
     st->replayed = true;
     st->body_sent = 0;
-    buf_clear(&x->out);
     st->client->stats.replayed++;
-    if (http_call_head_write(x, &e) || http_pool_attach(x, true, &e))
+    bool rewrite = !st->keeps;
+    st->out_kept = 0;
+    if (rewrite)
+        buf_clear(&x->out);
+    if ((rewrite && http_call_head_write(x, &e)) || http_pool_attach(x, true, &e))
         http_call_done(x, &e);
     return true;
 }
 
 /* The peer is gone, or speaks nonsense. */
-static void conn_lost(struct client_conn *c, const struct err *e)
+static void conn_lost_unread(struct client_conn *c, const struct err *e, bool unread)
 {
     if (!c->call)
         client_conn_close(c);
-    else if (!conn_replay(c))
+    else if (!conn_replay(c, unread))
         client_conn_end_call(c, e);
+}
+
+static void conn_lost(struct client_conn *c, const struct err *e)
+{
+    conn_lost_unread(c, e, false);
+}
+
+/* A peer that closes with input unread, or gets some when it has closed, answers with a reset; one that read all only closes. */
+static bool conn_was_reset(const struct client_conn *c, int sys)
+{
+    socklen_t len = sizeof sys;
+    if (c->fd < 0 || (sys == 0 && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &sys, &len) != 0))
+        return false;
+    return sys == ECONNRESET || sys == EPIPE;
 }
 
 /* ---- the deadline ---- */
@@ -216,7 +235,7 @@ static void on_timer(struct timer *t, int64_t now_ns)
 static bool request_sent(const struct http_call *x)
 {
     const struct client_conn *c = x->st.conn;
-    return x->st.body_ended && buf_len(&x->out) == 0 && (x->st.spec.stream || x->st.body_sent == x->st.spec.body.n) &&
+    return x->st.body_ended && http_call_out(x).n == 0 && (x->st.spec.stream || x->st.body_sent == x->st.spec.body.n) &&
            !(c->remote && remote_pending(c->remote));
 }
 
@@ -335,7 +354,7 @@ static void conn_eof(struct client_conn *c)
     }
     err_set(&e, ERR_UNAVAILABLE, "%s closed the connection %s", conn_name(c, name),
             c->rx_any ? "in the middle of its answer" : "without an answer");
-    conn_lost(c, &e);
+    conn_lost_unread(c, &e, conn_was_reset(c, 0));
 }
 
 /* One read. False: nothing more is to be had now. */
@@ -352,8 +371,9 @@ static bool conn_read_once(struct client_conn *c)
     if (n < 0) {
         char name[CLIENT_POOL_KEY_MAX];
         struct err e;
-        err_sys(&e, ERR_UNAVAILABLE, errno, "the connection to %s broke", conn_name(c, name));
-        conn_lost(c, &e);
+        int sys = errno;
+        err_sys(&e, ERR_UNAVAILABLE, sys, "the connection to %s broke", conn_name(c, name));
+        conn_lost_unread(c, &e, conn_was_reset(c, sys));
         return false;
     }
     if (n == 0) {
@@ -365,6 +385,7 @@ static bool conn_read_once(struct client_conn *c)
         return false;
     }
     c->rx_any = true;
+    http_call_keep_no_more(c->call);
     if (direct) {
         size_t used = conn_take(c, to, (size_t)n);
         if (used < (size_t)n && buf_add(&c->in, to + used, (size_t)n - used) != 0)
@@ -408,7 +429,7 @@ static bool conn_send_some(struct client_conn *c)
 {
     struct http_call *x = c->call;
     struct call_state *st = &x->st;
-    struct str head = buf_str(&x->out), body = {NULL, 0};
+    struct str head = http_call_out(x), body = {NULL, 0};
     if (!st->spec.stream && c->rx != CLIENT_RAW)
         body = (struct str){st->spec.body.p + st->body_sent, st->spec.body.n - st->body_sent};
     ssize_t n = conn_send(c, head, body);
@@ -419,7 +440,9 @@ static bool conn_send_some(struct client_conn *c)
         return false;
     }
     size_t of_head = (size_t)n < head.n ? (size_t)n : head.n;
-    buf_consume(&x->out, of_head);
+    st->out_kept += of_head;
+    if (!st->keeps || st->out_kept > CLIENT_KEPT_MAX)
+        http_call_keep_no_more(x);
     st->body_sent += (size_t)n - of_head;
     return true;
 }
@@ -428,7 +451,7 @@ static bool conn_has_output(const struct client_conn *c)
 {
     const struct http_call *x = c->call;
     bool body = !x->st.spec.stream && c->rx != CLIENT_RAW && x->st.body_sent < x->st.spec.body.n;
-    return buf_len(&x->out) || body || (c->remote && remote_pending(c->remote));
+    return http_call_out(x).n || body || (c->remote && remote_pending(c->remote));
 }
 
 static void conn_flush(struct client_conn *c)
@@ -442,7 +465,7 @@ static void conn_flush(struct client_conn *c)
         if (!c->remote) /* TLS cannot be half-closed through libcurl */
             shutdown(c->fd, SHUT_WR);
     }
-    if (st->blocked && !st->stopped && buf_len(&x->out) <= CLIENT_OUT_LOW) {
+    if (st->blocked && !st->stopped && http_call_out(x).n <= CLIENT_OUT_LOW) {
         st->blocked = false;
         if (st->ops->on_writable)
             st->ops->on_writable(st->arg);

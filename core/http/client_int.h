@@ -19,6 +19,7 @@
 #define CLIENT_INTERIM_MAX 16              /* 1xx answers before the real one */
 #define CLIENT_SPARE_CALLS_MAX 256
 #define CLIENT_SPARE_BUFFER_BYTES (16 * 1024)
+#define CLIENT_KEPT_MAX (64 * 1024)        /* of a streamed request on a reused connection: that much can be sent again */
 #define CLIENT_POOL_KEY_MAX 288            /* "https://", a host, ":", a port */
 
 /* The connections to one target. */
@@ -68,6 +69,8 @@ struct call_state {
     struct http_target target;
     struct http_call_spec spec;
     size_t body_sent;      /* of spec.body */
+    size_t out_kept;       /* bytes at the front of `out` that were sent and are kept to be sent again */
+    bool keeps;            /* all that was sent is kept so far */
     int64_t stream_left;   /* of spec.stream_bytes */
     uint32_t interim;
     bool body_ended;       /* http_call_end was called, or the body was given whole */
@@ -101,6 +104,8 @@ struct http_client {
 };
 
 /* client.c */
+struct str http_call_out(const struct http_call *x); /* what waits to be sent */
+void http_call_keep_no_more(struct http_call *x);
 void client_flush_soon(struct http_client *c);
 void client_read_later(struct client_conn *conn);
 int http_call_head_write(struct http_call *x, struct err *e); /* the request head into x->out */

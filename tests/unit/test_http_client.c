@@ -486,6 +486,8 @@ static void test_stale_connections(void **state)
         {"reset: asked again on a new one", THEN_RESET, true, false, true, 1},
         {"not repeatable: the error is told", THEN_CLOSE, false, false, false, 0},
         {"a streamed body is not repeatable", THEN_CLOSE, true, true, false, 0},
+        {"not repeatable but not read either: asked again", THEN_RESET, false, false, true, 1},
+        {"nor was the streamed body: asked again", THEN_RESET, false, true, true, 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
