@@ -35,6 +35,29 @@ uint32_t fact_number(struct sim *s, struct str data)
     return (uint32_t)number;
 }
 
+/* Must it still come (again) and be acknowledged? */
+static bool is_missing(const struct sim *s, const struct fact *f, int k)
+{
+    return f->state == FACT_ACCEPTED && f->topic == s->subs[k].topic && !f->sub[k].acked && !f->sub[k].optional;
+}
+
+static void set_acked(struct sim *s, struct fact *f, int k, bool acked, bool optional)
+{
+    s->missing -= is_missing(s, f, k);
+    f->sub[k].acked = acked;
+    f->sub[k].optional = optional;
+    s->missing += is_missing(s, f, k);
+}
+
+uint32_t fact_new(struct sim *s, uint32_t topic, uint32_t key)
+{
+    struct fact *f = &s->facts[s->n_facts];
+    *f = (struct fact){.topic = topic, .key = key, .sent_ns = s->now_ns, .state = FACT_SENT};
+    for (int k = 0; k < SIM_SUBS; k++)
+        f->sub[k].optional = s->subs[k].quiet_ns == INT64_MAX;
+    return (uint32_t)s->n_facts++;
+}
+
 void fact_published(struct sim *s, uint32_t number, bool accepted)
 {
     struct fact *f = &s->facts[number];
@@ -44,9 +67,30 @@ void fact_published(struct sim *s, uint32_t number, bool accepted)
             continue;
         if (!accepted && f->sub[k].deliveries > 0)
             sim_fail(s, "message %u was refused but delivered to %s", number, s->subs[k].name);
-        if (accepted && !f->sub[k].acked)
-            s->missing++;
+        s->missing += is_missing(s, f, k);
     }
+}
+
+void fact_mark(struct sim *s, uint32_t number, int sub, enum fact_is is)
+{
+    struct fact *f = &s->facts[number];
+    set_acked(s, f, sub, is == FACT_DONE, is == FACT_OPTIONAL);
+    f->sub[sub].repeatable = false;
+    f->sub[sub].acked_ns = s->now_ns;
+    f->sub[sub].leased_until_ns = 0;
+}
+
+void fact_leased(struct sim *s, uint32_t sub, struct str data, uint32_t delivery, int64_t until_ns)
+{
+    struct fact *f = &s->facts[fact_number(s, data)];
+    bool recalled = s->subs[sub].kind == SUB_PULL_ORDERED && f->key; /* an earlier one of its key takes it back */
+    if (!recalled && f->sub[sub].deliveries == delivery)
+        f->sub[sub].leased_until_ns = until_ns;
+}
+
+uint32_t fact_deliveries(struct sim *s, uint32_t sub, struct str data)
+{
+    return s->facts[fact_number(s, data)].sub[sub].deliveries;
 }
 
 /* Every earlier message of its key must have gone before: settled for push, at least delivered for pull. */
@@ -74,10 +118,12 @@ void fact_delivered(struct sim *s, uint32_t sub, struct str data)
         sim_fail(s, "%s got message %u of another topic", s->subs[sub].name, number);
     if (f->state == FACT_REFUSED)
         sim_fail(s, "message %u was refused but delivered to %s", number, s->subs[sub].name);
+    if (s->now_ns < f->sub[sub].leased_until_ns)
+        sim_fail(s, "%s got message %u again although it is held until %.6f s", s->subs[sub].name, number,
+                 (double)f->sub[sub].leased_until_ns / 1e9);
     if (f->sub[sub].acked && f->sub[sub].repeatable) {
-        f->sub[sub].acked = f->sub[sub].repeatable = false;
-        if (f->state == FACT_ACCEPTED)
-            s->missing++;
+        f->sub[sub].repeatable = false;
+        set_acked(s, f, (int)sub, false, false);
     }
     if (f->sub[sub].acked)
         sim_fail(s, "%s got message %u again although it was acknowledged at %.6f s", s->subs[sub].name, number,
@@ -108,10 +154,8 @@ void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain)
     f->sub[sub].repeatable = !certain || (s->subs[sub].kind == SUB_PULL_ORDERED && f->key != 0);
     if (f->sub[sub].acked)
         return;
-    f->sub[sub].acked = true;
+    set_acked(s, f, (int)sub, true, false);
     f->sub[sub].acked_ns = s->now_ns;
-    if (f->state == FACT_ACCEPTED)
-        s->missing--;
 }
 
 /* Called when the disk changes and at a crash: what was acknowledged before flushed_ns is durable. */
@@ -132,6 +176,7 @@ void facts_crashed(struct sim *s)
             f->state = FACT_UNKNOWN;
         for (int k = 0; k < SIM_SUBS; k++) {
             f->sub[k].in_flight = 0;
+            f->sub[k].leased_until_ns = 0;
             if (is_push(s->subs[k].kind) && f->sub[k].acked && f->sub[k].acked_ns >= flushed)
                 f->sub[k].repeatable = true;
         }
@@ -148,7 +193,7 @@ void facts_check_end(struct sim *s)
 {
     for (uint32_t i = 0; i < s->n_facts; i++)
         for (int k = 0; k < SIM_SUBS; k++)
-            if (s->facts[i].state == FACT_ACCEPTED && s->facts[i].topic == s->subs[k].topic && !s->facts[i].sub[k].acked)
+            if (is_missing(s, &s->facts[i], k))
                 sim_fail(s, "message %u was accepted but never reached %s (%u deliveries)", i, s->subs[k].name, s->facts[i].sub[k].deliveries);
     for (int k = 0; k < SIM_SUBS; k++) {
         struct subscription *sub = broker_subscription(s->broker, s->subs[k].name);

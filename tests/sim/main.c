@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define TROUBLE_NS (90 * NS_PER_S)
+#define HEALTHY_NS (30 * NS_PER_S) /* the last traffic, and what the admins have under way */
 #define HEAL_NS (3 * 3600 * NS_PER_S)
 
 static void run_seed(uint64_t seed, bool trace)
@@ -22,13 +23,16 @@ static void run_seed(uint64_t seed, bool trace)
     sim_run_for(s, TROUBLE_NS);
     sim_trace(s, "---- nothing fails any more ----");
     s->healing = true;
+    s->healed_ns = s->now_ns;
     int64_t end = s->now_ns + HEAL_NS;
+    sim_run_for(s, HEALTHY_NS);
     while (s->missing > 0 && s->now_ns < end)
         sim_step(s);
     sim_run_for(s, 100 * NS_PER_S); /* the longest ack deadline here, and late answers */
     facts_check_end(s);
-    sim_trace(s, "%zu messages, %llu pushes, %llu pulls, %llu instances, %llu crashes, %llu steps", s->n_facts,
-              (unsigned long long)s->pushes, (unsigned long long)s->pulls, (unsigned long long)s->instances_started,
+    sim_trace(s, "%zu messages, %llu pushes, %llu pulls, %llu extensions, %llu seeks, %llu remakes, %llu instances, %llu crashes, %llu steps", s->n_facts,
+              (unsigned long long)s->pushes, (unsigned long long)s->pulls, (unsigned long long)s->extensions,
+              (unsigned long long)s->seeks, (unsigned long long)s->remakes, (unsigned long long)s->instances_started,
               (unsigned long long)s->crashes, (unsigned long long)s->steps);
     if (s->pushes == 0 || s->pulls == 0 || s->instances_started == 0)
         sim_fail(s, "nothing happened: the simulation is not testing anything");

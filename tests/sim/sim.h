@@ -13,21 +13,28 @@
 #include "executor/executor.h"
 
 #define SIM_TOPICS 3
-#define SIM_SUBS 6
+#define SIM_SUBS 8
 #define SIM_SERVICES 2
 #define SIM_MESSAGES_MAX 4000
 #define SIM_IN_FLIGHT_MAX 4096
 
-enum sub_kind { SUB_PULL, SUB_PULL_ORDERED, SUB_PUSH, SUB_PUSH_ORDERED, SUB_PUSH_SERVICE, SUB_PULL_SLOW };
+enum sub_kind {
+    SUB_PULL, SUB_PULL_ORDERED, SUB_PUSH, SUB_PUSH_ORDERED, SUB_PUSH_SERVICE, SUB_PULL_SLOW,
+    SUB_PULL_SOUGHT, /* somebody seeks it, to times and to snapshots */
+    SUB_PULL_REMADE, /* somebody deletes it and makes it again */
+};
 
 /* What the world knows of one published message. */
 struct fact {
     uint32_t topic, key;      /* key 0: no ordering key */
+    int64_t sent_ns;
     enum { FACT_SENT, FACT_ACCEPTED, FACT_REFUSED, FACT_UNKNOWN } state; /* UNKNOWN: the answer died in a crash */
     struct {
         bool acked;
         bool repeatable;      /* acked, but that may not have counted: its answer is not there, or a crash took it back */
-        int64_t acked_ns;
+        bool optional;        /* may come or not: a seek or a deletion was under way, or its outcome is not known */
+        bool in_snapshot, acked_in_snapshot; /* certainly unacknowledged, certainly acknowledged in the latest snapshot */
+        int64_t acked_ns, leased_until_ns;   /* not before that again, unless it goes back earlier */
         uint32_t deliveries, in_flight;
     } sub[SIM_SUBS];
 };
@@ -35,6 +42,8 @@ struct sim_sub {
     enum sub_kind kind;
     uint32_t topic, ack_deadline_s;
     char name[96];
+    int64_t quiet_ns;         /* what was delivered until then says nothing; INT64_MAX: a seek or a deletion is under way */
+    bool push_off;            /* certainly without an endpoint */
 };
 struct sim_service {
     char name[96], short_name[16];
@@ -44,7 +53,7 @@ struct sim_service {
 struct sim {
     uint64_t seed, epoch, steps;
     bool trace, healing;
-    int64_t now_ns, wall_offset_ns, crashed_ns;
+    int64_t now_ns, wall_offset_ns, crashed_ns, healed_ns;
     struct clock clock;
     struct rng world_rng, engine_rng;
     struct timers *world;
@@ -73,9 +82,12 @@ struct sim {
     size_t n_facts;
     size_t missing;           /* accepted messages not yet acknowledged, over all subscriptions */
     bool key_busy[SIM_TOPICS][8], deployed;
+    uint32_t snapshot, snapshots_made; /* the number of the one there is; 0: none */
+    size_t snapshot_facts;    /* what was published when it was made */
+    bool snapshotting, remaking, push_restored;
     struct sim_sub subs[SIM_SUBS];
     struct sim_service services[SIM_SERVICES];
-    uint64_t calls_open, pushes, pulls, crashes, instances_started;
+    uint64_t calls_open, pushes, pulls, crashes, instances_started, seeks, remakes, extensions;
 };
 
 /* world.c */
@@ -110,10 +122,24 @@ struct pool *sim_service_pool(struct sim *s, const char *short_name);
 void sim_actors_init(struct sim *s);      /* create everything, with no trouble yet */
 void sim_actors_go(struct sim *s);        /* start the traffic */
 void sim_actors_restarted(struct sim *s); /* the server came back */
+FMT(4, 5) void sim_want(struct sim *s, const char *method, const char *what, const char *fmt, ...); /* repeated until it works */
+void sim_make_sub(struct sim *s, int k);
+
+/* admins.c: those who change subscriptions: seeks and snapshots, push configuration, deletion. */
+void sim_admins_go(struct sim *s);
+void sim_admins_restarted(struct sim *s);
+void sim_sub_made(struct sim *s, const char *name); /* a creation was answered */
 
 /* facts.c: what must hold. */
+uint32_t fact_new(struct sim *s, uint32_t topic, uint32_t key);
 void fact_published(struct sim *s, uint32_t number, bool accepted);
 void fact_delivered(struct sim *s, uint32_t sub, struct str data);
+/** A puller holds it until then (0: it gave it back); `delivery` is which one it holds. */
+void fact_leased(struct sim *s, uint32_t sub, struct str data, uint32_t delivery, int64_t until_ns);
+uint32_t fact_deliveries(struct sim *s, uint32_t sub, struct str data);
+/** What a message is to a subscription from now on, after a seek or the like. */
+enum fact_is { FACT_WANTED, FACT_DONE, FACT_OPTIONAL };
+void fact_mark(struct sim *s, uint32_t number, int sub, enum fact_is is);
 void fact_returned(struct sim *s, uint32_t sub, struct str data); /* a push failed, was cancelled or timed out */
 void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain);
 uint32_t fact_number(struct sim *s, struct str data);

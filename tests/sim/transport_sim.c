@@ -137,6 +137,8 @@ static void send_push(struct transport *t, struct push_request *r)
     int sub = sim_sub_index(s, r->endpoint->subscription);
     if (sub < 0)
         sim_fail(s, "a push for %s, which nobody made", r->endpoint->subscription);
+    if (s->subs[sub].push_off)
+        sim_fail(s, "a push for %s, which has no endpoint any more", r->endpoint->subscription);
     if (r->endpoint->account && !r->bearer)
         sim_fail(s, "a push for %s without its token", r->endpoint->subscription);
     *p = (struct sim_push){.r = r, .sim = s, .sub = (uint32_t)sub};
