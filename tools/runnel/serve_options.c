@@ -3,6 +3,7 @@
 
 #include "core/base/text.h"
 #include "dispatcher/io.h"
+#include "tools/runnel/cli.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -58,42 +59,16 @@ int duration_parse(const char *text, int64_t min_ns, int64_t max_ns, int64_t *ou
     return err_set(e, ERR_INVALID_ARGUMENT, "'%s' has no unit that is known; use ms, s, m or h", text);
 }
 
-/* How many single-letter edits lie between two short words. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t n = strlen(a), m = strlen(b), row[64];
-    if (n >= 64 || m >= 64)
-        return 64;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
 static int unknown_flag(const char *name, struct err *e)
 {
-    size_t best = 0, distance = 64;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        size_t d = edit_distance(name, rows[i].flag);
-        if (d < distance) {
-            distance = d;
-            best = i;
-        }
-    }
-    if (distance <= 4)
-        return err_set(e, ERR_INVALID_ARGUMENT, "unknown flag %s; did you mean %s?", name, rows[best].flag);
+    static const char *const flags[] = {
+#define SERVE_FLAG(field, flag, arg, def, help) flag,
+        SERVE_OPTIONS(SERVE_FLAG)
+#undef SERVE_FLAG
+    };
+    const char *near = cli_near(name, flags, ARRAY_LEN(flags));
+    if (near)
+        return err_set(e, ERR_INVALID_ARGUMENT, "unknown flag %s; did you mean %s?", name, near);
     return err_set(e, ERR_INVALID_ARGUMENT, "unknown flag %s; see runnel serve --help", name);
 }
 
