@@ -1,7 +1,9 @@
 """The crash test: the real server killed with -9 at random moments under publish and push load, round after round.
 
-Publishers note each message id that the server gave them; a receiver notes each id that is pushed to it, answering
-some with 500. After the last round every noted id must have been received; each start must find its database whole.
+Publishers note each message id that the server gave them; a receiver notes each id that is pushed to it and that it took,
+answering some with 500; a puller notes what it acknowledged and the server said yes to. After the last round every id must
+have been taken by all of them, and what was acknowledged so must not have been pulled again; each start must find its
+database whole.
 A failing run is repeated with `crash.py --rounds N --seed S`, as far as chance outside this program allows.
 """
 import argparse
@@ -49,6 +51,42 @@ class Load:
         [t.join() for t in self.threads]
 
 
+class Puller:
+    """Pulls and acknowledges over all the crashes."""
+
+    def __init__(self, server, subscription):
+        self.server, self.path = server, f"/v1/{subscription}"
+        self.pulled, self.acked, self.repeated, self.stopping = set(), set(), set(), False
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def ask(self, verb, **body):
+        answer = self.server.http("POST", f"{self.path}:{verb}", json.dumps(body), {"Content-Type": "application/json"}, timeout=30)
+        return answer.json if answer.status == 200 else None
+
+    def work(self):
+        while not self.stopping:
+            try:
+                self.turn()
+            except (OSError, ValueError, harness.http.client.HTTPException):
+                time.sleep(0.02)
+
+    def turn(self):
+        life = self.server.process
+        received = (self.ask("pull", maxMessages=100, returnImmediately=True) or {}).get("receivedMessages", [])
+        ids = {m["message"]["messageId"] for m in received}
+        self.pulled |= ids
+        self.repeated |= ids & self.acked
+        if not received:
+            time.sleep(0.01)
+        elif self.ask("acknowledge", ackIds=[m["ackId"] for m in received]) is not None and self.server.process is life:
+            self.acked |= ids  # an ack id means nothing to the next life of the server
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join()
+
+
 def check_database(folder):
     """The file opens and is whole, before the server looks at it."""
     for path in harness.os.listdir(folder):
@@ -83,7 +121,8 @@ def main():
     topic = server.topic("crash")
     server.subscription("crash-push", topic, pushConfig={"pushEndpoint": receiver.url}, ackDeadlineSeconds=10)
     server.subscription("crash-pull", topic, ackDeadlineSeconds=600)
-    load = Load(server, topic)
+    drained = server.subscription("crash-drained", topic, ackDeadlineSeconds=600)
+    load, puller = Load(server, topic), Puller(server, drained)
     for number in range(options.rounds):
         receiver.statuses = [500] * chance.randrange(4)
         time.sleep(chance.uniform(0.02, 0.6))  # the random moment is the point; nothing is waited for here
@@ -104,7 +143,8 @@ def main():
         nonlocal looked_at
         for got in receiver.got[looked_at:]:
             message = json.loads(got["body"])["message"]
-            received.setdefault(message["messageId"], message["data"])
+            if got["status"] == 204:
+                received.setdefault(message["messageId"], message["data"])
             looked_at += 1
         return accepted - received.keys()
     try:
@@ -114,9 +154,14 @@ def main():
         sys.exit(f"LOST {len(lost)} of {len(accepted)} accepted messages, e.g. {[(i, load.accepted[i]) for i in lost[:10]]} (seed {options.seed})")
     for identifier, text in load.accepted.items():
         harness.equal(received[identifier], b64(text), f"the data of message {identifier}")
+    wait_for(lambda: puller.pulled >= accepted, f"all accepted messages to be pulled (seed {options.seed})", 120)
+    puller.stop()
+    if puller.repeated:
+        sys.exit(f"REPEATED {len(puller.repeated)} that were acknowledged, e.g. {sorted(puller.repeated, key=int)[:10]} (seed {options.seed})")
+    assert len(puller.acked) >= options.rounds, f"only {len(puller.acked)} were acknowledged: this tests nothing"
     check_pull(server, accepted, options.seed)
     server.stop()
-    print(f"{len(accepted)} accepted, {len(receiver.got)} pushes, nothing lost")
+    print(f"{len(accepted)} accepted, {len(receiver.got)} pushes, {len(puller.acked)} pulled and acknowledged, nothing lost or repeated")
 
 
 try:
