@@ -201,10 +201,21 @@ static void have_slot(struct visit *v, const struct pool_grant *g)
     start_call(v);
 }
 
+/* Whoever waits long may have gone meanwhile; an instance's time is for those who are still there. */
+static bool gave_up(const struct visit *v)
+{
+    return loop_now(v->in->deps.loop) - v->begin_ns >= INGRESS_GIVE_UP_NS && http_exchange_gone(v->x);
+}
+
 static void on_slot(void *arg, const struct pool_grant *g, const struct err *e)
 {
     struct visit *v = arg;
     v->wait = NULL;
+    if (g && gave_up(v)) {
+        pool_release(g, 0);
+        http_abort(v->x);
+        return;
+    }
     if (g) {
         have_slot(v, g);
         return;
@@ -251,6 +262,13 @@ static void on_writable(struct http_exchange *x, void *arg)
         http_call_resume(v->call);
 }
 
+static void on_half_close(struct http_exchange *x, void *arg)
+{
+    struct visit *v = arg;
+    if (!v->head_sent && gave_up(v))
+        http_abort(x);
+}
+
 static void on_close(struct http_exchange *x, void *arg, bool complete)
 {
     struct visit *v = arg;
@@ -269,7 +287,7 @@ static void on_close(struct http_exchange *x, void *arg, bool complete)
 }
 
 static const struct http_exchange_ops exchange_ops = {
-    .on_body = on_body, .on_end = on_end, .on_writable = on_writable, .on_close = on_close,
+    .on_body = on_body, .on_end = on_end, .on_writable = on_writable, .on_close = on_close, .on_half_close = on_half_close,
 };
 
 /* ---- coming in ---- */

@@ -393,7 +393,7 @@ static void on_warden(void *arg, int events)
            LINT("instances", u64map_count(rt->by_key)), LSTR("message", "the warden ended; its programs were killed with it"));
     warden_down(rt);
     kill_orphans(rt);
-    fail_all(rt, "killed: the warden process ended unexpectedly");
+    fail_all(rt, "was killed: the warden process ended unexpectedly");
 }
 
 /* ---- thread: orders */

@@ -80,6 +80,9 @@ void http_finish(struct http_exchange *x);
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct str body);
 /** Break the connection: the answer cannot be completed honestly. */
 void http_abort(struct http_exchange *x);
+/** Is the client certainly gone? To be asked before work is begun for one who has waited. One that has only closed its sending
+ *  side is sent a 100 Continue, to which a closed socket answers with a reset; from afar that comes later: ask again then. */
+bool http_exchange_gone(struct http_exchange *x);
 /** Stop / go on delivering on_body (backpressure to the client). */
 void http_pause(struct http_exchange *x);
 void http_resume(struct http_exchange *x);

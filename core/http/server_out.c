@@ -259,6 +259,25 @@ void http_exchange_continue(struct http_exchange *x)
     http_conn_mark(st->conn);
 }
 
+bool http_exchange_gone(struct http_exchange *x)
+{
+    static const char probe[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct http_conn *c = x->st.conn;
+    char byte;
+    ssize_t n = c->eof ? 0 : recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n != 0)
+        return n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
+    if (x->req.minor == 0 || x->st.answer != ANSWER_NONE || x->st.aborted || buf_len(&x->out))
+        return false;
+    n = send(c->fd, probe, sizeof probe - 1, MSG_NOSIGNAL);
+    int sys = n < 0 ? errno : 0;
+    socklen_t len = sizeof sys;
+    if (n < 0)
+        return sys != EAGAIN && sys != EWOULDBLOCK && sys != EINTR;
+    out_add(x, (struct str){probe + n, sizeof probe - 1 - (size_t)n});
+    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &sys, &len) == 0 && sys != 0;
+}
+
 /* ---- bodies ---- */
 
 static void chunk_add(struct http_exchange *x, struct str bytes)

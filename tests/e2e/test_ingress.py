@@ -199,6 +199,25 @@ def _():
     thread.join()
 
 
+@case("who gives up while waiting costs no instance's time")
+def _():
+    server.deploy("left", "--concurrency=1", "--max-instances=1")
+    thread = hold("left", 2500)
+    waiting = [open_socket() for _ in range(3)]
+    for s, head in zip(waiting, ("GET /sleep?ms=20000 HTTP/1.1\r\n", "POST /sleep?ms=20000 HTTP/1.1\r\nContent-Length: 1\r\n", "GET / HTTP/1.1\r\n")):
+        s.sendall(f"{head}Host: left.localhost:{server.port}\r\nConnection: close\r\n\r\n".encode() + (b"x" if head.startswith("POST") else b""))
+    time.sleep(1.2)  # later than INGRESS_GIVE_UP_NS of dispatcher/ingress.h
+    for s in waiting[:2]:
+        s.close()
+    waiting[2].shutdown(socket.SHUT_WR)  # it only says no more
+    answer = read_until(waiting[2].makefile("rb"), b'"total"')
+    assert b"HTTP/1.1 200" in answer, answer
+    thread.join()
+    began = time.monotonic()
+    equal(server.call("left", "/").status, 200)
+    assert time.monotonic() - began < 5
+
+
 @case("a queue that is full answers 429, and those who wait are served")
 def _():
     waiting_max = 10000  # POOL_WAIT_MAX of executor/pool.h
