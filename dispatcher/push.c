@@ -244,6 +244,8 @@ static void mark_active(struct pusher *p)
 {
     struct pushers *ps = p->owner;
     struct err e = {0};
+    if (ps->stopping) /* nobody scales any more */
+        return;
     if (!node_linked(&p->active))
         list_append(&ps->active, &p->active);
     if (!timer_armed(&ps->tick) && timer_set(ps->env->timers, &ps->tick, env_now(ps->env), &e))
@@ -308,6 +310,7 @@ static void pusher_detach(struct pusher *p)
         return;
     p->sub = NULL;
     timer_cancel(p->owner->env->timers, &p->timer);
+    list_remove(&p->owner->active, &p->active);
     subscription_consume(sub, NULL);
     LIST_EACH(&p->owner->pushes, n) {
         struct push *x = CONTAINER_OF(n, struct push, link);
@@ -327,7 +330,6 @@ static void pusher_free(struct pusher *p)
     struct pushers *ps = p->owner;
     pusher_detach(p);
     drop_token(p);
-    list_remove(&ps->active, &p->active);
     map_remove(ps->by_name, p->endpoint->subscription);
     push_metrics_drop(&ps->metrics, p->endpoint->subscription);
     endpoint_unref(p->endpoint);
@@ -383,6 +385,8 @@ static void on_watch(void *arg, struct subscription *s, bool gone)
             pusher_free(p);
         return;
     }
+    if (ps->stopping)
+        return;
     struct push_endpoint *ep = endpoint_new(subscription_name(s), config->push_config, &e);
     if (ep && p)
         pusher_change(p, ep);

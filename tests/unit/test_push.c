@@ -428,6 +428,22 @@ static void stopping_with_nothing_under_way_is_done_soon(void **state)
     assert_true(f->stopped);
 }
 
+static void what_gets_ready_while_stopping_wakes_nobody(void **state)
+{
+    struct fixture *f = *state;
+    watch(f, false);
+    pushers_stop(f->pushers, 5 * NS_PER_S, on_stopped, f);
+    add_messages(f, 3);
+    ready(f);
+    fake_env_advance(&f->fe, 10 * NS_PER_S); /* the tick must not look at a subscription that was let go */
+    assert_true(f->stopped);
+    assert_int_equal(f->transport.n, 0);
+    watch(f, false); /* made, or changed, by a call that was under way */
+    fake_env_advance(&f->fe, 10 * NS_PER_S);
+    assert_null(f->sub.consumer);
+    assert_int_equal(f->transport.n, 0);
+}
+
 struct told {
     uint64_t last;
     int times;
@@ -621,6 +637,7 @@ int main(void)
         WITH(attempts_are_shown_only_with_a_dead_letter_policy),
         WITH(stopping_waits_for_what_is_under_way),
         WITH(stopping_with_nothing_under_way_is_done_soon),
+        WITH(what_gets_ready_while_stopping_wakes_nobody),
         WITH(the_backlog_is_told_until_it_is_gone),
         cmocka_unit_test(no_failed_allocation_loses_a_lease),
         cmocka_unit_test(the_backoff_follows_the_share_of_failures),
