@@ -398,7 +398,6 @@ int identity_load(struct identity *id, struct err *e)
 }
 
 struct token_source *identity_source(struct identity *id) { return &id->source; }
-const char *identity_issuer(const struct identity *id) { return id->issuer; }
 const char *identity_default_account(const struct identity *id) { return id->account; }
 struct key_set *identity_keys(struct identity *id) { return key_set_ref(id->published); }
 

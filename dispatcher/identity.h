@@ -35,7 +35,6 @@ struct identity *identity_new(const struct env *env, const struct identity_confi
 MUST_USE int identity_load(struct identity *id, struct err *e); /* makes the first key if there is none */
 MUST_USE int identity_routes(struct identity *id, struct web *w, struct err *e); /* discovery, JWKS, PEM map */
 struct token_source *identity_source(struct identity *id);
-const char *identity_issuer(const struct identity *id);
 const char *identity_default_account(const struct identity *id); /* default@PROJECT.iam.gserviceaccount.com */
 /** Give it a malloc'd block that is to live as long as it does (the context of pages built on it); one per identity. */
 void identity_keep(struct identity *id, void *block);

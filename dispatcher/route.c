@@ -266,7 +266,6 @@ void routes_unref(struct routes *r)
 /* ---- look up ---- */
 
 const struct key_set *routes_keys(const struct routes *r) { return r->keys; }
-size_t routes_count(const struct routes *r) { return r->n_services; }
 
 void routes_measure(struct routes *r, void (*fn)(void *arg, const struct route_service *s, struct route_metrics *m), void *arg)
 {

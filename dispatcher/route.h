@@ -43,7 +43,6 @@ struct routes *routes_build(struct executor *x, struct policy *p, struct key_set
                             const char *default_project, const char *default_region, struct err *e);
 struct routes *routes_ref(struct routes *r);
 void routes_unref(struct routes *r);
-size_t routes_count(const struct routes *r);
 /** Before the snapshot is shared: give every service the series it is counted in. */
 void routes_measure(struct routes *r, void (*fn)(void *arg, const struct route_service *s, struct route_metrics *m), void *arg);
 const struct key_set *routes_keys(const struct routes *r);

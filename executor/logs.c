@@ -32,14 +32,6 @@ int severity_parse(struct str name)
     return -1;
 }
 
-const char *severity_name(int severity)
-{
-    for (size_t i = 0; i < ARRAY_LEN(severities); i++)
-        if (severities[i].value == severity)
-            return severities[i].name;
-    return "DEFAULT";
-}
-
 struct logs {
     const struct env *env;
     struct map *sources;

@@ -32,7 +32,6 @@ enum severity {
 };
 /** By name in any case; -1 when there is none such. */
 int severity_parse(struct str name);
-const char *severity_name(int severity);
 
 struct log_where {              /* names; instance may be "" */
     const char *project, *region, *service, *revision, *instance;

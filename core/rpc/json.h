@@ -23,9 +23,7 @@ MUST_USE int json_decode(struct arena *a, struct str text, ProtobufCMessage *m, 
 /** Set one field by dotted path from text (a path variable or query parameter; repeated fields append). */
 MUST_USE int json_set_field(struct arena *a, ProtobufCMessage *m, struct str path, struct str value, struct err *e);
 MUST_USE int json_encode(struct buf *b, const ProtobufCMessage *m, unsigned flags, struct err *e);
-/** {"error":{"code":404,"message":…,"status":"NOT_FOUND"}} */
-MUST_USE int json_encode_error(struct buf *b, const struct err *err);
-/** The same where HTTP has a closer word than the canonical code's status (405, 413). */
+/** {"error":{"code":404,"message":…,"status":"NOT_FOUND"}}; the status is err_http()'s, or HTTP's closer word (405, 413). */
 MUST_USE int json_encode_error_as(struct buf *b, const struct err *err, int http_status);
 
 #endif

@@ -260,5 +260,3 @@ int json_encode_error_as(struct buf *b, const struct err *err, int http_status)
         rc = json_string_add(b, str_of(err->msg));
     return rc ? rc : buf_addf(b, ",\"status\":\"%s\"}}\n", err_name(err->code));
 }
-
-int json_encode_error(struct buf *b, const struct err *err) { return json_encode_error_as(b, err, err_http(err->code)); }

@@ -420,7 +420,7 @@ static void an_error_has_googles_shape(void **state)
     struct err e = {0};
     buf_init(&b, 1000);
     err_set(&e, ERR_NOT_FOUND, "no \"x\"");
-    assert_int_equal(json_encode_error(&b, &e), 0);
+    assert_int_equal(json_encode_error_as(&b, &e, err_http(e.code)), 0);
     assert_string_equal(buf_cstr(&b), "{\"error\":{\"code\":404,\"message\":\"no \\\"x\\\"\",\"status\":\"NOT_FOUND\"}}\n");
     buf_fini(&b);
 }

@@ -87,18 +87,6 @@ void cli_say(const struct cli *c, const char *fmt, ...)
     fputc('\n', stderr);
 }
 
-void cli_warn(const struct cli *c, const char *fmt, ...)
-{
-    if (c->verbosity < CLI_WARNING)
-        return;
-    va_list ap;
-    fputs("WARNING: ", stderr);
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-}
-
 /* What to do about an error, or NULL when its message says it all. */
 static const char *hint_of(const struct err *e)
 {

@@ -113,7 +113,6 @@ FMT(2, 3) char *cli_printf(struct cli *c, const char *fmt, ...);
 char *cli_copy(struct cli *c, struct str s);
 FMT(2, 3) int cli_usage_error(const struct cli *c, const char *fmt, ...); /* returns CLI_USAGE */
 FMT(2, 3) void cli_say(const struct cli *c, const char *fmt, ...);        /* a status line */
-FMT(2, 3) void cli_warn(const struct cli *c, const char *fmt, ...);
 int cli_fail(const struct cli *c, const struct err *e);                   /* returns CLI_FAILED */
 /** Ask on a terminal; true without asking when --quiet or nobody is there to ask. */
 FMT(2, 3) bool cli_confirm(const struct cli *c, const char *fmt, ...);

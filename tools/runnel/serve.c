@@ -83,7 +83,7 @@ static void on_metrics(void *arg, struct web_call *w)
     if (metrics_render(s->metrics, &w->answer))
         web_reply(w, 500, "text/plain");
     else
-        web_reply(w, 200, "text/plain; version=0.0.4; charset=utf-8");
+        web_reply(w, 200, METRIC_CONTENT_TYPE);
 }
 
 static struct metric *gauge(struct server *s, enum metric_kind kind, const char *name, const char *help)
