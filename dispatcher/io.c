@@ -82,7 +82,6 @@ static int thread_make(struct io *io, struct io_thread *t, uint16_t port, struct
         return rc;
     t->fd = http_listen_socket(io->config.host, port, true, e);
     if (t->fd < 0) {
-        err_wrap(e, "cannot listen on %s:%u", io->config.host, port);
         if (e)
             e->code = ERR_UNAVAILABLE;
         return -ERR_UNAVAILABLE;

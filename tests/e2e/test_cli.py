@@ -1,11 +1,29 @@
 """The command line against a running server: gcloud's words, output formats, exit codes, errors that say what to do."""
 import json
+import os
+import pty
 import re
 import subprocess
 
 from harness import RUNNEL, SERVICE_IMAGE, Server, case, equal, free_port, run
 
 server = Server("--idle=2s")
+
+
+def on_terminal(*args, answer=b""):
+    """The command with a terminal as its three streams: its exit code, and what stood on the terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(RUNNEL, [RUNNEL, *args], dict(os.environ, RUNNEL_URL=server.url))
+    os.write(terminal, answer)
+    seen = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            seen += piece
+    except OSError:  # what Linux says when the other side has gone
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
 
 
 @case("wrong usage ends with 2 and the nearest right word")
@@ -101,6 +119,38 @@ def _():
     assert "allUsers" in server.cli("run", "services", "get-iam-policy", "hello").stdout
     server.cli("run", "services", "delete", "hello", "--quiet")
     assert "NOT_FOUND" in server.cli("run", "services", "describe", "hello", want=1).stderr
+
+
+@case("a terminal sees progress while a command waits; a pipe does not")
+def _():
+    flags = [f"--image={SERVICE_IMAGE}", "--command=/usr/bin/python3", "--args=service.py"]
+    code, seen = on_terminal("run", "deploy", "watched", *flags)
+    assert code == 0 and "Deploying new service [watched]..." in seen and "has been deployed" in seen, seen
+    piped = server.cli("run", "deploy", "watched", "--update-env-vars=A=b").stderr
+    assert "\x1b" not in piped and "\r" not in piped, piped
+
+
+@case("deleting asks on a terminal, and no means no")
+def _():
+    code, seen = on_terminal("run", "services", "delete", "watched", answer=b"n\n")
+    assert code == 1 and "Do you want to continue (Y/n)?" in seen and "nothing was changed" in seen, seen
+    server.cli("run", "services", "describe", "watched")
+    code, seen = on_terminal("run", "services", "delete", "watched", answer=b"y\n")
+    assert code == 0 and "Deleted service [watched]." in seen, seen
+
+
+@case("a table that is asked for is the table of the default")
+def _():
+    server.deploy("shown")
+    server.cli("pubsub", "topics", "create", "shown")
+    server.cli("pubsub", "subscriptions", "create", "shown", "--topic=shown")
+    server.cli("pubsub", "topics", "publish", "shown", "--message=hello")
+    for args in (["run", "services", "list"], ["run", "revisions", "list"], ["run", "services", "logs", "read", "shown"], ["pubsub", "topics", "list"]):
+        equal(server.cli(*args, "--format=table").stdout, server.cli(*args).stdout, args)
+    assert re.search(r"shown .* yes$", server.cli("run", "services", "list", "--format=table").stdout, re.M)
+    assert "hello" in server.cli("pubsub", "subscriptions", "pull", "shown", "--format=table", "--auto-ack").stdout
+    for thing in (["run", "services"], ["pubsub", "subscriptions"], ["pubsub", "topics"]):
+        server.cli(*thing, "delete", "shown")
 
 
 @case("errors say what to do")

@@ -46,7 +46,7 @@ def _():
 
 @case("a port that is taken is named")
 def _():
-    refused(f"--listen=127.0.0.1:{server.port}", f"--data={temp_dir()}/d", word=str(server.port))
+    refused(f"--listen=127.0.0.1:{server.port}", f"--data={temp_dir()}/d", word=f"another program listens on 127.0.0.1:{server.port} already")
 
 
 @case("an address that others can reach needs --auth")

@@ -148,6 +148,19 @@ static void the_nearest_word_is_found(void **state)
     assert_int_equal(cli_distance("kitten", "sitting"), 3);
 }
 
+/* What a shell would read as more than a word, outside of quotes. */
+static bool is_plain_shell(const char *line)
+{
+    bool quoted = false;
+    for (; *line; line++) {
+        if (*line == '\'')
+            quoted = !quoted;
+        else if (!quoted && strchr(";&|<>()*?`\"\\#~!", *line))
+            return false;
+    }
+    return !quoted;
+}
+
 static void every_command_has_help_and_an_example_that_parses(void **state)
 {
     const struct cli_command *cmd;
@@ -160,6 +173,8 @@ static void every_command_has_help_and_an_example_that_parses(void **state)
             assert_int_equal(strncmp(cmd->examples[k], "runnel ", 7), 0);
             if (parse(c, cmd->examples[k] + 7) || c->command != cmd)
                 fail_msg("the example `%s` is refused", cmd->examples[k]);
+            if (!is_plain_shell(cmd->examples[k]))
+                fail_msg("a shell would not read the example `%s` as it is meant", cmd->examples[k]);
             cli_drop(c);
         }
     }

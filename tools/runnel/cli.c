@@ -124,9 +124,10 @@ bool cli_confirm(const struct cli *c, const char *fmt, ...)
     va_end(ap);
     fputs("\nDo you want to continue (Y/n)? ", stderr);
     char answer[16];
-    if (!fgets(answer, sizeof answer, stdin))
-        return false;
-    return *answer == 'y' || *answer == 'Y' || *answer == '\n';
+    if (fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y' || *answer == '\n'))
+        return true;
+    fputs("Aborted: nothing was changed.\n", stderr);
+    return false;
 }
 
 /* ---- our own commands ---- */

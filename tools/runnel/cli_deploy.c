@@ -303,14 +303,14 @@ static int run_update(struct cli *c)
     CLI_FLAG("update-env-vars", CLI_MAP, "KEY=VALUE,...", "variables to add or change"),                                       \
     CLI_FLAG("remove-env-vars", CLI_LIST, "KEY,...", "variables to take away"),                                                \
     CLI_FLAG("clear-env-vars", CLI_SWITCH, "", "take all variables away"),                                                     \
-    CLI_FLAG("port", CLI_INT, "PORT", "the port that the program listens on, given to it as PORT", .min = 1, .max = 65535),    \
+    CLI_FLAG("port", CLI_INT, "PORT", "kept for information: the program gets a free port as PORT and listens on that", .min = 1, .max = 65535),    \
     CLI_FLAG("cpu", CLI_TEXT, "CPU", "CPUs for each instance: 1, 0.5 or 500m"),                                                \
     CLI_FLAG("memory", CLI_TEXT, "SIZE", "memory for each instance: 512Mi, 2Gi"),                                              \
     CLI_FLAG("concurrency", CLI_INT, "N", "requests at once for each instance", .min = 1, .max = 1000),                        \
     CLI_FLAG("min-instances", CLI_INT, "N", "instances that always run", .min = 0, .max = 1000),                               \
     CLI_FLAG("max-instances", CLI_INT, "N", "instances at most", .min = 1, .max = 1000),                                       \
     CLI_FLAG("timeout", CLI_DURATION, "DURATION", "a request may take so long, then 504 (up to 1h)"),                          \
-    CLI_FLAG("service-account", CLI_TEXT, "EMAIL", "who the program is to others"),                                            \
+    CLI_FLAG("service-account", CLI_TEXT, "EMAIL", "kept for information: the metadata server gives the project's default account to every program"),                                            \
     CLI_FLAG("startup-probe", CLI_MAP, "FIELD=VALUE,...", "when an instance is ready: tcpSocket.port, httpGet.path, periodSeconds, ..."), \
     CLI_FLAG("labels", CLI_MAP, "KEY=VALUE,...", "labels to add or change"),                                                   \
     CLI_FLAG("update-labels", CLI_MAP, "KEY=VALUE,...", "the same"),                                                           \
@@ -334,6 +334,6 @@ const struct cli_command cli_run_commands[] = {
               "runnel run deploy hello --image=exec:///opt/hello --command=python3 --args=server.py --no-traffic --tag=next"),
      run_deploy},
     {"run services update", "SERVICE", "change a service that exists", NULL, update_flags,
-     EXAMPLES("runnel run services update hello --min-instances=1", "runnel run services update hello --set-env-vars=^;^A=1,2;B=3"), run_update},
+     EXAMPLES("runnel run services update hello --min-instances=1", "runnel run services update hello --set-env-vars='^;^A=1,2;B=3'"), run_update},
     {0},
 };

@@ -37,7 +37,7 @@ static int run_pull(struct cli *c)
     struct jv *received = jv_need_array(answer, "receivedMessages");
     for (struct jv *i = jv_first(received); i; i = jv_next(i)) {
         jv_add(ids, jv_string(jv_text(i, "ackId")));
-        if (cli_format_default(c))
+        if (cli_format_own(c))
             decode_data(c, i);
     }
     cli_show_list(c, received);

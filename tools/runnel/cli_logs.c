@@ -52,7 +52,7 @@ static int run_read(struct cli *c)
     const size_t n = jv_count(entries);
     for (size_t i = n; i-- > 0;)
         jv_add(oldest_first, jv_copy(jv_at(entries, cli_printf(c, "[%zu]", i))));
-    if (!cli_format_default(c))
+    if (!cli_format_own(c))
         cli_show_list(c, oldest_first);
     else
         for (const struct jv *i = jv_first(oldest_first); i; i = jv_next(i))
@@ -65,7 +65,7 @@ static int run_read(struct cli *c)
 static const struct cli_flag log_flags[] = {
     CLI_FLAG("limit", CLI_INT, "N", "at most so many lines, the newest", .dflt = "100", .min = 1, .max = LIMIT_MAX),
     CLI_FLAG("freshness", CLI_DURATION, "DURATION", "not older than this", .dflt = "1d"),
-    CLI_FLAG("log-filter", CLI_TEXT, "FILTER", "only matching lines, e.g. severity>=ERROR"),
+    CLI_FLAG("log-filter", CLI_TEXT, "FILTER", "only matching lines, e.g. 'severity>=ERROR'"),
     {0},
 };
 const struct cli_command cli_log_commands[] = {

@@ -140,6 +140,12 @@ bool cli_format_default(const struct cli *c)
     return c->format == NULL;
 }
 
+bool cli_format_own(const struct cli *c)
+{
+    struct str fields;
+    return cli_format_default(c) || (parse_format(c->format, &fields) == FORMAT_TABLE && !fields.n);
+}
+
 static void print_json(const struct jv *v)
 {
     fputs(jv_write(v, true), stdout);

@@ -10,6 +10,8 @@
 MUST_USE int cli_format_check(struct cli *c, const char *text, struct err *e);
 /** True unless --format was given: then a command may add what only people need. */
 bool cli_format_default(const struct cli *c);
+/** True when the command shows things its own way: by default, or for a bare `table`. Then rows may be made readable for people. */
+bool cli_format_own(const struct cli *c);
 /** One resource. `cli_show_made` shows it only when a format was asked for (after create, update, delete). */
 void cli_show(struct cli *c, const struct jv *resource);
 void cli_show_made(struct cli *c, const struct jv *resource);

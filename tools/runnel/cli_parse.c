@@ -138,7 +138,7 @@ static int check_pair(void *arg, struct str s, struct err *e)
     const char *equals = memchr(s.p, '=', s.n);
     if (equals && equals > s.p)
         return 0;
-    return err_set(e, ERR_INVALID_ARGUMENT, "'%.*s' is not KEY=VALUE (for values with commas write ^;^K=a,b;L=c)", (int)s.n, s.p);
+    return err_set(e, ERR_INVALID_ARGUMENT, "'%.*s' is not KEY=VALUE (for values with commas write '^;^K=a,b;L=c', with the quotes)", (int)s.n, s.p);
 }
 
 static int check_value(struct cli *c, const struct cli_flag *f, const char *text, struct err *e)

@@ -77,7 +77,7 @@ static int run_list(struct cli *c)
             return cli_fail(c, &e);
         for (const struct jv *i = jv_first(revisions); i; i = jv_next(i)) {
             struct jv *row = jv_copy(i);
-            if (cli_format_default(c)) {
+            if (cli_format_own(c)) {
                 jv_put_text(row, "service", cli_basename(jv_text(s, "name")));
                 jv_put_text(row, "ready", condition_text(c, i));
                 jv_put_text(row, "traffic", traffic_text(c, s, cli_basename(jv_text(i, "name"))));
@@ -121,7 +121,7 @@ static const struct cli_flag revision_flags[] = {
 };
 const struct cli_command cli_revision_commands[] = {
     {"run revisions list", "", "list revisions",
-     "name.basename():label=REVISION,service:label=SERVICE,traffic:label=TRAFFIC,ready:label=READY,createTime:label=DEPLOYED", revision_flags,
+     "name.basename():label=REVISION,service:label=SERVICE,traffic:label=TRAFFIC,createTime:label=DEPLOYED,ready:label=READY", revision_flags,
      EXAMPLES("runnel run revisions list", "runnel run revisions list --service=hello"), run_list},
     {"run revisions describe", "REVISION", "show one revision", NULL, revision_flags, EXAMPLES("runnel run revisions describe hello-00001-abc"), run_describe},
     {"run revisions delete", "REVISION", "delete a revision that gets no traffic", NULL, revision_flags,

@@ -19,7 +19,7 @@ static int run_list(struct cli *c)
     struct jv *array = NULL;
     if (api_list(c, api_path(c, "v2", api_location(c), "/services"), "services", &array, &e))
         return cli_fail(c, &e);
-    for (struct jv *i = jv_first(array); i && cli_format_default(c); i = jv_next(i))
+    for (struct jv *i = jv_first(array); i && cli_format_own(c); i = jv_next(i))
         jv_put_text(i, "ready", readiness(c, i));
     cli_show_list(c, array);
     return CLI_DONE;
@@ -142,7 +142,7 @@ static const struct cli_flag binding_flags[] = {
 };
 const struct cli_command cli_service_commands[] = {
     {"run services list", "", "list services",
-     "name.basename():label=SERVICE,uri:label=URL,latestReadyRevision.basename():label=REVISION,ready:label=READY,updateTime:label=LAST_DEPLOYED", NULL,
+     "name.basename():label=SERVICE,uri:label=URL,latestReadyRevision.basename():label=REVISION,updateTime:label=LAST_DEPLOYED,ready:label=READY", NULL,
      EXAMPLES("runnel run services list", "runnel run services list --format='value(name.basename(),uri)'"), run_list},
     {"run services describe", "SERVICE", "show one service", NULL, NULL,
      EXAMPLES("runnel run services describe hello", "runnel run services describe hello --format='value(uri)'"), run_describe},

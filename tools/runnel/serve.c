@@ -245,13 +245,16 @@ static int make_ground(struct server *s, struct err *e)
 static int hold_port(struct server *s, int *held, struct err *e)
 {
     int alone = http_listen_socket(s->options.host, s->options.port, false, e);
+    if (alone == -ERR_ALREADY_EXISTS)
+        return err_set(e, ERR_ALREADY_EXISTS, "another program listens on %s:%u already: stop it, or choose another port with --listen (0 picks a free one)",
+                       s->options.host, s->options.port);
     if (alone < 0)
-        return err_wrap(e, "cannot listen on %s:%u", s->options.host, s->options.port);
+        return alone;
     s->options.port = http_socket_port(alone);
     close(alone);
     *held = http_listen_socket(s->options.host, s->options.port, true, e);
     if (*held < 0)
-        return err_wrap(e, "cannot listen on %s:%u", s->options.host, s->options.port);
+        return *held;
     const char *format = strchr(s->options.host, ':') ? "http://[%s]:%u" : "http://%s:%u";
     bool any = strcmp(s->options.host, "0.0.0.0") == 0 || strcmp(s->options.host, "::") == 0;
 #pragma GCC diagnostic push
