@@ -21,7 +21,7 @@ struct http_request {
     struct str method;      /* as sent, e.g. "POST" */
     struct str target;      /* origin form: path and query */
     struct str path, query; /* still percent-encoded */
-    struct str host;        /* lower case, without port; from the absolute target or Host */
+    struct str host;        /* lower case, without port or final dot; from the absolute target or Host */
     uint16_t host_port;     /* 0 when absent */
     int64_t body_bytes;     /* declared length; 0 none; -1 chunked */
     bool upgrade;           /* asks for another protocol (WebSocket) */

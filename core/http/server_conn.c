@@ -233,6 +233,8 @@ static int host_read(struct http_request *r, const struct h1_head *h, struct str
     r->host_port = 0;
     if (authority.n && host_split(authority, &r->host, &r->host_port, e))
         return 400;
+    if (r->host.n > 1 && r->host.p[r->host.n - 1] == '.')
+        r->host.n--; /* a name written to its very end, as resolvers take it, is the same name */
     /* The head is our own copy, so the host can be folded where it stands. */
     for (char *p = (char *)r->host.p; p < r->host.p + r->host.n; p++)
         if (*p >= 'A' && *p <= 'Z')

@@ -63,9 +63,12 @@ def _():
     equal(server.call("web", headers={"traceparent": parent}).json["headers"]["traceparent"].split("-")[1], "0af7651916cd43dd8448eb211c80319c", "trace id")
 
 
-@case("a host that is no service gets 404, and an absolute target names the host")
+@case("a host that is no service gets 404, an absolute target names the host, and a final dot changes nothing")
 def _():
     equal(server.call("nobody").status, 404, "unknown")
+    with open_socket() as s:
+        s.sendall(f"GET / HTTP/1.1\r\nHost: Web.localhost.:{server.port}\r\nConnection: close\r\n\r\n".encode())
+        assert b'"K_SERVICE": "web"' in read_until(s.makefile("rb"), b"K_SERVICE\": \"web\"")
     with open_socket() as s:
         s.sendall(f"GET http://web.localhost:{server.port}/ HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
         assert b"200 OK" in read_until(s.makefile("rb"), b"\r\n")
