@@ -801,7 +801,7 @@ static void a_port_that_is_taken_is_named(void **state)
         .rest = {.registry = f->registry, .web = f->web, .engine = loop_mailbox(f->net.loop)},
     };
     char want[64];
-    snprintf(want, sizeof want, "127.0.0.1:%u", c.port);
+    snprintf(want, sizeof want, "127.0.0.1 port %u", c.port);
     assert_null(io_start(&c, &e));
     assert_int_equal(e.code, ERR_UNAVAILABLE);
     assert_non_null(strstr(e.msg, want));
