@@ -1,5 +1,5 @@
 /** exec_lines.h: what a program writes, cut into lines and carried to the engine in batches, within a budget.
- *  Shape:  lines_read on each readable stream -> batches of records by mail -> lines_each on the engine thread.
+ *  Shape:  lines_add of what each stream brought -> batches of records by mail -> lines_each on the engine thread.
  *  Limits: RUNTIME_LINE_MAX a line (cut and marked), RUNTIME_LINES_PER_S and RUNTIME_BYTES_PER_S an instance with a burst of
  *          RUNTIME_BURST_S, RUNTIME_UNREAD_MAX on the way. What is above is dropped; one line says how many.
  *  Thread: the runtime's, but for lines_each. */

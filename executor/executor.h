@@ -46,7 +46,7 @@ struct executor_view {
     const char *uri;           /* http://SERVICE.DOMAIN:PORT */
     int64_t timeout_ns;
     bool invoker_iam_disabled;
-    const char *ingress_off;   /* why nobody may come in (INGRESS_NONE), or NULL */
+    const char *ingress_off;   /* why nobody may come in (INGRESS_TRAFFIC_NONE, no default URL), or NULL */
     const char *const *custom_audiences;
     size_t n_custom_audiences;
     const struct executor_target *targets;

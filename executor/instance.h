@@ -52,7 +52,7 @@ struct instance_plan {
     void *arg;
     struct runtime_spec spec;      /* without the id */
     int64_t timeout_ns;            /* of a request */
-    int64_t probe_delay_ns, probe_timeout_ns, probe_total_ns, probe_every_ns; /* set by instance_plan_probe */
+    int64_t probe_delay_ns, probe_timeout_ns, probe_total_ns, probe_every_ns; /* instance_plan_default, then the template's (plan.c) */
     const char *probe_http;        /* the request of an HTTP probe, or NULL for TCP */
 };
 struct instance {

@@ -1,5 +1,5 @@
 /** logs.h: the last lines of every service's programs and what the server did with them, in memory, for entries:list.
- *  Shape:  logs_add -> a ring per service within a ring of all -> logs_each, newest or oldest first, by the filter.
+ *  Shape:  logs_line, logs_system -> a list per service within a list of all -> logs_all, which logging_api filters and turns.
  *  Limits: LOGS_BYTES_MAX in all, LOGS_BYTES_PER_SERVICE_MAX a service, LOGS_PER_SERVICE_MAX entries a service: the oldest go.
  *          Nothing is on disk: a restart forgets them (they are in the server's own log too).
  *  Owner:  everything is copied.

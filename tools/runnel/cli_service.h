@@ -27,7 +27,7 @@ const char *traffic_revision(const struct jv *service, const struct jv *target);
 int64_t traffic_percent(const struct jv *service, const char *revision);
 void traffic_show(struct cli *c, const struct jv *service);
 
-/* cli_iam.c */
+/* cli_services.c */
 /** Add or remove one member of a role; `policy` is what it is then. */
 MUST_USE int policy_change(struct cli *c, const char *resource, const char *member, const char *role, bool add, struct jv **policy, struct err *e);
 
