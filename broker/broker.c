@@ -293,6 +293,16 @@ static void on_adapter_closed(void *arg, const struct err *e)
         b->stopped(b->stopped_arg);
 }
 
+void broker_end_pulls(struct broker *b)
+{
+    size_t it = 0;
+    const char *name;
+    void *sub;
+    b->no_waiting = true;
+    while (map_next(b->subs, &it, &name, &sub))
+        pulls_end(sub, NULL);
+}
+
 /* Nobody reads any more; consumers may still come and go, but find nothing. */
 static void close_subs(struct broker *b)
 {

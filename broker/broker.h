@@ -34,6 +34,8 @@ void broker_check_endpoint(struct broker *b, broker_endpoint_fn fn, void *arg);
 void broker_stop(struct broker *b, void (*done)(void *arg), void *arg);
 void broker_free(struct broker *b);
 struct subscription *broker_subscription(struct broker *b, const char *name);
+/** Answer the pulls that wait, and let none wait for long any more: the server is about to end. */
+void broker_end_pulls(struct broker *b);
 /** Is there a topic, subscription or snapshot of this full resource name? */
 bool broker_has(const struct broker *b, const char *resource);
 /** Called with the full resource name of each topic, subscription or snapshot once its deletion is durable. */

@@ -83,6 +83,7 @@ struct broker {
     void (*gone)(void *arg, const char *resource);
     void *gone_arg;
     int64_t pull_wait_ns, maintained_ns;
+    bool no_waiting;           /* pulls with nothing to give are answered soon */
     uint64_t boot;             /* in every ack id, so that ids of an earlier life are known as such */
     struct timer tick;
     bool stopping, adapter_closing;

@@ -232,7 +232,8 @@ void on_pull(void *service, struct call *c, const ProtobufCMessage *r)
         call_reply_empty(c, &google__pubsub__v1__pull_response__descriptor);
         return;
     }
-    wait_for_messages(sub, c, (size_t)q->max_messages, q->return_immediately ? UNREAD_WAIT_NS : b->pull_wait_ns);
+    bool briefly = q->return_immediately || b->no_waiting; /* not at once: clients that ask again would do it without a pause */
+    wait_for_messages(sub, c, (size_t)q->max_messages, briefly ? UNREAD_WAIT_NS : b->pull_wait_ns);
 }
 
 /* ---- acknowledge, modify ---- */

@@ -199,6 +199,25 @@ static void stopping_answers_everybody(void **state)
     }
 }
 
+static void pulls_do_not_hold_up_the_end(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    struct tb_call *waits = tb_begin(&tb, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10}");
+    assert_false(waits->done);
+    broker_end_pulls(tb.broker);
+    assert_true(waits->done);
+    struct tb_call *late = tb_begin(&tb, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10}");
+    assert_false(late->done);
+    tb_advance(&tb, NS_PER_S);
+    assert_true(late->done);
+    tb_end(waits);
+    tb_end(late);
+    publish(&tb, "eA==", "");
+    assert_int_equal(pulled(&tb, 1), 1); /* what is there is still given */
+    tb_stop(&tb);
+}
+
 static void nack_and_expiry(void **state)
 {
     struct tb tb;
@@ -563,6 +582,7 @@ int main(void)
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(a_pull_waits),
         cmocka_unit_test(stopping_answers_everybody),
+        cmocka_unit_test(pulls_do_not_hold_up_the_end),
         cmocka_unit_test(nack_and_expiry),
         cmocka_unit_test(ordered_pull),
         cmocka_unit_test(nothing_is_lost_when_full),

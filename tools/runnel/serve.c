@@ -25,6 +25,7 @@
 #define WORKER_THREADS 2
 #define ENGINE_DESCRIPTORS 65536
 #define SHUTDOWN_FORCED_EXIT 130
+#define DRAIN_MIN_NS NS_PER_S /* for the answers of what was just done, when the grace is used up */
 
 struct server {
     struct serve_options options;
@@ -54,6 +55,7 @@ struct server {
         struct metric *services, *starting, *ready, *stopping, *store_commits, *store_bytes, *store_full;
     } gauges;
     int stopping;              /* how many times we were asked */
+    int64_t grace_due_ns;
 };
 
 /* ---- pages ---- */
@@ -206,7 +208,8 @@ static void on_io_drained(void *arg)
 static void on_pushers_stopped(void *arg)
 {
     struct server *s = arg;
-    io_drain(s->io, s->options.grace_ns, on_io_drained, s);
+    int64_t left_ns = s->grace_due_ns - env_now(&s->env); /* one grace for pushes and requests together */
+    io_drain(s->io, left_ns > DRAIN_MIN_NS ? left_ns : DRAIN_MIN_NS, on_io_drained, s);
 }
 
 static void on_signal(void *arg, int signo)
@@ -217,6 +220,8 @@ static void on_signal(void *arg, int signo)
         _exit(SHUTDOWN_FORCED_EXIT);
     }
     log_kv(s->log, LOG_INFO, "server.stopping", LINT("signal", signo));
+    s->grace_due_ns = env_now(&s->env) + s->options.grace_ns;
+    broker_end_pulls(s->broker);
     pushers_stop(s->pushers, s->options.grace_ns, on_pushers_stopped, s);
 }
 
