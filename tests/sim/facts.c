@@ -123,7 +123,7 @@ void fact_delivered(struct sim *s, uint32_t sub, struct str data)
                  (double)f->sub[sub].leased_until_ns / 1e9);
     if (f->sub[sub].acked && f->sub[sub].repeatable) {
         f->sub[sub].repeatable = false;
-        set_acked(s, f, (int)sub, false, false);
+        set_acked(s, f, (int)sub, false, f->sub[sub].optional);
     }
     if (f->sub[sub].acked)
         sim_fail(s, "%s got message %u again although it was acknowledged at %.6f s", s->subs[sub].name, number,
@@ -152,9 +152,12 @@ void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain)
     f->sub[sub].in_flight = 0;
     /* A puller's ack comes too late when an earlier message of the key went back meanwhile: that replays this one. */
     f->sub[sub].repeatable = !certain || (s->subs[sub].kind == SUB_PULL_ORDERED && f->key != 0);
-    if (f->sub[sub].acked)
+    bool optional = f->sub[sub].optional && !certain; /* a seek that failed may have been done in memory, until a crash */
+    if (f->sub[sub].acked) {
+        f->sub[sub].optional = optional;
         return;
-    set_acked(s, f, (int)sub, true, false);
+    }
+    set_acked(s, f, (int)sub, true, optional);
     f->sub[sub].acked_ns = s->now_ns;
 }
 
