@@ -117,7 +117,7 @@ def choose(options):
     rounds = 3 if options.quick else 10 if slow else 50
     tests = unit_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
     wanted = lambda name: not options.filter or any(f in name for f in options.filter)
-    if not options.quick and not slow and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
+    if not options.quick and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
         tests += client_tests(build)
     return [t for t in tests if wanted(t.name)]
 
