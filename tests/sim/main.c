@@ -12,6 +12,14 @@
 #define TROUBLE_NS (90 * NS_PER_S)
 #define HEALTHY_NS (30 * NS_PER_S) /* the last traffic, and what the admins have under way */
 #define HEAL_NS (3 * 3600 * NS_PER_S)
+#define JOBS_MAX 64
+#define SEED_REAL_S 300 /* a seed takes about a second; one that hangs is ended by SIGALRM */
+
+/* Seeds under way, each with its process; pid 0: free. */
+struct seed_run {
+    pid_t pid;
+    uint64_t seed;
+};
 
 static void run_seed(uint64_t seed, bool trace)
 {
@@ -40,18 +48,54 @@ static void run_seed(uint64_t seed, bool trace)
     _exit(0);
 }
 
-static int wait_one(uint64_t *running, uint64_t *failed)
+static struct seed_run *run_find(struct seed_run *runs, pid_t pid)
+{
+    for (size_t i = 0; i < JOBS_MAX; i++)
+        if (runs[i].pid == pid)
+            return &runs[i];
+    return NULL;
+}
+
+/* Whatever ends a seed (a broken promise, an assertion, a sanitizer, a hang): its number is told. */
+static int wait_one(struct seed_run *runs, uint64_t *running, uint64_t *failed)
 {
     int status;
-    if (wait(&status) < 0)
+    pid_t pid = wait(&status);
+    struct seed_run *run = pid > 0 ? run_find(runs, pid) : NULL;
+    if (!run)
         return -1;
     --*running;
+    run->pid = 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         ++*failed;
-        if (WIFSIGNALED(status))
-            fprintf(stderr, "a seed ended by signal %d; run the seeds one by one to find it\n", WTERMSIG(status));
+        fprintf(stderr, "seed %llu failed, by %s %d; replay: runnel-sim --seed %llu --trace\n", (unsigned long long)run->seed,
+                WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+                (unsigned long long)run->seed);
     }
     return 0;
+}
+
+static int run_seeds(uint64_t from, uint64_t count, uint64_t at_once)
+{
+    struct seed_run runs[JOBS_MAX] = {0};
+    uint64_t running = 0, failed = 0;
+    for (uint64_t k = 0; k < count; k++) {
+        if (running == at_once && wait_one(runs, &running, &failed))
+            break;
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(SEED_REAL_S);
+            run_seed(from + k, false);
+        }
+        if (pid < 0)
+            return perror("fork"), 1;
+        *run_find(runs, 0) = (struct seed_run){pid, from + k};
+        running++;
+    }
+    while (running > 0 && wait_one(runs, &running, &failed) == 0)
+        ;
+    printf("%llu passed, %llu failed\n", (unsigned long long)(count - failed), (unsigned long long)failed);
+    return failed > 0;
 }
 
 static int usage(void)
@@ -62,7 +106,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    uint64_t count = 0, from = 1, jobs = 2, seed = 0, running = 0, failed = 0;
+    uint64_t count = 0, from = 1, jobs = 2, seed = 0;
     bool trace = false, one = false;
     struct err e = {0};
     for (int i = 1; i < argc; i++) {
@@ -76,20 +120,7 @@ int main(int argc, char **argv)
     }
     if (one)
         run_seed(seed, trace);
-    if (count == 0 || jobs == 0)
+    if (count == 0 || jobs == 0 || jobs > JOBS_MAX)
         return usage();
-    for (uint64_t k = 0; k < count; k++) {
-        if (running == jobs && wait_one(&running, &failed))
-            break;
-        pid_t pid = fork();
-        if (pid == 0)
-            run_seed(from + k, false);
-        if (pid < 0)
-            return perror("fork"), 1;
-        running++;
-    }
-    while (running > 0 && wait_one(&running, &failed) == 0)
-        ;
-    printf("%llu passed, %llu failed\n", (unsigned long long)(count - failed), (unsigned long long)failed);
-    return failed > 0;
+    return run_seeds(from, count, jobs);
 }
