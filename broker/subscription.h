@@ -57,7 +57,7 @@ void subscription_extend(struct subscription *s, struct lease *l, int64_t ns);
 /** READY and WAIT due now, plus unread in the adapter: what push still has to do. */
 uint64_t subscription_backlog(const struct subscription *s);
 int64_t subscription_ack_deadline_ns(const struct subscription *s);
-/** The largest attempt count seen on leases, counts per state, oldest unacked: for metrics and status. */
+/** Leases per state, totals, the publish time of the oldest unacknowledged message: for metrics and status. */
 struct subscription_stats {
     size_t in_state[LEASE_N];
     uint64_t unacked, acked_total, nacked_total, expired_total;

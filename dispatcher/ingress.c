@@ -373,8 +373,6 @@ struct ingress *ingress_new(const struct ingress_deps *d, struct err *e)
     return in;
 }
 
-size_t ingress_count(const struct ingress *in) { return in->visits.count; }
-
 void ingress_free(struct ingress *in)
 {
     if (!in)

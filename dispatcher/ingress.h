@@ -30,7 +30,6 @@ struct ingress *ingress_new(const struct ingress_deps *d, struct err *e);
 void ingress_free(struct ingress *in);
 /** `routes` is borrowed for the call; the request keeps a reference. */
 void ingress_serve(struct ingress *in, struct routes *routes, struct http_exchange *x, const struct http_request *req);
-size_t ingress_count(const struct ingress *in); /* requests under way */
 
 #define TOKEN_STRIPPED "SIGNATURE_REMOVED_BY_GOOGLE"
 /** Append `bearer` (with or without "Bearer ") with its signature replaced. */
