@@ -123,7 +123,13 @@ static void run_waiting(struct embedded *a)
 
 static void run_work(struct embedded *a)
 {
-    for (size_t turns = a->work.count; turns > 0; turns--) {
+    for (size_t room = PAGES_MAX - a->pages; room > 0 && a->paging.count; room--) {
+        struct node *n = list_pop(&a->paging);
+        CONTAINER_OF(n, struct adapter_sub, work)->work_list = &a->work;
+        list_append(&a->work, n);
+    }
+    size_t turns = a->work.count < WORK_SUBS_MAX ? a->work.count : WORK_SUBS_MAX;
+    for (; turns > 0; turns--) {
         struct node *n = list_pop(&a->work);
         if (!n)
             return;
@@ -154,7 +160,7 @@ static void on_pump(struct timer *timer, int64_t now_ns)
     if (!a->closing)
         run_work(a);
     flush_acks(a);
-    if (!finish_close(a) && (a->waiting.count || a->work.count))
+    if (!finish_close(a) && (a->waiting.count || a->work.count || (a->paging.count && a->pages < PAGES_MAX)))
         pump_arm(a);
 }
 
@@ -451,7 +457,7 @@ struct adapter *adapter_embedded_new(const struct env *env, struct store *store,
     a->store = store;
     timer_init(&a->pump, on_pump);
     timer_init(&a->retry, on_retry);
-    struct list *lists[] = {&a->ops, &a->waiting, &a->work, &a->stalled, &a->dirty, &a->flushing};
+    struct list *lists[] = {&a->ops, &a->waiting, &a->work, &a->stalled, &a->paging, &a->dirty, &a->flushing};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     a->topics = u64map_new(STORE_TOPIC_ID_MAX);

@@ -17,6 +17,8 @@
 #define PAGE_COUNT_MAX 256
 #define PAGE_BYTES_MAX (1024u * 1024)
 #define BATCH_MAX 256            /* messages in one on_messages */
+#define WORK_SUBS_MAX 32         /* readers served by one turn of the pump, so that a topic's many hold up nobody else */
+#define PAGES_MAX 32             /* pages asked of the store at a time: its answers come in one batch, and others ask too */
 #define FLUSH_SUBS_MAX 256       /* readers in one acknowledgement transaction */
 #define TRIM_ROWS_MAX 50000      /* deleted in one transaction, so that nobody waits long behind it */
 #define TRIM_EARLY_ROWS 65536    /* trim without waiting for maintain */
@@ -72,7 +74,7 @@ struct adapter_sub {
     uint64_t acked_unread;  /* bits set at or above read_seq */
     uint64_t credit_count;
     int64_t credit_bytes;   /* may go below 0 by one message */
-    struct node work;       /* in embedded.work or .stalled */
+    struct node work;       /* in embedded.work, .paging or .stalled */
     struct list *work_list;
     struct node dirty;      /* in embedded.dirty or .flushing */
     struct list *dirty_list;
@@ -118,6 +120,8 @@ struct embedded {
     struct list ops;       /* at the store */
     struct list waiting;   /* completions for the pump */
     struct list work, stalled, dirty, flushing;
+    struct list paging;    /* want a page; PAGES_MAX are under way */
+    size_t pages;          /* under way */
     bool flush_running, loaded, swept;
     int64_t flush_after_ns;
     adapter_done_fn close_done;

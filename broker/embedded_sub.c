@@ -341,6 +341,9 @@ static void on_page(struct op *op, const struct err *e)
     struct adapter_sub *s = op->sub;
     struct message *batch[BATCH_MAX];
     struct err trouble = {0};
+    op->a->pages--;
+    if (op->a->paging.count)
+        pump_arm(op->a);
     topic_release(op->topic);
     if (!s)
         return;
@@ -376,6 +379,7 @@ static void start_page(struct adapter_sub *s)
         .max_bytes = s->credit_bytes < (int64_t)PAGE_BYTES_MAX ? (size_t)s->credit_bytes : PAGE_BYTES_MAX,
     };
     s->page = op;
+    t->a->pages++;
     t->under_way++;
     op_read(op);
 }
@@ -394,8 +398,10 @@ void sub_pump(struct adapter_sub *s)
         set_behind(s, s->read_seq < t->visible);
     else if (s->read_seq >= t->cache_from)
         deliver(s, batch, read_cache(s, batch));
-    else
+    else if (t->a->pages < PAGES_MAX)
         start_page(s);
+    else
+        work_move(s, &t->a->paging);
 }
 
 /* ---- acknowledging ---- */

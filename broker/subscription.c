@@ -81,7 +81,7 @@ static void lease_free(struct lease *l)
     if (l->state == LEASE_SENT)
         s->sent_bytes -= l->msg->bytes;
     s->bytes -= l->msg->bytes;
-    s->deps->lease_bytes -= l->msg->bytes;
+    s->deps->lease_bytes -= l->msg->bytes + sizeof *l;
     message_unref(l->msg);
     free(l);
 }
@@ -105,7 +105,7 @@ static void top_up(struct subscription *s)
 {
     bool tight = s->deps->lease_bytes > LEASES_BYTES_TOTAL_MAX;
     bool ahead = tight || !s->consumer; /* pulled at their own pace: only a little ahead of them */
-    size_t window = !ahead ? LEASES_MAX : tight ? PREFETCH_TIGHT : PREFETCH_MAX;
+    size_t window = !ahead ? LEASES_MAX : tight ? PREFETCH_TIGHT : s->prefetch;
     int64_t window_bytes = ahead ? PREFETCH_BYTES_MAX : LEASE_BYTES_MAX;
     size_t held = ahead ? s->leases - s->states[LEASE_SENT].count : s->leases;
     if (!s->source || s->dropping || s->leases >= LEASES_MAX || held >= window)
@@ -155,7 +155,7 @@ static bool lease_new(struct subscription *s, struct message *m)
     list_append(&s->states[l->state], &l->link);
     s->leases++;
     s->bytes += m->bytes;
-    s->deps->lease_bytes += m->bytes;
+    s->deps->lease_bytes += m->bytes + sizeof *l;
     return true;
 }
 
@@ -235,6 +235,14 @@ static bool take_one(struct subscription *s, struct lease *l, struct taking *t, 
     return true;
 }
 
+/* A pull got less than it wanted though there is more: read further ahead from now on. */
+static void prefetch_more(struct subscription *s)
+{
+    if (s->prefetch == PREFETCH_MAX || !s->source || s->deps->adapter->ops->stats(s->source).unread == 0)
+        return;
+    s->prefetch = s->prefetch * 2 < PREFETCH_MAX ? s->prefetch * 2 : PREFETCH_MAX;
+}
+
 static size_t take(struct subscription *s, struct taking *t, bool pull)
 {
     for (struct node *n; (n = list_first(&s->states[LEASE_READY]));) {
@@ -249,6 +257,8 @@ static size_t take(struct subscription *s, struct taking *t, bool pull)
     }
     if (t->n)
         subscription_touch(s);
+    if (pull && t->n < t->max)
+        prefetch_more(s);
     top_up(s);
     return t->n;
 }
@@ -460,6 +470,7 @@ struct subscription *subscription_new(struct subscription_deps *deps, const Goog
         return NULL;
     }
     s->deps = deps;
+    s->prefetch = PREFETCH_START;
     for (int i = 0; i < LEASE_N; i++)
         list_init(&s->states[i]);
     list_init(&s->pulls);

@@ -10,9 +10,10 @@
 #include "core/observe/metrics.h"
 
 #define PREFETCH_MAX 1000                    /* leases of a pull subscription that nobody has taken yet */
+#define PREFETCH_START 100                   /* the same until pulls have shown that they want more */
 #define PREFETCH_BYTES_MAX (4u * 1024 * 1024)
 #define PREFETCH_TIGHT 16                    /* the same while all subscriptions together hold LEASES_BYTES_TOTAL_MAX */
-#define LEASES_BYTES_TOTAL_MAX ((size_t)512 * 1024 * 1024)
+#define LEASES_BYTES_TOTAL_MAX ((size_t)128 * 1024 * 1024)
 #define RETRY_MIN_DEFAULT_NS (10 * NS_PER_S)
 #define RETRY_MAX_DEFAULT_NS (600 * NS_PER_S)
 #define ACK_DEADLINE_DEFAULT_S 10
@@ -22,7 +23,7 @@
 struct subscription_deps {
     const struct env *env;
     struct adapter *adapter;
-    size_t lease_bytes;          /* of all subscriptions */
+    size_t lease_bytes;          /* of all subscriptions: messages, and the leases themselves */
     uint64_t deliveries;         /* numbers them over all, so that an ack id fits no later subscription of the same name */
     /* Messages are ready and pulls may wait. */
     void (*serve_pulls)(struct subscription *s);
@@ -42,6 +43,7 @@ struct subscription {
     struct adapter_sub *source;
     struct list states[LEASE_N];
     size_t bytes, sent_bytes, leases;
+    size_t prefetch;             /* PREFETCH_START to PREFETCH_MAX */
     size_t asked_count;          /* credit given and not used, as the adapter counts it */
     int64_t asked_bytes;
     struct map *keys;

@@ -287,7 +287,7 @@ static void credit_follows(void **state)
     struct fx fx;
     PbSubscription c = plain();
     fx_start(&fx, &c, false);
-    assert_int_equal(fx.fake.credit, PREFETCH_MAX); /* pulls: a little ahead */
+    assert_int_equal(fx.fake.credit, PREFETCH_START); /* pulls: a little ahead */
     subscription_consume(fx.s, &fx.consumer);
     assert_int_equal(fx.fake.credit, LEASES_MAX);
     for (size_t i = 0; i < LEASES_MAX; i++)
@@ -302,6 +302,28 @@ static void credit_follows(void **state)
     }
     assert_true(fx.fake.credit >= LEASES_MAX + LEASES_MAX / 4);
     assert_true(fx.fake.credit <= LEASES_MAX + settled);
+    fx_stop(&fx);
+}
+
+static void prefetch_grows_with_pulls_that_want_more(void **state)
+{
+    struct fx fx;
+    struct lease *got[PREFETCH_MAX];
+    PbSubscription c = plain();
+    size_t delivered = 0;
+    fx_start(&fx, &c, false);
+    for (int pulls = 0; pulls < 8; pulls++) {
+        for (; delivered < fx.fake.credit; delivered++)
+            deliver(&fx, "");
+        size_t ahead = in_state(&fx, LEASE_READY);
+        assert_true(ahead <= PREFETCH_MAX);
+        assert_int_equal(subscription_pull(fx.s, 1, 1 << 20, got), 1); /* all it asked for: no reason to grow */
+        size_t n = subscription_pull(fx.s, PREFETCH_MAX, 1 << 20, got);
+        assert_int_equal(n, ahead - 1);
+    }
+    for (; delivered < fx.fake.credit; delivered++)
+        deliver(&fx, "");
+    assert_int_equal(in_state(&fx, LEASE_READY), PREFETCH_MAX);
     fx_stop(&fx);
 }
 
@@ -392,6 +414,7 @@ int main(void)
         cmocka_unit_test(pull_replays_a_key),
         cmocka_unit_test(expiry_replays_a_key),
         cmocka_unit_test(credit_follows),
+        cmocka_unit_test(prefetch_grows_with_pulls_that_want_more),
         cmocka_unit_test(consumer_leaves),
         cmocka_unit_test(attempts_run_out),
         cmocka_unit_test(too_old),
