@@ -47,43 +47,53 @@ int base64url_add(struct buf *b, const void *data, size_t n)
     return encode64(b, data, n, base64_url, false);
 }
 
-static int value64(unsigned char c)
+/* One more than its value for each character of either alphabet; 0: no base64. A table, since comparing costs a
+ * mispredicted branch per character: it was two thirds of the CPU of a publish. */
+static const unsigned char value64_plus_1[256] = {
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,  ['I'] = 9,  ['J'] = 10,
+    ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20,
+    ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30,
+    ['e'] = 31, ['f'] = 32, ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+    ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48, ['w'] = 49, ['x'] = 50,
+    ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56, ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60,
+    ['8'] = 61, ['9'] = 62, ['+'] = 63, ['-'] = 63, ['/'] = 64, ['_'] = 64,
+};
+
+static uint32_t value64(char c) { return value64_plus_1[(unsigned char)c] - 1u; }
+
+/* Nothing is written before all of it is known to be good: `out` may be `in`. */
+static int check64(const char *in, size_t n, struct err *e)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '+' || c == '-')
-        return 62;
-    if (c == '/' || c == '_')
-        return 63;
-    return -1;
+    size_t i = 0;
+    while (i < n && value64_plus_1[(unsigned char)in[i]])
+        i++;
+    if (i < n)
+        return err_set(e, ERR_INVALID_ARGUMENT, "not base64: byte 0x%02x at offset %zu", (unsigned char)in[i], i);
+    return 0;
 }
 
 int base64_decode(const char *in, size_t n, void *out, size_t *out_len, struct err *e)
 {
-    size_t whole = n;
+    size_t whole = n, i = 0;
     if (n % 4 == 0)
         for (int pads = 0; pads < 2 && n > 0 && in[n - 1] == '='; pads++)
             n--;
     if (n % 4 == 1)
         return err_set(e, ERR_INVALID_ARGUMENT, "not base64: its length of %zu cannot be", whole);
-    for (size_t i = 0; i < n; i++) /* before anything is written: `out` may be `in` */
-        if (value64((unsigned char)in[i]) < 0)
-            return err_set(e, ERR_INVALID_ARGUMENT, "not base64: byte 0x%02x at offset %zu",
-                           (unsigned char)in[i], i);
+    if (check64(in, n, e))
+        return -ERR_INVALID_ARGUMENT;
     unsigned char *to = out;
-    uint32_t bits = 0;
-    unsigned have = 0;
-    for (size_t i = 0; i < n; i++) {
-        bits = bits << 6 | (uint32_t)value64((unsigned char)in[i]);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            *to++ = (unsigned char)(bits >> have);
-        }
+    for (; i + 4 <= n; i += 4) {
+        uint32_t bits = value64(in[i]) << 18 | value64(in[i + 1]) << 12 | value64(in[i + 2]) << 6 | value64(in[i + 3]);
+        *to++ = (unsigned char)(bits >> 16);
+        *to++ = (unsigned char)(bits >> 8);
+        *to++ = (unsigned char)bits;
+    }
+    if (n - i >= 2) {
+        uint32_t bits = value64(in[i]) << 18 | value64(in[i + 1]) << 12 | (n - i == 3 ? value64(in[i + 2]) << 6 : 0);
+        *to++ = (unsigned char)(bits >> 16);
+        if (n - i == 3)
+            *to++ = (unsigned char)(bits >> 8);
     }
     *out_len = (size_t)(to - (unsigned char *)out);
     return 0;
