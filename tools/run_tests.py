@@ -112,9 +112,8 @@ def run(test):
 
 def choose(options):
     build = os.environ.get("RUNNEL_BUILD") or os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
-    slow = options.preset in ("asan", "tsan")
-    seeds = 50 if options.quick else 100 if slow else 1000
-    rounds = 3 if options.quick else 10 if slow else 50
+    seeds = 50 if options.quick else 100 if options.preset == "tsan" else 1000
+    rounds = 3 if options.quick else 10 if options.preset == "tsan" else 50
     tests = unit_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
     wanted = lambda name: not options.filter or any(f in name for f in options.filter)
     if not options.quick and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
