@@ -229,6 +229,8 @@ FMT(2, 3) static void instance_failed(struct runtime_instance *i, const char *fm
     instance_gone(i);
 }
 
+static bool take_frames(struct exec_runtime *rt);
+
 static bool send_frame(struct exec_runtime *rt, const struct warden_frame *f, const int *fds, size_t n_fds)
 {
     union {
@@ -247,9 +249,12 @@ static bool send_frame(struct exec_runtime *rt, const struct warden_frame *f, co
         memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
     }
     ssize_t n;
-    /* Blocks while the warden is behind: it does nothing slow. */
-    while ((n = sendmsg(rt->sock, &m, MSG_NOSIGNAL)) < 0 && errno == EINTR)
-        ;
+    /* Waits while the warden is behind: it does nothing slow. But it may be waiting for us to read what it has to say. */
+    while ((n = sendmsg(rt->sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 && (errno == EINTR || errno == EAGAIN)) {
+        struct pollfd p = {.fd = rt->sock, .events = POLLIN | POLLOUT};
+        if (errno == EAGAIN && poll(&p, 1, -1) > 0 && p.revents & POLLIN)
+            take_frames(rt);
+    }
     return n == sizeof *f;
 }
 
@@ -374,21 +379,28 @@ static void take_frame(struct exec_runtime *rt, const struct warden_frame *f)
     }
 }
 
-static void on_warden(void *arg, int events)
+/* All that has come. False: the warden ended. */
+static bool take_frames(struct exec_runtime *rt)
 {
-    struct exec_runtime *rt = arg;
     for (;;) {
         struct warden_frame f;
         ssize_t n = recv(rt->sock, &f, sizeof f, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
+            return true;
         if (n <= 0)
-            break;
+            return false;
         if (n == sizeof f && f.magic == WARDEN_MAGIC) {
             f.text[sizeof f.text - 1] = '\0';
             take_frame(rt, &f);
         }
     }
+}
+
+static void on_warden(void *arg, int events)
+{
+    struct exec_runtime *rt = arg;
+    if (take_frames(rt))
+        return;
     log_kv(rt->env->log, LOG_ERROR, "executor.warden_lost", LINT("pid", rt->warden_pid),
            LINT("instances", u64map_count(rt->by_key)), LSTR("message", "the warden ended; its programs were killed with it"));
     warden_down(rt);
