@@ -8,9 +8,6 @@
 
 #define FMT(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
 #define MUST_USE __attribute__((warn_unused_result))
-#define CLEANUP(fn) __attribute__((cleanup(fn)))
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
