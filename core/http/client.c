@@ -274,6 +274,7 @@ struct http_call *http_call_start(struct http_client *c, const struct http_targe
     st->arg = arg;
     st->target = *t;
     st->spec = *s;
+    st->begun_ns = loop_now(c->loop);
     st->stream_left = s->stream_bytes;
     st->body_ended = !s->stream;
     if (http_call_head_write(x, e) || http_pool_attach(x, false, e)) {

@@ -25,6 +25,7 @@
 #define HTTP_CLIENT_PER_TARGET_MAX 2048
 #define HTTP_CLIENT_IDLE_NS (60 * NS_PER_S)
 #define HTTP_CLIENT_CONNECT_NS (10 * NS_PER_S)
+#define HTTP_CLIENT_STALE_NS (1 * NS_PER_S) /* closed later than this after the call began: the peer was at work on it, so no repeat */
 #define HTTP_CLIENT_OUT_HIGH (256 * 1024)
 
 /* Where to: an instance on this host, or a URL. */

@@ -151,7 +151,8 @@ static bool conn_replay(struct client_conn *c, bool unread)
     struct http_call *x = c->call;
     struct call_state *st = &x->st;
     bool allowed = unread || (st->spec.replayable && !st->spec.stream), possible = !st->spec.stream || st->keeps;
-    if (!c->reused || c->rx_any || st->replayed || !allowed || !possible)
+    bool stale = loop_now(st->client->loop) - st->begun_ns <= HTTP_CLIENT_STALE_NS;
+    if (!c->reused || c->rx_any || st->replayed || !stale || !allowed || !possible)
         return false;
     struct err e;
     c->call = NULL;

@@ -68,6 +68,7 @@ struct call_state {
     void *arg;
     struct http_target target;
     struct http_call_spec spec;
+    int64_t begun_ns;
     size_t body_sent;      /* of spec.body */
     size_t out_kept;       /* bytes at the front of `out` that were sent and are kept to be sent again */
     bool keeps;            /* all that was sent is kept so far */

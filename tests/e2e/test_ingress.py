@@ -284,6 +284,9 @@ def _():
     t = threading.Thread(target=lambda: held.append(server.call("fragile", "/sleep?ms=20000", timeout=60).status))
     t.start()
     wait_for(lambda: server.call("fragile").json["running"] >= 2, "the long request inside")
+    inside = time.monotonic()
+    # Had the program closed at once, the GET would have been repeated as one that met a stale connection.
+    wait_for(lambda: time.monotonic() - inside > 1.1, "more than a second of work")
     os.kill(pid, 9)
     t.join()
     assert held[0] in (500, 502, 503), held
