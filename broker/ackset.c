@@ -130,8 +130,7 @@ int ackset_add(struct ackset *a, uint64_t seq, struct err *e)
         return 1;
     }
     if (seq >= ackset_room(a))
-        return err_set(e, ERR_RESOURCE_EXHAUSTED, "acknowledgements: %d chunks ahead of the oldest waiting message",
-                       ACKSET_CHUNKS_MAX);
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "acknowledgements: %d chunks ahead of the oldest waiting message", ACKSET_CHUNKS_MAX);
     struct ack_chunk *c = chunk_make(a, chunk_of(seq), e);
     if (!c)
         return -ERR_RESOURCE_EXHAUSTED;

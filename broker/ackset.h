@@ -16,8 +16,8 @@ struct ackset {
     uint64_t above;        /* bits set at or above the floor */
     struct u64map *chunks; /* chunk number -> struct ack_chunk */
     bool floor_dirty;
-    bool rewrite;          /* the floor fell: what the store has above it is stale and is dropped first */
-    size_t dirty;          /* chunks */
+    bool rewrite; /* the floor fell: what the store has above it is stale and is dropped first */
+    size_t dirty; /* chunks */
 };
 
 MUST_USE int ackset_init(struct ackset *a, uint64_t floor, struct err *e);

@@ -19,7 +19,9 @@
 #define ADAPTER_HANDLE_MAX 255
 #define ADAPTER_APPEND_MAX 1000
 
-struct adapter { const struct adapter_ops *ops; };
+struct adapter {
+    const struct adapter_ops *ops;
+};
 struct adapter_topic;
 struct adapter_sub;
 
@@ -33,9 +35,9 @@ struct adapter_sub_events {
     void (*on_trouble)(void *arg, const struct err *e);
 };
 struct adapter_sub_stats {
-    uint64_t unacked;           /* waiting or delivered, not acknowledged */
-    uint64_t unread;            /* not yet given to the engine */
-    int64_t oldest_wall_ns;     /* publish time of the oldest unacknowledged one; 0 none */
+    uint64_t unacked;       /* waiting or delivered, not acknowledged */
+    uint64_t unread;        /* not yet given to the engine */
+    int64_t oldest_wall_ns; /* publish time of the oldest unacknowledged one; 0 none */
 };
 
 struct adapter_ops {
@@ -44,8 +46,9 @@ struct adapter_ops {
     /* Topics. `name` is the resource name, for adapters that show it (stream keys). */
     void (*topic_create)(struct adapter *a, const char *name, adapter_handle_fn done, void *arg);
     int (*topic_open)(struct adapter *a, const char *handle, struct adapter_topic **out, struct err *e);
-    void (*topic_close)(struct adapter_topic *t);                         /* forget the handle, keep the messages */
-    void (*topic_delete)(struct adapter_topic *t, adapter_done_fn done, void *arg); /* closes; messages go once no subscription or snapshot needs them */
+    void (*topic_close)(struct adapter_topic *t); /* forget the handle, keep the messages */
+    void (*topic_delete)(struct adapter_topic *t, adapter_done_fn done,
+                         void *arg); /* closes; messages go once no subscription or snapshot needs them */
     /* Accept all or none. Fills pos, id and publish_wall_ns of each in order; the adapter holds its own references. */
     void (*append)(struct adapter_topic *t, struct message **msgs, size_t n, adapter_done_fn done, void *arg);
     /* How long the topic itself keeps messages (0: only as long as a subscription needs them). */

@@ -195,12 +195,12 @@ static void make_metrics(struct broker *b, struct metrics *m)
         return;
     b->m.published = metrics_family(m, METRIC_COUNTER, "runnel_published_messages_total", "Messages accepted.", "topic");
     b->m.published_bytes = metrics_family(m, METRIC_COUNTER, "runnel_published_bytes_total", "Bytes of messages accepted.", "topic");
-    b->m.deliveries = metrics_family(m, METRIC_COUNTER, "runnel_deliveries_total",
-                                     "Deliveries by what became of them: ack, nack, expired, dead_letter, filtered.",
-                                     "subscription,result");
+    b->m.deliveries =
+        metrics_family(m, METRIC_COUNTER, "runnel_deliveries_total",
+                       "Deliveries by what became of them: ack, nack, expired, dead_letter, filtered.", "subscription,result");
     b->m.backlog = metrics_family(m, METRIC_GAUGE, "runnel_backlog_messages", "Messages not acknowledged.", "subscription");
-    b->m.oldest = metrics_family(m, METRIC_GAUGE, "runnel_backlog_oldest_seconds", "Age of the oldest message not acknowledged.",
-                                 "subscription");
+    b->m.oldest =
+        metrics_family(m, METRIC_GAUGE, "runnel_backlog_oldest_seconds", "Age of the oldest message not acknowledged.", "subscription");
     b->m.leases = metrics_family(m, METRIC_GAUGE, "runnel_outstanding_messages", "Messages delivered and not settled.", "subscription");
     b->m.pulls_waiting = metric_series(metrics_family(m, METRIC_GAUGE, "runnel_pulls_waiting", "Pull requests that wait.", ""), none);
     b->m.topics = metric_series(metrics_family(m, METRIC_GAUGE, "runnel_topics", "Topics.", ""), none);
@@ -220,8 +220,8 @@ struct broker *broker_new(const struct env *env, const struct broker_config *c, 
     b->adapter = adapter;
     b->pull_wait_ns = c->pull_wait_ns ? c->pull_wait_ns : BROKER_PULL_WAIT_NS;
     b->boot = rng_u64(env->rng);
-    b->deps = (struct subscription_deps){.env = env, .adapter = adapter, .serve_pulls = pulls_serve,
-                                         .dead_letter = dead_letter_send, .attempts_changed = attempts_changed};
+    b->deps = (struct subscription_deps){
+        .env = env, .adapter = adapter, .serve_pulls = pulls_serve, .dead_letter = dead_letter_send, .attempts_changed = attempts_changed};
     list_init(&b->deleted);
     list_init(&b->changes);
     timer_init(&b->tick, on_tick);

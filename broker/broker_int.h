@@ -11,7 +11,7 @@
 #include "core/rpc/pb.h"
 
 #define BROKER_WATCHERS_MAX 4
-#define BROKER_CHANGES_MAX 10000                /* under way at once */
+#define BROKER_CHANGES_MAX 10000 /* under way at once */
 #define BROKER_PULL_WAIT_NS (20 * NS_PER_S)
 #define BROKER_TICK_NS (10 * NS_PER_S)
 #define BROKER_MAINTAIN_NS (60 * NS_PER_S)
@@ -33,13 +33,13 @@ typedef Google__Pubsub__V1__Subscription PbSubscription;
 typedef Google__Pubsub__V1__Snapshot PbSnapshot;
 
 struct topic {
-    struct node link;          /* in broker.deleted once its name is gone */
+    struct node link; /* in broker.deleted once its name is gone */
     struct broker *b;
     PbTopic *config;
     char handle[ADAPTER_HANDLE_MAX + 1];
     struct adapter_topic *source;
     struct list subs, snapshots;
-    size_t pending;            /* creations of readers and appends of dead letters under way */
+    size_t pending; /* creations of readers and appends of dead letters under way */
     bool deleted;
     struct metric *published, *published_bytes;
 };
@@ -48,19 +48,19 @@ struct attempts_write {
     struct sub *sub; /* NULL: gone */
 };
 struct sub {
-    struct node link;          /* in its topic */
+    struct node link; /* in its topic */
     struct broker *b;
     struct topic *topic;
     struct subscription *s;
     char handle[ADAPTER_HANDLE_MAX + 1];
-    int64_t recorded_wall_ns;  /* the last activity as the record has it */
+    int64_t recorded_wall_ns; /* the last activity as the record has it */
     struct timer attempts_timer;
     struct attempts_write *attempts_write; /* under way */
     bool attempts_dirty;
     struct metric *backlog, *oldest, *leases;
 };
 struct snapshot {
-    struct node link;          /* in its topic */
+    struct node link; /* in its topic */
     struct topic *topic;
     PbSnapshot *config;
     char handle[ADAPTER_HANDLE_MAX + 1];
@@ -83,8 +83,8 @@ struct broker {
     void (*gone)(void *arg, const char *resource);
     void *gone_arg;
     int64_t pull_wait_ns, maintained_ns;
-    bool no_waiting;           /* pulls with nothing to give are answered soon */
-    uint64_t boot;             /* in every ack id, so that ids of an earlier life are known as such */
+    bool no_waiting; /* pulls with nothing to give are answered soon */
+    uint64_t boot;   /* in every ack id, so that ids of an earlier life are known as such */
     struct timer tick;
     bool stopping, adapter_closing;
     void (*stopped)(void *arg);
@@ -99,13 +99,13 @@ struct broker {
 struct change {
     struct node link;
     struct broker *b;
-    struct call *call;         /* NULL: nobody waits (expiry) */
-    char *name;                /* of the resource, busy until the end */
+    struct call *call; /* NULL: nobody waits (expiry) */
+    char *name;        /* of the resource, busy until the end */
     void (*then)(struct change *ch, const struct err *e);
     struct topic *topic;
     struct sub *sub;
     struct snapshot *snapshot;
-    void *config;              /* a heap message, freed at the end unless taken */
+    void *config; /* a heap message, freed at the end unless taken */
     int64_t wall_ns;
     char handle[ADAPTER_HANDLE_MAX + 1];
 };
@@ -197,7 +197,7 @@ struct listing {
 };
 MUST_USE int list_page(struct arena *a, const struct map *m, const char *prefix, int32_t size, const char *token, struct listing *out,
                        struct err *e);
-MUST_USE int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token,
-                        struct listing *out, struct err *e);
+MUST_USE int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token, struct listing *out,
+                        struct err *e);
 
 #endif

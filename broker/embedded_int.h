@@ -16,15 +16,15 @@
 #define CACHE_TOPIC_BYTES_MAX (8u * 1024 * 1024) /* one topic's */
 #define PAGE_COUNT_MAX 256
 #define PAGE_BYTES_MAX (1024u * 1024)
-#define BATCH_MAX 256            /* messages in one on_messages */
-#define WORK_SUBS_MAX 32         /* readers served by one turn of the pump, so that a topic's many hold up nobody else */
-#define PAGES_MAX 32             /* pages asked of the store at a time: its answers come in one batch, and others ask too */
-#define FLUSH_SUBS_MAX 256       /* readers in one acknowledgement transaction */
-#define TRIM_ROWS_MAX 50000      /* deleted in one transaction, so that nobody waits long behind it */
-#define TRIM_EARLY_ROWS 65536    /* trim without waiting for maintain */
+#define BATCH_MAX 256         /* messages in one on_messages */
+#define WORK_SUBS_MAX 32      /* readers served by one turn of the pump, so that a topic's many hold up nobody else */
+#define PAGES_MAX 32          /* pages asked of the store at a time: its answers come in one batch, and others ask too */
+#define FLUSH_SUBS_MAX 256    /* readers in one acknowledgement transaction */
+#define TRIM_ROWS_MAX 50000   /* deleted in one transaction, so that nobody waits long behind it */
+#define TRIM_EARLY_ROWS 65536 /* trim without waiting for maintain */
 #define SAMPLES_MAX 256
 #define SAMPLE_MIN_NS NS_PER_S
-#define RETRY_NS NS_PER_S        /* after the store failed */
+#define RETRY_NS NS_PER_S /* after the store failed */
 #define HANDLE_BYTES 24
 
 struct embedded;
@@ -43,14 +43,14 @@ struct op {
     struct adapter_topic *topic;
     struct adapter_sub *sub;
     struct reader *reader;
-    struct list *acks;  /* of a flush: the completions that wait for it */
+    struct list *acks; /* of a flush: the completions that wait for it */
     struct message **msgs;
     size_t n;
     uint64_t seq;
     int64_t wall_ns;
     uint32_t epoch;
     char handle[HANDLE_BYTES];
-    struct err err;     /* of a waiting completion; code OK: success */
+    struct err err; /* of a waiting completion; code OK: success */
     union {
         struct store_read read;
         struct store_seek seek;
@@ -58,7 +58,7 @@ struct op {
 };
 
 struct reader {
-    struct node link;    /* in its topic */
+    struct node link; /* in its topic */
     uint64_t id;
     struct adapter_topic *topic;
     struct ackset acks;
@@ -70,18 +70,18 @@ struct adapter_sub {
     struct reader r;
     const struct adapter_sub_events *events;
     void *arg;
-    uint64_t read_seq;      /* the next to look at */
-    uint64_t acked_unread;  /* bits set at or above read_seq */
+    uint64_t read_seq;     /* the next to look at */
+    uint64_t acked_unread; /* bits set at or above read_seq */
     uint64_t credit_count;
-    int64_t credit_bytes;   /* may go below 0 by one message */
-    struct node work;       /* in embedded.work, .paging or .stalled */
+    int64_t credit_bytes; /* may go below 0 by one message */
+    struct node work;     /* in embedded.work, .paging or .stalled */
     struct list *work_list;
-    struct node dirty;      /* in embedded.dirty or .flushing */
+    struct node dirty; /* in embedded.dirty or .flushing */
     struct list *dirty_list;
-    struct list ack_ops;    /* completions for the next flush */
-    struct op *page;        /* the read under way */
+    struct list ack_ops; /* completions for the next flush */
+    struct op *page;     /* the read under way */
     bool look_up, behind, seeking, expiring, retain_acked;
-    uint32_t epoch;         /* of seeks */
+    uint32_t epoch; /* of seeks */
     int64_t retention_ns;
 };
 
@@ -98,7 +98,7 @@ struct adapter_topic {
     size_t n_subs, n_behind;
     bool opened, deleted, trimming;
     int64_t retention_ns;
-    size_t under_way;          /* whatever points at it: it stays until they are answered */
+    size_t under_way; /* whatever points at it: it stays until they are answered */
     /* the tail: every visible message from cache_from on, oldest at ring[head] */
     struct message **ring;
     size_t ring_cap, ring_head, ring_count, cache_bytes;
@@ -117,11 +117,11 @@ struct embedded {
     uint64_t next_topic, next_reader;
     size_t cache_bytes;
     struct timer pump, retry;
-    struct list ops;       /* at the store */
-    struct list waiting;   /* completions for the pump */
+    struct list ops;     /* at the store */
+    struct list waiting; /* completions for the pump */
     struct list work, stalled, dirty, flushing;
-    struct list paging;    /* want a page; PAGES_MAX are under way */
-    size_t pages;          /* under way */
+    struct list paging; /* want a page; PAGES_MAX are under way */
+    size_t pages;       /* under way */
     bool flush_running, loaded, swept;
     int64_t flush_after_ns;
     adapter_done_fn close_done;
@@ -160,10 +160,7 @@ void topic_sample(struct adapter_topic *t, uint64_t seq, int64_t wall_ns);
 int64_t topic_wall_of(const struct adapter_topic *t, uint64_t seq);
 /** Index into the ring of the first cached message at or after `seq`; ring_count when none. */
 size_t cache_find(const struct adapter_topic *t, uint64_t seq);
-static inline struct message *cache_at(const struct adapter_topic *t, size_t i)
-{
-    return t->ring[(t->ring_head + i) & (t->ring_cap - 1)];
-}
+static inline struct message *cache_at(const struct adapter_topic *t, size_t i) { return t->ring[(t->ring_head + i) & (t->ring_cap - 1)]; }
 void cache_clear(struct adapter_topic *t);
 void topic_trim(struct adapter_topic *t, int64_t wall_ns);
 void topic_reader_gone(struct adapter_topic *t);

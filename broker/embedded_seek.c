@@ -205,8 +205,7 @@ void embedded_snapshot_create(struct adapter_sub *s, const char *name, adapter_h
     struct err e = {.code = ERR_RESOURCE_EXHAUSTED, .msg = "snapshot: out of memory"};
     struct reader *r = txn && op ? snapshot_make(s->r.topic, a->next_reader, &e) : NULL;
     if (r && ackset_copy(&r->acks, &s->r.acks, &e) == 0 && reader_put(txn, r, &e) == 0 &&
-        ackset_store(&r->acks, txn, r->id, true, &e) == 0 &&
-        store_txn_meta(txn, "embedded.next_reader", a->next_reader + 1, &e) == 0) {
+        ackset_store(&r->acks, txn, r->id, true, &e) == 0 && store_txn_meta(txn, "embedded.next_reader", a->next_reader + 1, &e) == 0) {
         a->next_reader++;
         r->opened = true;
         op->reader = r;

@@ -374,7 +374,8 @@ static void start_page(struct adapter_sub *s)
     op->topic = t;
     op->seq = t->cache_from < t->visible ? t->cache_from : t->visible;
     op->read = (struct store_read){
-        .topic_id = t->id, .from_seq = s->read_seq,
+        .topic_id = t->id,
+        .from_seq = s->read_seq,
         .max_count = s->credit_count < PAGE_COUNT_MAX ? s->credit_count : PAGE_COUNT_MAX,
         .max_bytes = s->credit_bytes < (int64_t)PAGE_BYTES_MAX ? (size_t)s->credit_bytes : PAGE_BYTES_MAX,
     };
@@ -427,7 +428,7 @@ void embedded_ack(struct adapter_sub *s, const struct msg_pos *pos, size_t n, ad
         if (pos[i].hi == 0 && pos[i].lo < s->read_seq) /* what was never read is not known */
             rc = ackset_add(&s->r.acks, pos[i].lo, &e);
     if (s->behind)
-        sub_wake(s); /* it may have waited for room */
+        sub_wake(s);   /* it may have waited for room */
     sub_mark_dirty(s); /* also when nothing changed: an earlier flush of the same may still be under way */
     if (op && rc >= 0) {
         op->done = done;

@@ -21,8 +21,7 @@ struct adapter_topic *topic_make(struct embedded *a, uint64_t id, struct err *e)
         err_set(e, ERR_RESOURCE_EXHAUSTED, "topic: out of memory");
         return NULL;
     }
-    *t = (struct adapter_topic){.a = a, .id = id, .first = 1, .next = 1, .visible = 1, .cache_from = 1,
-                                .sample_every_ns = SAMPLE_MIN_NS};
+    *t = (struct adapter_topic){.a = a, .id = id, .first = 1, .next = 1, .visible = 1, .cache_from = 1, .sample_every_ns = SAMPLE_MIN_NS};
     list_init(&t->readers);
     if (u64map_put(a->topics, id, t, e)) {
         free(t);
@@ -71,8 +70,7 @@ static int pick_id(struct embedded *a, uint64_t *id, struct err *e)
         if (!u64map_get(a->topics, *id))
             return 0;
     }
-    return err_set(e, ERR_RESOURCE_EXHAUSTED, "topic: all %llu topic ids are in use",
-                   (unsigned long long)STORE_TOPIC_ID_MAX);
+    return err_set(e, ERR_RESOURCE_EXHAUSTED, "topic: all %llu topic ids are in use", (unsigned long long)STORE_TOPIC_ID_MAX);
 }
 
 void embedded_topic_create(struct adapter *base, const char *name, adapter_handle_fn done, void *arg)

@@ -169,9 +169,9 @@ static struct filter_node *parse_compare(struct parser *p)
     if (!unequal)
         return n;
     struct filter_node *not = node_new(p, NODE_NOT);
-    if (not)
-        not->left = n;
-    return not;
+    if (not )
+        not ->left = n;
+    return not ;
 }
 
 static struct filter_node *parse_attribute(struct parser *p)

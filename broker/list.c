@@ -29,8 +29,8 @@ static int cut(struct arena *a, char **names, size_t n, const char *list, const 
     return 0;
 }
 
-int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token,
-               struct listing *out, struct err *e)
+int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token, struct listing *out,
+               struct err *e)
 {
     struct page p;
     if (page_open(a, size, token, parent, &p, e))
@@ -39,8 +39,7 @@ int list_names(struct arena *a, char **names, size_t n, const char *parent, int3
     return cut(a, names, n, parent, &p, out, e);
 }
 
-int list_page(struct arena *a, const struct map *m, const char *prefix, int32_t size, const char *token, struct listing *out,
-              struct err *e)
+int list_page(struct arena *a, const struct map *m, const char *prefix, int32_t size, const char *token, struct listing *out, struct err *e)
 {
     size_t it = 0, n = 0, prefix_len = strlen(prefix);
     const char *name;

@@ -20,14 +20,14 @@ static int check_attribute(const PbAttribute *at, size_t index, struct err *e)
     if (key == 0)
         return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes: a key is empty", index);
     if (key > MESSAGE_KEY_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes: key \"%.40s...\" has %zu bytes; at most %d are allowed",
-                       index, at->key, key, MESSAGE_KEY_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes: key \"%.40s...\" has %zu bytes; at most %d are allowed", index,
+                       at->key, key, MESSAGE_KEY_MAX);
     if (value > MESSAGE_VALUE_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes[\"%.64s\"]: %zu bytes; at most %d are allowed", index,
-                       at->key, value, MESSAGE_VALUE_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes[\"%.64s\"]: %zu bytes; at most %d are allowed", index, at->key,
+                       value, MESSAGE_VALUE_MAX);
     if (strncmp(at->key, "goog", 4) == 0)
-        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes[\"%.64s\"]: keys that begin with goog are reserved",
-                       index, at->key);
+        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes[\"%.64s\"]: keys that begin with goog are reserved", index,
+                       at->key);
     if (!utf8_valid(at->key, key) || !utf8_valid(at->value, value))
         return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes[\"%.64s\"]: not UTF-8", index, at->key);
     return 0;
@@ -36,11 +36,10 @@ static int check_attribute(const PbAttribute *at, size_t index, struct err *e)
 static int check_message(const PbMessage *m, size_t index, struct err *e)
 {
     if (m->data.len == 0 && m->n_attributes == 0)
-        return err_set(e, ERR_INVALID_ARGUMENT,
-                       "Some messages are empty: messages[%zu] needs data or at least one attribute", index);
+        return err_set(e, ERR_INVALID_ARGUMENT, "Some messages are empty: messages[%zu] needs data or at least one attribute", index);
     if (m->n_attributes > MESSAGE_ATTRIBUTES_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes: %zu attributes; at most %d are allowed", index,
-                       m->n_attributes, MESSAGE_ATTRIBUTES_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].attributes: %zu attributes; at most %d are allowed", index, m->n_attributes,
+                       MESSAGE_ATTRIBUTES_MAX);
     size_t key = strlen(m->ordering_key);
     if (key > MESSAGE_ORDERING_KEY_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "messages[%zu].ordering_key: %zu bytes; at most %d are allowed", index, key,
@@ -207,8 +206,7 @@ struct message *message_from_record(struct str record, struct err *e)
 {
     size_t attributes;
     if (record.n == 0 || record.p[0] != MESSAGE_RECORD_VERSION) {
-        err_set(e, ERR_DATA_LOSS, "message record: version %d is not known to this program",
-                record.n ? (uint8_t)record.p[0] : -1);
+        err_set(e, ERR_DATA_LOSS, "message record: version %d is not known to this program", record.n ? (uint8_t)record.p[0] : -1);
         return NULL;
     }
     if (!count_attributes(record, &attributes)) {

@@ -176,8 +176,7 @@ static void wait_for_messages(struct sub *sub, struct call *c, size_t max, int64
     struct err e;
     struct pull *p = arena_alloc(c->arena, sizeof *p);
     if (sub->s->pulls.count >= PULLS_PER_SUBSCRIPTION_MAX || b->n_pulls >= PULLS_MAX) {
-        call_failf(c, ERR_UNAVAILABLE, "too many pull requests wait already (%zu for this subscription); try again",
-                   sub->s->pulls.count);
+        call_failf(c, ERR_UNAVAILABLE, "too many pull requests wait already (%zu for this subscription); try again", sub->s->pulls.count);
         return;
     }
     if (!p || (timer_init(&p->timer, on_pull_timeout), timer_set(b->env->timers, &p->timer, env_now(b->env) + wait_ns, &e))) {

@@ -96,10 +96,7 @@ static int load_snapshot(void *arg, const char *name, struct str body, struct er
     return rc;
 }
 
-int snapshots_load(struct broker *b, struct err *e)
-{
-    return b->store->ops->load_resources(b->store, "snapshot", load_snapshot, b, e);
-}
+int snapshots_load(struct broker *b, struct err *e) { return b->store->ops->load_resources(b->store, "snapshot", load_snapshot, b, e); }
 
 /* ---- create ---- */
 
@@ -161,8 +158,7 @@ static int expiry_of(const struct sub *sub, int64_t wall_ns, int64_t *expire_ns,
     return 0;
 }
 
-static PbSnapshot *new_config(struct arena *a, const Google__Pubsub__V1__CreateSnapshotRequest *q, const struct sub *sub,
-                              int64_t expire_ns)
+static PbSnapshot *new_config(struct arena *a, const Google__Pubsub__V1__CreateSnapshotRequest *q, const struct sub *sub, int64_t expire_ns)
 {
     PbSnapshot *m = pb_new(a, &google__pubsub__v1__snapshot__descriptor);
     if (!m)

@@ -27,8 +27,11 @@ static void make_series(struct sub *sub)
     struct {
         const char *result;
         struct metric **to;
-    } results[] = {{"ack", &sub->s->metrics.acked}, {"nack", &sub->s->metrics.nacked}, {"expired", &sub->s->metrics.expired},
-                   {"dead_letter", &sub->s->metrics.dead}, {"filtered", &sub->s->metrics.filtered}};
+    } results[] = {{"ack", &sub->s->metrics.acked},
+                   {"nack", &sub->s->metrics.nacked},
+                   {"expired", &sub->s->metrics.expired},
+                   {"dead_letter", &sub->s->metrics.dead},
+                   {"filtered", &sub->s->metrics.filtered}};
     for (size_t i = 0; i < ARRAY_LEN(results); i++) {
         labels[1] = results[i].result;
         *results[i].to = metric_series(b->m.deliveries, labels);
@@ -155,10 +158,7 @@ static int load_sub(void *arg, const char *name, struct str body, struct err *e)
     return rc ? err_wrap(e, "subscription %.150s", name) : 0;
 }
 
-int subs_load(struct broker *b, struct err *e)
-{
-    return b->store->ops->load_resources(b->store, "subscription", load_sub, b, e);
-}
+int subs_load(struct broker *b, struct err *e) { return b->store->ops->load_resources(b->store, "subscription", load_sub, b, e); }
 
 /* ---- create ---- */
 
@@ -295,8 +295,7 @@ void on_list_subscriptions(void *service, struct call *c, const ProtobufCMessage
 {
     struct broker *b = service;
     const Google__Pubsub__V1__ListSubscriptionsRequest *q = (const void *)r;
-    Google__Pubsub__V1__ListSubscriptionsResponse *reply =
-        pb_new(c->arena, &google__pubsub__v1__list_subscriptions_response__descriptor);
+    Google__Pubsub__V1__ListSubscriptionsResponse *reply = pb_new(c->arena, &google__pubsub__v1__list_subscriptions_response__descriptor);
     struct listing found;
     struct err e;
     char prefix[NAME_MAX_BYTES];

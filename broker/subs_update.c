@@ -63,8 +63,15 @@ static void updated(struct change *ch, const struct err *e)
 static PbSubscription *apply_update(struct broker *b, struct arena *a, const struct sub *sub,
                                     const Google__Pubsub__V1__UpdateSubscriptionRequest *q, struct err *e)
 {
-    static const char *const fixed[] = {"name", "topic", "filter", "enable_message_ordering", "detached", "state", "tags",
-                                        "topic_message_retention_duration", "analytics_hub_subscription_info"};
+    static const char *const fixed[] = {"name",
+                                        "topic",
+                                        "filter",
+                                        "enable_message_ordering",
+                                        "detached",
+                                        "state",
+                                        "tags",
+                                        "topic_message_retention_duration",
+                                        "analytics_hub_subscription_info"};
     if (!q->update_mask || q->update_mask->n_paths == 0) {
         err_set(e, ERR_INVALID_ARGUMENT, "update_mask: must be specified and non-empty: name the fields to change");
         return NULL;

@@ -285,10 +285,7 @@ struct lease *subscription_unpull(struct subscription *s, uint64_t number)
 
 /* ---- settling ---- */
 
-void subscription_ack(struct subscription *s, struct lease *l)
-{
-    subscription_ack_all(s, &l, 1, NULL, NULL);
-}
+void subscription_ack(struct subscription *s, struct lease *l) { subscription_ack_all(s, &l, 1, NULL, NULL); }
 
 void subscription_ack_all(struct subscription *s, struct lease **leases, size_t n, adapter_done_fn done, void *arg)
 {

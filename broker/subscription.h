@@ -22,26 +22,26 @@
 enum lease_state { LEASE_READY, LEASE_SENT, LEASE_WAIT, LEASE_BLOCKED, LEASE_N };
 struct subscription;
 struct lease {
-    struct node link;            /* in the list of its state */
-    struct timer timer;          /* SENT: ack deadline; WAIT: when it is ready again */
+    struct node link;   /* in the list of its state */
+    struct timer timer; /* SENT: ack deadline; WAIT: when it is ready again */
     struct subscription *sub;
     struct message *msg;
     enum lease_state state;
-    uint32_t attempt;            /* deliveries begun */
-    uint64_t number;             /* unique in the process; part of the ack id, so an old id cannot settle a later delivery */
-    struct node key_link;        /* in its ordering key's queue */
+    uint32_t attempt;     /* deliveries begun */
+    uint64_t number;      /* unique in the process; part of the ack id, so an old id cannot settle a later delivery */
+    struct node key_link; /* in its ordering key's queue */
     struct key_queue *key;
-    void *consumer_data;         /* whoever took it */
-    bool pulled;                 /* SENT to a pull: its consumer, if any, does not know it */
-    bool dead;                   /* WAIT: it is on its way to the dead-letter topic, not to be delivered again */
-    struct dead_letter *letter;  /* that journey */
+    void *consumer_data;        /* whoever took it */
+    bool pulled;                /* SENT to a pull: its consumer, if any, does not know it */
+    bool dead;                  /* WAIT: it is on its way to the dead-letter topic, not to be delivered again */
+    struct dead_letter *letter; /* that journey */
 };
 
 /* The one who takes leases by itself (the push dispatcher). Pull requests need no consumer. */
 struct consumer {
-    void (*on_ready)(struct consumer *c);                     /* something may be taken; never called from inside subscription_* */
-    void (*on_expired)(struct consumer *c, struct lease *l);  /* its deadline passed: forget it (it has left SENT) */
-    void (*on_drop)(struct consumer *c, struct lease *l);     /* taken away by seek, detach or delete: forget it */
+    void (*on_ready)(struct consumer *c);                    /* something may be taken; never called from inside subscription_* */
+    void (*on_expired)(struct consumer *c, struct lease *l); /* its deadline passed: forget it (it has left SENT) */
+    void (*on_drop)(struct consumer *c, struct lease *l);    /* taken away by seek, detach or delete: forget it */
 };
 void subscription_consume(struct subscription *s, struct consumer *c); /* NULL: detach; what it had taken is nacked without delay */
 

@@ -9,10 +9,10 @@
 #include "broker/subscription.h"
 #include "core/observe/metrics.h"
 
-#define PREFETCH_MAX 1000                    /* leases of a pull subscription that nobody has taken yet */
-#define PREFETCH_START 100                   /* the same until pulls have shown that they want more */
+#define PREFETCH_MAX 1000  /* leases of a pull subscription that nobody has taken yet */
+#define PREFETCH_START 100 /* the same until pulls have shown that they want more */
 #define PREFETCH_BYTES_MAX (4u * 1024 * 1024)
-#define PREFETCH_TIGHT 16                    /* the same while all subscriptions together hold LEASES_BYTES_TOTAL_MAX */
+#define PREFETCH_TIGHT 16 /* the same while all subscriptions together hold LEASES_BYTES_TOTAL_MAX */
 #define LEASES_BYTES_TOTAL_MAX ((size_t)128 * 1024 * 1024)
 #define RETRY_MIN_DEFAULT_NS (10 * NS_PER_S)
 #define RETRY_MAX_DEFAULT_NS (600 * NS_PER_S)
@@ -23,8 +23,8 @@
 struct subscription_deps {
     const struct env *env;
     struct adapter *adapter;
-    size_t lease_bytes;          /* of all subscriptions: messages, and the leases themselves */
-    uint64_t deliveries;         /* numbers them over all, so that an ack id fits no later subscription of the same name */
+    size_t lease_bytes;  /* of all subscriptions: messages, and the leases themselves */
+    uint64_t deliveries; /* numbers them over all, so that an ack id fits no later subscription of the same name */
     /* Messages are ready and pulls may wait. */
     void (*serve_pulls)(struct subscription *s);
     /* The lease has used up its attempts (it is WAIT and dead): bring it to the dead-letter topic. */
@@ -43,23 +43,23 @@ struct subscription {
     struct adapter_sub *source;
     struct list states[LEASE_N];
     size_t bytes, sent_bytes, leases;
-    size_t prefetch;             /* PREFETCH_START to PREFETCH_MAX */
-    size_t asked_count;          /* credit given and not used, as the adapter counts it */
+    size_t prefetch;    /* PREFETCH_START to PREFETCH_MAX */
+    size_t asked_count; /* credit given and not used, as the adapter counts it */
     int64_t asked_bytes;
     struct map *keys;
-    struct u64map *pulled;       /* SENT to pulls, by number */
+    struct u64map *pulled; /* SENT to pulls, by number */
     struct consumer *consumer;
     struct timer wake;
-    struct filter *filter;       /* NULL: everything matches */
+    struct filter *filter; /* NULL: everything matches */
     int64_t ack_deadline_ns, retry_min_ns, retry_max_ns, retention_ns, active_ns;
-    uint32_t max_attempts;       /* 0: no dead-letter policy */
+    uint32_t max_attempts; /* 0: no dead-letter policy */
     uint64_t acked, nacked, expired;
-    bool dropping;               /* leases are going: wake nobody */
+    bool dropping; /* leases are going: wake nobody */
     struct subscription_metrics metrics;
-    struct u64map *attempts;     /* loaded attempt counts by position (lo), until their message comes; NULL: none */
+    struct u64map *attempts; /* loaded attempt counts by position (lo), until their message comes; NULL: none */
     /* the broker's */
     void *owner;
-    struct list pulls;           /* waiting pulls */
+    struct list pulls; /* waiting pulls */
 };
 
 struct subscription *subscription_new(struct subscription_deps *deps, const Google__Pubsub__V1__Subscription *config, struct err *e);

@@ -90,8 +90,8 @@ static struct topic *load_topic(struct broker *b, const char *name, struct str b
     struct topic *t = NULL;
     PbTopic *config = pb_dup(&record->topic->base);
     if (strcmp(record->adapter, b->adapter->ops->name) != 0)
-        err_set(e, ERR_FAILED_PRECONDITION, "topic %.200s is kept by \"%.40s\"; this server runs with --broker %s", name,
-                record->adapter, b->adapter->ops->name);
+        err_set(e, ERR_FAILED_PRECONDITION, "topic %.200s is kept by \"%.40s\"; this server runs with --broker %s", name, record->adapter,
+                b->adapter->ops->name);
     else if (!config)
         err_set(e, ERR_RESOURCE_EXHAUSTED, "topic %.200s: out of memory", name);
     else if (!(t = topic_open(b, config, record->handle, e)))
@@ -259,8 +259,7 @@ static PbTopic *apply_update(struct arena *a, const struct topic *t, const Googl
         err_set(e, ERR_RESOURCE_EXHAUSTED, "topic: out of memory");
         return NULL;
     }
-    if (mask_apply(a, &fresh->base, &q->topic->base, q->update_mask->paths, q->update_mask->n_paths, false, e) ||
-        check_topic(fresh, e))
+    if (mask_apply(a, &fresh->base, &q->topic->base, q->update_mask->paths, q->update_mask->n_paths, false, e) || check_topic(fresh, e))
         return NULL;
     return fresh;
 }

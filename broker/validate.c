@@ -119,8 +119,8 @@ static int check_duration(const char *field, const Google__Protobuf__Duration *d
 
 int check_topic(const PbTopic *t, struct err *e)
 {
-    static const char *const refused[] = {"message_storage_policy", "kms_key_name", "schema_settings",
-                                          "ingestion_data_source_settings", "message_transforms"};
+    static const char *const refused[] = {"message_storage_policy", "kms_key_name", "schema_settings", "ingestion_data_source_settings",
+                                          "message_transforms"};
     if (check_name(t->name, "topics", "name", e))
         return -ERR_INVALID_ARGUMENT;
     int rc = refuse_fields(&t->base, refused, ARRAY_LEN(refused), e);
@@ -179,8 +179,7 @@ static bool dead_letter_kept(struct broker *b, const char *subscription, const c
     return config && config->dead_letter_policy && strcmp(config->dead_letter_policy->dead_letter_topic, topic) == 0;
 }
 
-static int check_dead_letter(struct broker *b, const char *subscription, const Google__Pubsub__V1__DeadLetterPolicy *d,
-                             struct err *e)
+static int check_dead_letter(struct broker *b, const char *subscription, const Google__Pubsub__V1__DeadLetterPolicy *d, struct err *e)
 {
     if (!d || (!*d->dead_letter_topic && !d->max_delivery_attempts))
         return 0;
@@ -233,8 +232,8 @@ static int fill_defaults(struct arena *a, PbSubscription *s, struct err *e)
 
 static int check_settings(const PbSubscription *s, struct err *e)
 {
-    static const char *const refused[] = {"bigquery_config", "cloud_storage_config", "bigtable_config",
-                                          "enable_exactly_once_delivery", "message_transforms"};
+    static const char *const refused[] = {"bigquery_config", "cloud_storage_config", "bigtable_config", "enable_exactly_once_delivery",
+                                          "message_transforms"};
     int rc = refuse_fields(&s->base, refused, ARRAY_LEN(refused), e);
     if (rc)
         return rc;

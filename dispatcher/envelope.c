@@ -3,10 +3,7 @@
 
 #include "core/base/text.h"
 
-static int full(struct err *e)
-{
-    return err_set(e, ERR_RESOURCE_EXHAUSTED, "the push body is larger than %u bytes", ENVELOPE_BODY_MAX);
-}
+static int full(struct err *e) { return err_set(e, ERR_RESOURCE_EXHAUSTED, "the push body is larger than %u bytes", ENVELOPE_BODY_MAX); }
 
 static int add_attributes(struct buf *b, const struct message *m)
 {
@@ -61,8 +58,8 @@ int envelope_wrap(struct buf *b, const struct message *m, const char *subscripti
 static bool reserved(struct str name)
 {
     static const char *const names[] = {
-        "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade",
-        "proxy-connection", "proxy-authorization", "expect", "authorization", "user-agent", "content-type",
+        "host",    "content-length",   "transfer-encoding",   "connection", "keep-alive",    "te",         "trailer",
+        "upgrade", "proxy-connection", "proxy-authorization", "expect",     "authorization", "user-agent", "content-type",
     };
     static const struct str ours = {"x-goog-pubsub-", sizeof "x-goog-pubsub-" - 1};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)

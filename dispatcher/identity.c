@@ -10,9 +10,9 @@
 #include <stdlib.h>
 
 #define KEY_KIND "signing-key"
-#define KEY_CHECK_NS (600 * NS_PER_S)      /* how often the age of the keys is looked at */
-#define KEY_RETRY_NS (5 * NS_PER_S)        /* after a key could not be made or kept */
-#define KEY_AHEAD_NS (3600 * NS_PER_S)     /* a new key is published this long before it signs */
+#define KEY_CHECK_NS (600 * NS_PER_S)  /* how often the age of the keys is looked at */
+#define KEY_RETRY_NS (5 * NS_PER_S)    /* after a key could not be made or kept */
+#define KEY_AHEAD_NS (3600 * NS_PER_S) /* a new key is published this long before it signs */
 #define KEY_RECORD_MAX (2 * RSA_PEM_MAX)
 #define PAGES_WAITING_MAX 1000             /* requests for the keys before there is one */
 #define CERTS_CACHE "public, max-age=1800" /* half of KEY_AHEAD_NS: who caches sees a key before it signs */
@@ -30,7 +30,7 @@ struct key_job {
     struct job job;
     struct key_write *write; /* while it is being stored */
     struct identity *owner;
-    bool busy;          /* being made or stored */
+    bool busy;           /* being made or stored */
     struct rsa_key *key; /* made, not yet durable */
     int64_t created_wall_ns;
     struct err err;
@@ -341,8 +341,8 @@ static void source_get(struct token_source *ts, const char *account, const char 
     tokens_get(CONTAINER_OF(ts, struct identity, source)->tokens, account, audience, done, arg);
 }
 
-struct identity *identity_new(const struct env *env, const struct identity_config *c, struct store *store,
-                              struct workers *workers, struct mailbox *engine, struct err *e)
+struct identity *identity_new(const struct env *env, const struct identity_config *c, struct store *store, struct workers *workers,
+                              struct mailbox *engine, struct err *e)
 {
     struct identity *id = calloc(1, sizeof *id);
     if (!id) {

@@ -26,13 +26,13 @@ struct token_source {
 };
 struct identity;
 struct identity_config {
-    const char *issuer;   /* default: the server's URL */
+    const char *issuer; /* default: the server's URL */
     const char *project;
-    const char *url;      /* the server's own, where the keys are found; NULL: the issuer */
+    const char *url; /* the server's own, where the keys are found; NULL: the issuer */
 };
-struct identity *identity_new(const struct env *env, const struct identity_config *c, struct store *store,
-                              struct workers *workers, struct mailbox *engine, struct err *e);
-MUST_USE int identity_load(struct identity *id, struct err *e); /* makes the first key if there is none */
+struct identity *identity_new(const struct env *env, const struct identity_config *c, struct store *store, struct workers *workers,
+                              struct mailbox *engine, struct err *e);
+MUST_USE int identity_load(struct identity *id, struct err *e);                  /* makes the first key if there is none */
 MUST_USE int identity_routes(struct identity *id, struct web *w, struct err *e); /* discovery, JWKS, PEM map */
 struct token_source *identity_source(struct identity *id);
 const char *identity_default_account(const struct identity *id); /* default@PROJECT.iam.gserviceaccount.com */

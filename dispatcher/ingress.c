@@ -287,7 +287,11 @@ static void on_close(struct http_exchange *x, void *arg, bool complete)
 }
 
 static const struct http_exchange_ops exchange_ops = {
-    .on_body = on_body, .on_end = on_end, .on_writable = on_writable, .on_close = on_close, .on_half_close = on_half_close,
+    .on_body = on_body,
+    .on_end = on_end,
+    .on_writable = on_writable,
+    .on_close = on_close,
+    .on_half_close = on_half_close,
 };
 
 /* ---- coming in ---- */
@@ -299,8 +303,8 @@ static void refuse(const struct route_service *s, struct http_exchange *x, int s
     reply_text(x, status, e->msg);
 }
 
-static struct visit *visit_new(struct ingress *in, struct routes *routes, const struct route_match_host *m,
-                               struct http_exchange *x, const struct http_request *req)
+static struct visit *visit_new(struct ingress *in, struct routes *routes, const struct route_match_host *m, struct http_exchange *x,
+                               const struct http_request *req)
 {
     struct visit *v = malloc(sizeof *v);
     if (!v)

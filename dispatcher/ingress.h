@@ -15,7 +15,7 @@
 #include "dispatcher/slot_wait.h"
 
 #define INGRESS_GIVE_UP_NS NS_PER_S /* a client that closes later than this after its request has most likely given up */
-#define INGRESS_TRIES_MAX 3 /* instances tried when one refuses the connection before anything was sent */
+#define INGRESS_TRIES_MAX 3         /* instances tried when one refuses the connection before anything was sent */
 
 struct ingress;
 struct ingress_deps {

@@ -97,10 +97,7 @@ static int pass_on(struct visit *v, struct str checked, struct err *e)
     return 0;
 }
 
-static bool given(const struct visit *v, const char *name)
-{
-    return headers_get(&v->req->headers, name).p != NULL;
-}
+static bool given(const struct visit *v, const char *name) { return headers_get(&v->req->headers, name).p != NULL; }
 
 /* The slice of v->text from `from` to its end. */
 static struct str text_since(const struct visit *v, size_t from)

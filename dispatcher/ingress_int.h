@@ -13,25 +13,25 @@ struct visit {
     struct node link;
     struct grave grave;
     struct ingress *in;
-    struct http_exchange *x;         /* NULL: the client is gone or served */
+    struct http_exchange *x; /* NULL: the client is gone or served */
     const struct http_request *req;
     struct routes *routes;
     const struct route_service *service;
     const struct route_target *target;
     struct pool *pool;
-    struct slot_wait *wait;          /* while no slot is free */
+    struct slot_wait *wait; /* while no slot is free */
     struct pool_grant grant;
     bool has_slot;
-    struct http_call *call;          /* while an instance works on it */
-    bool head_sent;                  /* an answer has begun, its own or ours */
-    bool body_seen, ended;           /* of the request */
+    struct http_call *call; /* while an instance works on it */
+    bool head_sent;         /* an answer has begun, its own or ours */
+    bool body_seen, ended;  /* of the request */
     bool failed, buried;
     uint32_t tries;
     int status;
     int64_t begin_ns, due_ns, slot_ns;
     struct str host;
     struct trace trace;
-    struct buf text;                 /* what the headers below refer to, reserved at once: it does not move */
+    struct buf text; /* what the headers below refer to, reserved at once: it does not move */
     struct headers headers;
 };
 

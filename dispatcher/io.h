@@ -14,7 +14,7 @@
 struct io;
 struct io_config {
     const char *host;
-    uint16_t port;             /* 0 picks one */
+    uint16_t port; /* 0 picks one */
     uint32_t threads;
     struct rest_shared rest;
     struct mailbox *engine;

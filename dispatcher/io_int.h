@@ -18,16 +18,16 @@ struct io_thread {
     struct http_client *client;
     struct rest *rest;
     struct ingress *ingress;
-    struct routes *routes;           /* NULL until the first snapshot */
+    struct routes *routes; /* NULL until the first snapshot */
     struct rng rng;
     struct slot_waits waits;
-    struct list deliveries;          /* pushes under way on this thread */
+    struct list deliveries; /* pushes under way on this thread */
     struct delivery *spare;
     size_t spare_count;
-    uint32_t pushes;                 /* the engine's count of those given to this thread and not answered */
+    uint32_t pushes; /* the engine's count of those given to this thread and not answered */
     struct mail drain;
     int64_t drain_due_ns;
-    int fd;                          /* the listening socket until the server has it */
+    int fd; /* the listening socket until the server has it */
 };
 struct push_transport {
     struct transport base;
@@ -39,7 +39,7 @@ struct io {
     uint16_t port;
     struct push_transport transport;
     struct metric_family *requests, *latency;
-    uint32_t draining;               /* threads that have not finished */
+    uint32_t draining; /* threads that have not finished */
     void (*drained)(void *arg);
     void *drained_arg;
     uint32_t n;

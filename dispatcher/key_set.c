@@ -65,10 +65,7 @@ size_t key_set_count(const struct key_set *k) { return k->n; }
 
 /* ---- pages ---- */
 
-static int full(struct err *e)
-{
-    return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for the keys");
-}
+static int full(struct err *e) { return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for the keys"); }
 
 int key_set_jwks_add(const struct key_set *k, struct buf *b, struct err *e)
 {
@@ -180,10 +177,7 @@ static const struct rsa_key *find_key(const struct key_set *k, const char *kid)
 }
 
 /* Seconds of a claim as ns, without overflow: year 1677 and 2262 are as far as any other. */
-static int64_t claim_ns(int64_t s)
-{
-    return s > INT64_MAX / NS_PER_S ? INT64_MAX : s < 0 ? 0 : s * NS_PER_S;
-}
+static int64_t claim_ns(int64_t s) { return s > INT64_MAX / NS_PER_S ? INT64_MAX : s < 0 ? 0 : s * NS_PER_S; }
 
 static int check_claims(const struct key_set *k, const Runnel__Identity__TokenClaims *c, int64_t wall_ns, struct err *e)
 {

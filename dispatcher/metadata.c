@@ -31,10 +31,7 @@ static void reply(struct web_call *w, int status, const char *type)
     web_reply(w, status, type);
 }
 
-static void reply_text(struct web_call *w, int status, const char *text)
-{
-    reply(w, buf_addz(&w->answer, text) ? 500 : status, TEXT);
-}
+static void reply_text(struct web_call *w, int status, const char *text) { reply(w, buf_addz(&w->answer, text) ? 500 : status, TEXT); }
 
 /* ---- query and form ---- */
 
@@ -75,10 +72,7 @@ static int add_access_token(struct buf *b, const char *more)
                     (int)(TOKEN_LIFE_NS / NS_PER_S), more);
 }
 
-static void on_access_token(struct metadata *m, struct web_call *w)
-{
-    reply(w, add_access_token(&w->answer, "") ? 500 : 200, JSON);
-}
+static void on_access_token(struct metadata *m, struct web_call *w) { reply(w, add_access_token(&w->answer, "") ? 500 : 200, JSON); }
 
 static void on_identity_token(void *arg, const char *token, const struct err *e)
 {
@@ -98,8 +92,8 @@ static void on_identity(struct metadata *m, struct web_call *w)
     else if (format && strcmp(format, "full") != 0 && strcmp(format, "standard") != 0)
         reply_text(w, 400, "format is one of standard, full");
     else
-        identity_source(m->c.identity)->get(identity_source(m->c.identity), identity_default_account(m->c.identity), audience,
-                                            on_identity_token, w);
+        identity_source(m->c.identity)
+            ->get(identity_source(m->c.identity), identity_default_account(m->c.identity), audience, on_identity_token, w);
 }
 
 static void on_email(struct metadata *m, struct web_call *w) { reply_text(w, 200, identity_default_account(m->c.identity)); }
@@ -110,10 +104,7 @@ static void on_universe(struct metadata *m, struct web_call *w) { reply_text(w, 
 static void on_instance(struct metadata *m, struct web_call *w) { reply_text(w, 200, "id\nregion\nservice-accounts/\nzone\n"); }
 static void on_root(struct metadata *m, struct web_call *w) { reply_text(w, 200, "instance/\nproject/\nuniverse/\n"); }
 
-static void reply_format(struct web_call *w, int rc)
-{
-    reply(w, rc ? 500 : 200, TEXT);
-}
+static void reply_format(struct web_call *w, int rc) { reply(w, rc ? 500 : 200, TEXT); }
 
 static void on_number(struct metadata *m, struct web_call *w)
 {
@@ -130,10 +121,7 @@ static void on_zone(struct metadata *m, struct web_call *w)
     reply_format(w, buf_addf(&w->answer, "projects/%" PRIu64 "/zones/%s-1", number_of(m->c.project, 1), m->c.region));
 }
 
-static void on_id(struct metadata *m, struct web_call *w)
-{
-    reply_format(w, buf_addf(&w->answer, "%" PRIu64, number_of(m->c.project, 2)));
-}
+static void on_id(struct metadata *m, struct web_call *w) { reply_format(w, buf_addf(&w->answer, "%" PRIu64, number_of(m->c.project, 2))); }
 
 static int account_json(struct metadata *m, struct buf *b)
 {
@@ -177,23 +165,21 @@ static void on_accounts(struct metadata *m, struct web_call *w)
 static const struct {
     const char *path; /* after the prefix; an account's paths after its name */
     void (*answer)(struct metadata *m, struct web_call *w);
-} pages[] = {
-    {"", on_root},
-    {"/instance", on_instance},
-    {"/instance/id", on_id},
-    {"/instance/region", on_region},
-    {"/instance/zone", on_zone},
-    {"/instance/service-accounts", on_accounts},
-    {"/project/project-id", on_project},
-    {"/project/numeric-project-id", on_number},
-    {"/universe/universe-domain", on_universe},
-}, account_pages[] = {
-    {"", on_account},
-    {"/aliases", on_aliases},
-    {"/email", on_email},
-    {"/identity", on_identity},
-    {"/scopes", on_scopes},
-    {"/token", on_access_token},
+} pages[] =
+    {
+        {"", on_root},
+        {"/instance", on_instance},
+        {"/instance/id", on_id},
+        {"/instance/region", on_region},
+        {"/instance/zone", on_zone},
+        {"/instance/service-accounts", on_accounts},
+        {"/project/project-id", on_project},
+        {"/project/numeric-project-id", on_number},
+        {"/universe/universe-domain", on_universe},
+},
+  account_pages[] = {
+      {"", on_account},           {"/aliases", on_aliases}, {"/email", on_email},
+      {"/identity", on_identity}, {"/scopes", on_scopes},   {"/token", on_access_token},
 };
 
 /* "default" and the account's email are the same; nobody else lives here. */
@@ -242,10 +228,7 @@ static void on_metadata(void *arg, struct web_call *w)
 }
 
 /* Libraries ask here whether this is a metadata server at all. */
-static void on_ping(void *arg, struct web_call *w)
-{
-    reply_text(w, 200, "Ok\n");
-}
+static void on_ping(void *arg, struct web_call *w) { reply_text(w, 200, "Ok\n"); }
 
 /* ---- the token endpoint ---- */
 
@@ -282,7 +265,8 @@ static void on_token(void *arg, struct web_call *w)
     else if (!strchr(t.claims->iss, '@'))
         token_error(w, 400, "invalid_grant", "the assertion's iss is not a service account's email");
     else if (*t.claims->target_audience)
-        identity_source(m->c.identity)->get(identity_source(m->c.identity), t.claims->iss, t.claims->target_audience, on_assertion_token, w);
+        identity_source(m->c.identity)
+            ->get(identity_source(m->c.identity), t.claims->iss, t.claims->target_audience, on_assertion_token, w);
     else
         web_reply(w, add_access_token(&w->answer, "") ? 500 : 200, JSON);
 }

@@ -14,7 +14,7 @@
 struct metadata_config {
     const char *project, *region; /* live as long as the routes */
     struct identity *identity;
-    const struct policy *policy;  /* who may have tokens from /token; NULL: nobody */
+    const struct policy *policy; /* who may have tokens from /token; NULL: nobody */
 };
 /** Adds the routes; the config is copied. */
 MUST_USE int metadata_routes(const struct metadata_config *c, struct web *w, struct err *e);

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #define POLICY_KIND "policy"
-#define POLICIES_MAX 300000        /* one for each topic, subscription, snapshot and service there may be */
+#define POLICIES_MAX 300000 /* one for each topic, subscription, snapshot and service there may be */
 #define AUTH_FILE_MAX (64 * 1024)
-#define AUTH_TOKEN_MIN 16          /* bytes; a shorter token could be guessed */
+#define AUTH_TOKEN_MIN 16 /* bytes; a shorter token could be guessed */
 #define AUTH_TOKENS_MAX 256
 #define ETAG_BYTES 8
 
@@ -27,7 +27,7 @@ struct policy {
     void *exists_arg;
     void (*on_change)(void *arg);
     void *on_change_arg;
-    bool open;            /* no --auth */
+    bool open; /* no --auth */
     struct buf auth_text;
     struct str tokens[AUTH_TOKENS_MAX];
     size_t n_tokens;
@@ -91,7 +91,8 @@ static int read_tokens(struct policy *p, const char *path, struct err *e)
         if (line.n == 0 || line.p[0] == '#')
             continue;
         if (line.n < AUTH_TOKEN_MIN)
-            return err_set(e, ERR_INVALID_ARGUMENT, "--auth: %s, line %zu: a token has at least %d characters", path, number, AUTH_TOKEN_MIN);
+            return err_set(e, ERR_INVALID_ARGUMENT, "--auth: %s, line %zu: a token has at least %d characters", path, number,
+                           AUTH_TOKEN_MIN);
         if (p->n_tokens == AUTH_TOKENS_MAX)
             return err_set(e, ERR_INVALID_ARGUMENT, "--auth: %s has more than %d tokens", path, AUTH_TOKENS_MAX);
         p->tokens[p->n_tokens++] = line;
@@ -114,24 +115,19 @@ int policy_authorize(const struct policy *p, const struct caller *who, struct er
     if (p->open)
         return 0;
     if (!who->bearer)
-        return err_set(e, ERR_UNAUTHENTICATED, "this server wants a token: send `Authorization: Bearer TOKEN` with one of the file given to --auth");
+        return err_set(e, ERR_UNAUTHENTICATED,
+                       "this server wants a token: send `Authorization: Bearer TOKEN` with one of the file given to --auth");
     bool known = false;
     for (size_t i = 0; i < p->n_tokens; i++) /* all of them, so that the time does not tell which */
         known |= rsa_same(p->tokens[i], str_of(who->bearer));
     return known ? 0 : err_set(e, ERR_UNAUTHENTICATED, "the bearer token is not one of the file given to --auth");
 }
 
-static int on_authorize(void *arg, const struct call *c, struct err *e)
-{
-    return policy_authorize(arg, &c->caller, e);
-}
+static int on_authorize(void *arg, const struct call *c, struct err *e) { return policy_authorize(arg, &c->caller, e); }
 
 /* ---- reading ---- */
 
-const Google__Iam__V1__Policy *policy_of(const struct policy *p, const char *resource)
-{
-    return map_get(p->policies, resource);
-}
+const Google__Iam__V1__Policy *policy_of(const struct policy *p, const char *resource) { return map_get(p->policies, resource); }
 
 static bool known(struct policy *p, struct call *c, const char *resource)
 {
@@ -143,8 +139,7 @@ static bool known(struct policy *p, struct call *c, const char *resource)
 
 static void reply_policy(struct call *c, const Google__Iam__V1__Policy *from)
 {
-    Google__Iam__V1__Policy *out =
-        from ? pb_clone(c->arena, &from->base) : pb_new(c->arena, &google__iam__v1__policy__descriptor);
+    Google__Iam__V1__Policy *out = from ? pb_clone(c->arena, &from->base) : pb_new(c->arena, &google__iam__v1__policy__descriptor);
     if (!out) {
         call_failf(c, ERR_RESOURCE_EXHAUSTED, "no room for the policy");
         return;
@@ -353,13 +348,28 @@ void policy_sweep(struct policy *p)
 /* ---- life ---- */
 
 /* Three methods on each kind of resource; `kind` is its path after the version. */
-#define IAM_ROWS(service, version, kind, permission)                                                                                             \
-    {service "/GetIamPolicy", VERB_GET, "/" version "/{resource=" kind "}:getIamPolicy", NULL, permission ".getIamPolicy",                        \
-     &google__iam__v1__get_iam_policy_request__descriptor, &google__iam__v1__policy__descriptor, on_get},                                         \
-    {service "/SetIamPolicy", VERB_POST, "/" version "/{resource=" kind "}:setIamPolicy", "*", permission ".setIamPolicy",                        \
-     &google__iam__v1__set_iam_policy_request__descriptor, &google__iam__v1__policy__descriptor, on_set},                                         \
-    {service "/TestIamPermissions", VERB_POST, "/" version "/{resource=" kind "}:testIamPermissions", "*", permission ".getIamPolicy",            \
-     &google__iam__v1__test_iam_permissions_request__descriptor, &google__iam__v1__test_iam_permissions_response__descriptor, on_test}
+#define IAM_ROWS(service, version, kind, permission)                                                                                      \
+    {service "/GetIamPolicy",                                                                                                             \
+     VERB_GET,                                                                                                                            \
+     "/" version "/{resource=" kind "}:getIamPolicy",                                                                                     \
+     NULL,                                                                                                                                \
+     permission ".getIamPolicy",                                                                                                          \
+     &google__iam__v1__get_iam_policy_request__descriptor,                                                                                \
+     &google__iam__v1__policy__descriptor,                                                                                                \
+     on_get},                                                                                                                             \
+        {service "/SetIamPolicy",                                                                                                         \
+         VERB_POST,                                                                                                                       \
+         "/" version "/{resource=" kind "}:setIamPolicy",                                                                                 \
+         "*",                                                                                                                             \
+         permission ".setIamPolicy",                                                                                                      \
+         &google__iam__v1__set_iam_policy_request__descriptor,                                                                            \
+         &google__iam__v1__policy__descriptor,                                                                                            \
+         on_set},                                                                                                                         \
+    {                                                                                                                                     \
+        service "/TestIamPermissions", VERB_POST, "/" version "/{resource=" kind "}:testIamPermissions", "*", permission ".getIamPolicy", \
+            &google__iam__v1__test_iam_permissions_request__descriptor, &google__iam__v1__test_iam_permissions_response__descriptor,      \
+            on_test                                                                                                                       \
+    }
 
 static const struct method methods[] = {
     IAM_ROWS("google.cloud.run.v2.Services", "v2", "projects/*/locations/*/services/*", "run.services"),
@@ -407,10 +417,7 @@ static int load_one(void *arg, const char *name, struct str body, struct err *e)
     return rc;
 }
 
-int policy_load(struct policy *p, struct err *e)
-{
-    return p->store->ops->load_resources(p->store, POLICY_KIND, load_one, p, e);
-}
+int policy_load(struct policy *p, struct err *e) { return p->store->ops->load_resources(p->store, POLICY_KIND, load_one, p, e); }
 
 void policy_exists(struct policy *p, policy_exists_fn fn, void *arg)
 {

@@ -12,7 +12,7 @@
 
 struct policy;
 struct policy_config {
-    const char *auth;  /* NULL: open (loopback only); "token:FILE": one admin token per line */
+    const char *auth; /* NULL: open (loopback only); "token:FILE": one admin token per line */
 };
 /* Is there such a resource? (services are the executor's, topics the broker's) */
 typedef bool (*policy_exists_fn)(void *arg, const char *resource);

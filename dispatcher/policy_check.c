@@ -47,7 +47,8 @@ enum member_kind policy_member(const char *member, struct str *name)
 
 static bool member_valid(const char *member)
 {
-    static const char *const opaque[] = {"principal://", "principalSet://", "deleted:", "projectOwner:", "projectEditor:", "projectViewer:"};
+    static const char *const opaque[] = {
+        "principal://", "principalSet://", "deleted:", "projectOwner:", "projectEditor:", "projectViewer:"};
     struct str name;
     switch (policy_member(member, &name)) {
     case MEMBER_ALL:
@@ -94,7 +95,8 @@ static bool role_valid(const char *role)
 static int check_binding(const Google__Iam__V1__Binding *b, size_t i, size_t *members, struct err *e)
 {
     if (!role_valid(b->role))
-        return err_set(e, ERR_INVALID_ARGUMENT, "policy.bindings[%zu].role: \"%.80s\" is not a role; write e.g. roles/run.invoker", i, b->role);
+        return err_set(e, ERR_INVALID_ARGUMENT, "policy.bindings[%zu].role: \"%.80s\" is not a role; write e.g. roles/run.invoker", i,
+                       b->role);
     if (b->condition && (*b->condition->expression || *b->condition->title))
         return err_set(e, ERR_INVALID_ARGUMENT, "policy.bindings[%zu].condition: conditions are not supported; leave it out", i);
     if (b->n_members == 0)
@@ -103,7 +105,8 @@ static int check_binding(const Google__Iam__V1__Binding *b, size_t i, size_t *me
         if (strlen(b->members[m]) > POLICY_MEMBER_LEN_MAX || !member_valid(b->members[m]))
             return err_set(e, ERR_INVALID_ARGUMENT,
                            "policy.bindings[%zu].members[%zu]: \"%.80s\" is not a member; write allUsers, allAuthenticatedUsers, "
-                           "user:EMAIL, serviceAccount:EMAIL, group:EMAIL or domain:NAME", i, m, b->members[m]);
+                           "user:EMAIL, serviceAccount:EMAIL, group:EMAIL or domain:NAME",
+                           i, m, b->members[m]);
         if (++*members > POLICY_MEMBERS_MAX)
             return err_set(e, ERR_INVALID_ARGUMENT, "policy: more than %d members", POLICY_MEMBERS_MAX);
     }
@@ -138,8 +141,8 @@ int policy_check_permissions(const Google__Iam__V1__TestIamPermissionsRequest *r
     for (size_t i = 0; i < r->n_permissions; i++) {
         struct str p = str_of(r->permissions[i]);
         if (!all_of(p, ".") || !memchr(p.p, '.', p.n)) /* wildcards are refused, as Google does */
-            return err_set(e, ERR_INVALID_ARGUMENT, "permissions[%zu]: \"%.80s\" is not a permission; write e.g. run.routes.invoke",
-                           i, r->permissions[i]);
+            return err_set(e, ERR_INVALID_ARGUMENT, "permissions[%zu]: \"%.80s\" is not a permission; write e.g. run.routes.invoke", i,
+                           r->permissions[i]);
     }
     return 0;
 }

@@ -7,10 +7,10 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define PUSH_BATCH 256                 /* leases taken at once */
+#define PUSH_BATCH 256 /* leases taken at once */
 #define PUSH_BATCH_BYTES (16u * 1024 * 1024)
 #define PUSH_TOKEN_AGE_NS (60 * NS_PER_S) /* how long a pusher keeps a token before it asks the cache again */
-#define PUSH_RETRY_NS (1 * NS_PER_S)   /* when there was no memory or no token */
+#define PUSH_RETRY_NS (1 * NS_PER_S)      /* when there was no memory or no token */
 #define BACKLOG_TICK_NS (1 * NS_PER_S)
 
 /* ---- things that are counted ---- */
@@ -233,10 +233,7 @@ static void pump(struct pusher *p)
     p->pumping = false;
 }
 
-static void on_timer(struct timer *t, int64_t now_ns)
-{
-    pump(CONTAINER_OF(t, struct pusher, timer));
-}
+static void on_timer(struct timer *t, int64_t now_ns) { pump(CONTAINER_OF(t, struct pusher, timer)); }
 
 /* ---- what the subscription tells ---- */
 
@@ -286,10 +283,7 @@ static void on_expired(struct consumer *c, struct lease *l)
     metric_set(p->metrics.window, (int64_t)p->window.size);
 }
 
-static void on_drop(struct consumer *c, struct lease *l)
-{
-    forget(l);
-}
+static void on_drop(struct consumer *c, struct lease *l) { forget(l); }
 
 /* ---- pushers coming, changing and going ---- */
 
@@ -487,8 +481,8 @@ void pushers_stop(struct pushers *ps, int64_t grace_ns, void (*done)(void *arg),
         on_grace(&ps->grace, due_ns);
 }
 
-struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts,
-                            struct metrics *m, struct err *e)
+struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts, struct metrics *m,
+                            struct err *e)
 {
     struct pushers *ps = calloc(1, sizeof *ps);
     if (ps)

@@ -21,16 +21,16 @@
 #define PUSH_BACKOFF_MAX_NS (60 * NS_PER_S)
 
 struct push_endpoint {
-    uint32_t refs;             /* engine thread */
-    char *text;                /* the endpoint as given */
-    struct url url;            /* slices into text */
-    char *subscription;        /* full name */
+    uint32_t refs;      /* engine thread */
+    char *text;         /* the endpoint as given */
+    struct url url;     /* slices into text */
+    char *subscription; /* full name */
     bool no_wrapper, write_metadata;
-    char *audience, *account;  /* NULL: no token */
+    char *audience, *account; /* NULL: no token */
 };
 struct pushers;
-struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts,
-                            struct metrics *m, struct err *e);
+struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts, struct metrics *m,
+                            struct err *e);
 /** Is this an endpoint that push can reach? A broker_endpoint_fn; INVALID_ARGUMENT says what is wrong with it. */
 int push_endpoint_check(void *arg, const char *endpoint, struct err *e);
 /** Which of our services an endpoint's host is, to tell the executor about backlog; NULL result: none of ours. */

@@ -37,8 +37,8 @@ struct push_endpoint *endpoint_new(const char *subscription, const Google__Pubsu
         ep->no_wrapper = true;
         ep->write_metadata = c->no_wrapper->write_metadata;
     }
-    if (ok && c->authentication_method_case == GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN &&
-        c->oidc_token && *c->oidc_token->service_account_email) {
+    if (ok && c->authentication_method_case == GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN && c->oidc_token &&
+        *c->oidc_token->service_account_email) {
         ep->account = copy(c->oidc_token->service_account_email, &ok);
         ep->audience = copy(*c->oidc_token->audience ? c->oidc_token->audience : c->push_endpoint, &ok);
     }
@@ -67,15 +67,12 @@ void endpoint_unref(struct push_endpoint *ep)
     free(ep);
 }
 
-static bool same(const char *a, const char *b)
-{
-    return a == b || (a && b && strcmp(a, b) == 0);
-}
+static bool same(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
 
 bool endpoint_equal(const struct push_endpoint *a, const struct push_endpoint *b)
 {
-    return same(a->text, b->text) && same(a->account, b->account) && same(a->audience, b->audience) &&
-           a->no_wrapper == b->no_wrapper && a->write_metadata == b->write_metadata;
+    return same(a->text, b->text) && same(a->account, b->account) && same(a->audience, b->audience) && a->no_wrapper == b->no_wrapper &&
+           a->write_metadata == b->write_metadata;
 }
 
 void push_metrics_init(struct push_metrics *m, struct metrics *all)

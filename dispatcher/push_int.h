@@ -24,16 +24,16 @@ struct token_wait;
 struct pusher {
     struct consumer consumer;
     struct pushers *owner;
-    struct subscription *sub;        /* NULL: detached */
+    struct subscription *sub; /* NULL: detached */
     struct push_endpoint *endpoint;
     struct push_window window;
     uint32_t in_flight;
-    struct timer timer;              /* the end of a pause */
+    struct timer timer; /* the end of a pause */
     struct bearer *bearer;
     int64_t bearer_ns;
     struct token_wait *token_wait;
-    bool getting, pumping;           /* a call into the token source, into pump */
-    struct node active;              /* in pushers->active while something waits or is under way */
+    bool getting, pumping; /* a call into the token source, into pump */
+    struct node active;    /* in pushers->active while something waits or is under way */
     uint64_t backlog;
     struct push_series metrics;
 };
@@ -42,12 +42,12 @@ struct push {
     struct push_request request;
     struct node link;
     struct pushers *owner;
-    struct pusher *pusher;           /* NULL: gone */
-    struct lease *lease;             /* NULL: expired or dropped */
+    struct pusher *pusher; /* NULL: gone */
+    struct lease *lease;   /* NULL: expired or dropped */
     struct push_endpoint *endpoint;
     struct bearer *bearer;
     uint64_t ticket;
-    int64_t begun_ns;                /* the request's times are the transport's until it is done */
+    int64_t begun_ns; /* the request's times are the transport's until it is done */
 };
 struct pushers {
     const struct env *env;

@@ -9,10 +9,7 @@
 /* 0.2 ** 0.857 of the way from 100 ms to 60 s, taken by powers, is 500 ms. */
 #define BACKOFF_BEND 0.857
 
-void push_window_init(struct push_window *w)
-{
-    *w = (struct push_window){.size = PUSH_WINDOW_START, .last_sent_ns = INT64_MIN / 2};
-}
+void push_window_init(struct push_window *w) { *w = (struct push_window){.size = PUSH_WINDOW_START, .last_sent_ns = INT64_MIN / 2}; }
 
 int64_t push_window_backoff_ns(const struct push_window *w)
 {
@@ -58,10 +55,7 @@ static void halve(struct push_window *w, uint64_t ticket)
     w->halved_at = w->ticket;
 }
 
-void push_window_crowded(struct push_window *w, uint64_t ticket)
-{
-    halve(w, ticket);
-}
+void push_window_crowded(struct push_window *w, uint64_t ticket) { halve(w, ticket); }
 
 void push_window_settled(struct push_window *w, uint64_t ticket, bool acked, int64_t latency_ns)
 {
@@ -77,7 +71,4 @@ void push_window_settled(struct push_window *w, uint64_t ticket, bool acked, int
         w->size = PUSH_WINDOW_LINEAR;
 }
 
-bool push_acks(int status)
-{
-    return status == 102 || status == 200 || status == 201 || status == 202 || status == 204;
-}
+bool push_acks(int status) { return status == 102 || status == 200 || status == 201 || status == 202 || status == 204; }

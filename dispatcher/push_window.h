@@ -11,17 +11,17 @@
 
 #include "core/compiler.h"
 
-#define PUSH_WINDOW_MEMORY 10       /* answers that the share of failures looks back on, at least */
-#define PUSH_FAILING_MIN 0.02       /* below this share nothing pauses */
+#define PUSH_WINDOW_MEMORY 10 /* answers that the share of failures looks back on, at least */
+#define PUSH_FAILING_MIN 0.02 /* below this share nothing pauses */
 #define PUSH_LATENCY_SLOW_NS NS_PER_S
 #define PUSH_ACKED_MIN 0.99
 
 struct push_window {
     double size;
-    double failing;      /* share of answers that were failures, 0..1 */
-    double latency_ns;   /* mean, exponentially forgotten */
-    uint64_t ticket;     /* of the next push */
-    uint64_t halved_at;  /* failures of pushes before this one do not halve again */
+    double failing;     /* share of answers that were failures, 0..1 */
+    double latency_ns;  /* mean, exponentially forgotten */
+    uint64_t ticket;    /* of the next push */
+    uint64_t halved_at; /* failures of pushes before this one do not halve again */
     int64_t last_sent_ns;
 };
 void push_window_init(struct push_window *w);

@@ -17,7 +17,7 @@
 /* One host name: a service, or one tagged target of it. */
 struct route_host {
     struct route_service *service;
-    size_t target;  /* index, when tagged */
+    size_t target; /* index, when tagged */
     bool tagged;
 };
 struct routes {
@@ -213,8 +213,8 @@ static void on_view(void *arg, const struct executor_view *v)
     b->rc = b->rc ? b->rc : name_hosts(b->r, s, v);
 }
 
-struct routes *routes_build(struct executor *x, struct policy *p, struct key_set *keys, const char *domain,
-                            const char *default_project, const char *default_region, struct err *e)
+struct routes *routes_build(struct executor *x, struct policy *p, struct key_set *keys, const char *domain, const char *default_project,
+                            const char *default_region, struct err *e)
 {
     struct build b = {.r = calloc(1, sizeof *b.r), .policy = p, .e = e};
     if (!b.r) {
@@ -324,8 +324,7 @@ bool route_invoker(const struct route_service *s, const char *email)
         return true;
     const char *domain = strrchr(email, '@');
     for (size_t i = 0; i < s->n_invokers; i++)
-        if (strcasecmp(s->invokers[i], email) == 0 ||
-            (domain && s->invokers[i][0] == '@' && strcasecmp(s->invokers[i], domain) == 0))
+        if (strcasecmp(s->invokers[i], email) == 0 || (domain && s->invokers[i][0] == '@' && strcasecmp(s->invokers[i], domain) == 0))
             return true;
     return false;
 }

@@ -12,7 +12,7 @@
 
 #define ROUTE_CODE_CLASSES 6 /* answers 1xx to 5xx, and none at all at 0 */
 struct route_target {
-    struct pool *pool;  /* NULL: cannot run */
+    struct pool *pool; /* NULL: cannot run */
     char *revision;
     uint32_t percent;
 };
@@ -21,11 +21,11 @@ struct route_metrics {
     struct metric *requests[ROUTE_CODE_CLASSES], *latency;
 };
 struct route_service {
-    char *name, *uri;    /* full resource name; URL = the expected audience */
+    char *name, *uri; /* full resource name; URL = the expected audience */
     int64_t timeout_ns;
-    bool public_;        /* allUsers is invoker, or the check is disabled */
-    bool any_account;    /* allAuthenticatedUsers */
-    char **invokers;     /* emails, or "@domain" */
+    bool public_;     /* allUsers is invoker, or the check is disabled */
+    bool any_account; /* allAuthenticatedUsers */
+    char **invokers;  /* emails, or "@domain" */
     size_t n_invokers;
     char **audiences;
     size_t n_audiences;
@@ -39,8 +39,8 @@ struct route_match_host {
     const struct route_target *target;
 };
 struct routes;
-struct routes *routes_build(struct executor *x, struct policy *p, struct key_set *keys, const char *domain,
-                            const char *default_project, const char *default_region, struct err *e);
+struct routes *routes_build(struct executor *x, struct policy *p, struct key_set *keys, const char *domain, const char *default_project,
+                            const char *default_region, struct err *e);
 struct routes *routes_ref(struct routes *r);
 void routes_unref(struct routes *r);
 /** Before the snapshot is shared: give every service the series it is counted in. */

@@ -36,10 +36,7 @@ struct rsa_key *rsa_generate(struct err *e)
 }
 
 /* Without it OpenSSL asks the terminal for the password of an encrypted key. */
-static int no_password(char *buf, int size, int rw, void *arg)
-{
-    return -1;
-}
+static int no_password(char *buf, int size, int rw, void *arg) { return -1; }
 
 struct rsa_key *rsa_from_pem(struct str pem, struct err *e)
 {
@@ -67,10 +64,7 @@ struct rsa_key *rsa_ref(struct rsa_key *k)
     return k;
 }
 
-void rsa_unref(struct rsa_key *k)
-{
-    EVP_PKEY_free(evp(k));
-}
+void rsa_unref(struct rsa_key *k) { EVP_PKEY_free(evp(k)); }
 
 int rsa_sign(const struct rsa_key *k, struct str text, uint8_t signature[RSA_SIGNATURE_BYTES], struct err *e)
 {
@@ -86,8 +80,7 @@ bool rsa_verify(const struct rsa_key *k, struct str text, struct str signature)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, evp(k)) == 1 &&
-              EVP_DigestVerify(ctx, (const unsigned char *)signature.p, signature.n, (const unsigned char *)text.p,
-                               text.n) == 1;
+              EVP_DigestVerify(ctx, (const unsigned char *)signature.p, signature.n, (const unsigned char *)text.p, text.n) == 1;
     EVP_MD_CTX_free(ctx);
     ERR_clear_error();
     return ok;
@@ -112,8 +105,7 @@ static int pem_add(const struct rsa_key *k, bool private, struct buf *b, struct 
     BIO *out = BIO_new(BIO_s_mem());
     if (!out)
         return fail(e, "cannot write a key");
-    int ok = private ? PEM_write_bio_PKCS8PrivateKey(out, evp(k), NULL, NULL, 0, NULL, NULL)
-                     : PEM_write_bio_PUBKEY(out, evp(k));
+    int ok = private ? PEM_write_bio_PKCS8PrivateKey(out, evp(k), NULL, NULL, 0, NULL, NULL) : PEM_write_bio_PUBKEY(out, evp(k));
     char *text = NULL;
     long n = BIO_get_mem_data(out, &text);
     int rc = 0;
@@ -148,12 +140,6 @@ static int number_add(const struct rsa_key *k, const char *which, struct buf *b,
 int rsa_n_add(const struct rsa_key *k, struct buf *b, struct err *e) { return number_add(k, OSSL_PKEY_PARAM_RSA_N, b, e); }
 int rsa_e_add(const struct rsa_key *k, struct buf *b, struct err *e) { return number_add(k, OSSL_PKEY_PARAM_RSA_E, b, e); }
 
-int rsa_random(void *out, size_t n, struct err *e)
-{
-    return RAND_bytes(out, (int)n) == 1 ? 0 : fail(e, "no random bytes");
-}
+int rsa_random(void *out, size_t n, struct err *e) { return RAND_bytes(out, (int)n) == 1 ? 0 : fail(e, "no random bytes"); }
 
-bool rsa_same(struct str a, struct str b)
-{
-    return a.n == b.n && CRYPTO_memcmp(a.p, b.p, a.n) == 0;
-}
+bool rsa_same(struct str a, struct str b) { return a.n == b.n && CRYPTO_memcmp(a.p, b.p, a.n) == 0; }

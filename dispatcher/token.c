@@ -13,7 +13,7 @@
 
 enum entry_state { ENTRY_WAITING_KEY, ENTRY_SIGNING, ENTRY_READY };
 struct entry {
-    struct node link;     /* in tokens->ready (by use) or tokens->busy */
+    struct node link; /* in tokens->ready (by use) or tokens->busy */
     struct job job;
     struct tokens *owner;
     enum entry_state state;
@@ -21,8 +21,8 @@ struct entry {
     char name[CACHE_KEY_MAX]; /* "account audience" */
     size_t account_len;
     int64_t iat_s;
-    struct rsa_key *key;  /* while signing */
-    struct buf text;      /* the token being made, then the token */
+    struct rsa_key *key; /* while signing */
+    struct buf text;     /* the token being made, then the token */
     struct err err;
 };
 struct waiter {

@@ -14,18 +14,20 @@ struct push_request {
     struct mail mail;
     const struct message *msg;
     const struct push_endpoint *endpoint;
-    const char *bearer;          /* token or NULL; counted by the sender */
-    uint32_t delivery_attempt;   /* 0: not shown */
+    const char *bearer;        /* token or NULL; counted by the sender */
+    uint32_t delivery_attempt; /* 0: not shown */
     int64_t due_ns;
     int64_t sent_ns, answered_ns; /* out, monotonic */
     int status;                   /* out: HTTP status; 0: no answer, see err */
     struct err err;               /* out */
     void (*done)(struct push_request *r);
     void *arg;
-    void *internal;               /* the transport's */
+    void *internal; /* the transport's */
     bool cancelled;
 };
-struct transport { const struct transport_ops *ops; };
+struct transport {
+    const struct transport_ops *ops;
+};
 struct transport_ops {
     void (*send)(struct transport *t, struct push_request *r);
     void (*cancel)(struct transport *t, struct push_request *r);

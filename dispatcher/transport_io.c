@@ -9,21 +9,21 @@
 
 #include <stdlib.h>
 
-#define PUSH_SPREAD 32                     /* a thread with this many pushes more than the least busy one is passed over */
-#define PUSH_ANSWER_MAX (1024 * 1024)      /* bytes of an answer that are read before it is called off: only the status counts */
+#define PUSH_SPREAD 32                /* a thread with this many pushes more than the least busy one is passed over */
+#define PUSH_ANSWER_MAX (1024 * 1024) /* bytes of an answer that are read before it is called off: only the status counts */
 #define DELIVERY_SPARE_MAX 256
-#define DELIVERY_SPARE_BYTES (64 * 1024)   /* larger body buffers are not kept */
+#define DELIVERY_SPARE_BYTES (64 * 1024) /* larger body buffers are not kept */
 #define PUSH_USER_AGENT "CloudPubSub-Google"
 
 /* One push on its way between the threads. */
 struct push_job {
     struct mail mail, cancel;
-    struct node link;             /* engine: in push_transport->jobs */
+    struct node link; /* engine: in push_transport->jobs */
     struct push_transport *owner;
     struct push_request *request;
     struct io_thread *thread;
-    bool answered, cancel_out;    /* engine */
-    struct delivery *delivery;    /* io: NULL before and after */
+    bool answered, cancel_out; /* engine */
+    struct delivery *delivery; /* io: NULL before and after */
 };
 /* The io thread's side of it; reused with its buffers. */
 struct delivery {

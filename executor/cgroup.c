@@ -187,15 +187,9 @@ void cgroups_open(struct cgroups *cs)
             snprintf(cs->why + strlen(cs->why), sizeof cs->why - strlen(cs->why), "%s%s", cs->why[0] ? ", " : "", role_names[r]);
 }
 
-bool cgroups_limits(const struct cgroups *cs)
-{
-    return cs->base[CGROUP_MEMORY][0] && cs->base[CGROUP_CPU][0];
-}
+bool cgroups_limits(const struct cgroups *cs) { return cs->base[CGROUP_MEMORY][0] && cs->base[CGROUP_CPU][0]; }
 
-static bool same_base(const struct cgroups *cs, int a, int b)
-{
-    return strcmp(cs->base[a], cs->base[b]) == 0;
-}
+static bool same_base(const struct cgroups *cs, int a, int b) { return strcmp(cs->base[a], cs->base[b]) == 0; }
 
 /* Earlier roles with the same directory have done it already. */
 static bool is_repeat(const struct cgroups *cs, int r)

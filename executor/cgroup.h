@@ -18,7 +18,7 @@ struct cgroups {
 };
 struct cgroup {
     char name[64];
-    int dir_fd;                     /* to be born in it; -1 */
+    int dir_fd;                 /* to be born in it; -1 */
     int procs_fd[CGROUP_ROLES]; /* cgroup.procs, open until the program runs; -1 */
     bool made[CGROUP_ROLES];
 };
@@ -29,7 +29,7 @@ void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_
 /** fork(2), the child in its group from the start where the kernel can do that. */
 pid_t cgroup_fork(struct cgroup *g);
 void cgroup_enter(const struct cgroup *g); /* in the child: the other groups */
-void cgroup_entered(struct cgroup *g); /* in the parent: close the descriptors */
+void cgroup_entered(struct cgroup *g);     /* in the parent: close the descriptors */
 /** SIGKILL to all in it; how many there were. */
 size_t cgroup_kill(const struct cgroups *cs, const struct cgroup *g);
 bool cgroup_oom(const struct cgroups *cs, const struct cgroup *g);

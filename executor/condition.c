@@ -1,7 +1,7 @@
 /** condition.c: conditions of services and revisions, built in arenas. */
 #include "executor/executor_int.h"
 
-RUN(Condition) *condition_new(struct arena *a, const struct env *env, const char *type, enum run_condition state, const char *message)
+RUN(Condition) * condition_new(struct arena *a, const struct env *env, const char *type, enum run_condition state, const char *message)
 {
     RUN(Condition) *c = pb_new(a, RUN_DESC(condition));
     if (!c)
@@ -13,7 +13,7 @@ RUN(Condition) *condition_new(struct arena *a, const struct env *env, const char
     return c->type && c->message && c->last_transition_time ? c : NULL;
 }
 
-void condition_set(struct arena *a, RUN(Condition) ***list, size_t *n, RUN(Condition) *c)
+void condition_set(struct arena *a, RUN(Condition) * **list, size_t *n, RUN(Condition) * c)
 {
     if (!c)
         return; /* out of memory: the old one stays, which the next change mends */

@@ -21,10 +21,7 @@ void line_stream_init(struct line_stream *s, bool is_stderr)
     s->skipping = false;
 }
 
-void line_stream_fini(struct line_stream *s)
-{
-    buf_fini(&s->partial);
-}
+void line_stream_fini(struct line_stream *s) { buf_fini(&s->partial); }
 
 void line_budget_init(struct line_budget *b, int64_t now_ns)
 {

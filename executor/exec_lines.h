@@ -15,14 +15,14 @@ struct line_stream {
     bool is_stderr, skipping; /* skipping: the rest of a line that was cut */
 };
 struct line_budget {
-    double lines, bytes;      /* left */
+    double lines, bytes; /* left */
     int64_t last_ns;
     uint64_t dropped;
-    _Atomic size_t unread;    /* bytes of batches that the engine has not taken */
+    _Atomic size_t unread; /* bytes of batches that the engine has not taken */
 };
 struct line_batch {
     struct mail mail;
-    void *arg;                /* whose it is */
+    void *arg; /* whose it is */
     struct line_budget *budget;
     struct buf records;
 };

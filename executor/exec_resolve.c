@@ -67,8 +67,10 @@ int exec_resolve(const char *image, const char *const *argv, const char *working
     struct stat st;
     memset(out, 0, sizeof *out);
     if (strncmp(image, SCHEME, strlen(SCHEME)) != 0)
-        return err_set(e, ERR_UNIMPLEMENTED, "image '%.150s': this server runs plain programs only; give the directory that holds "
-                       "yours as exec:///directory with a command, or the program itself as exec:///path", image);
+        return err_set(e, ERR_UNIMPLEMENTED,
+                       "image '%.150s': this server runs plain programs only; give the directory that holds "
+                       "yours as exec:///directory with a command, or the program itself as exec:///path",
+                       image);
     const char *path = image + strlen(SCHEME);
     if (path[0] != '/' || strlen(path) >= PATH_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "image '%.200s' must name an absolute path: exec:///directory", image);
@@ -87,8 +89,10 @@ int exec_resolve(const char *image, const char *const *argv, const char *working
     if (*name) {
         rc = find_program(image, name, out, e);
     } else if (!is_file) {
-        return err_set(e, ERR_INVALID_ARGUMENT, "image '%.150s' is a directory: say which program in it to run with `command`, "
-                       "or give the program itself as the image", image);
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "image '%.150s' is a directory: say which program in it to run with `command`, "
+                       "or give the program itself as the image",
+                       image);
     } else {
         out->own = true;
         rc = runnable(path) ? 0 : err_set(e, ERR_INVALID_ARGUMENT, "image '%.200s' is not an executable file", image);

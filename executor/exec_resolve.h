@@ -11,7 +11,7 @@
 struct exec_program {
     char program[PATH_MAX];
     char dir[PATH_MAX];
-    bool own;  /* the image's own program: argv[0] is not its name */
+    bool own; /* the image's own program: argv[0] is not its name */
 };
 /** `argv` as in runtime_spec; `working_dir` may be NULL. */
 MUST_USE int exec_resolve(const char *image, const char *const *argv, const char *working_dir, struct exec_program *out, struct err *e);

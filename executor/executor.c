@@ -44,10 +44,7 @@ void executor_watch(struct executor *x, void (*on_change)(void *arg), void *arg)
     x->watchers[x->n_watchers++] = (struct watcher){on_change, arg};
 }
 
-bool executor_has(const struct executor *x, const char *resource)
-{
-    return map_get(x->services, resource) != NULL;
-}
+bool executor_has(const struct executor *x, const char *resource) { return map_get(x->services, resource) != NULL; }
 
 void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg)
 {
@@ -272,11 +269,13 @@ static void declare_metrics(struct executor *x)
     struct metrics *m = x->deps.metrics;
     if (!m)
         return;
-    x->f_instances = metrics_family(m, METRIC_GAUGE, "runnel_run_instances", "instances of a revision that have not ended", "service,revision");
+    x->f_instances =
+        metrics_family(m, METRIC_GAUGE, "runnel_run_instances", "instances of a revision that have not ended", "service,revision");
     x->f_starts = metrics_family(m, METRIC_COUNTER, "runnel_run_instance_starts_total", "instances started", "service,revision");
     x->f_crashes = metrics_family(m, METRIC_COUNTER, "runnel_run_instance_crashes_total",
                                   "instances that ended by themselves while starting or soon after", "service,revision");
-    x->f_startup = metrics_family(m, METRIC_HISTOGRAM, "runnel_run_startup_seconds", "from the start of an instance to its first successful probe", "");
+    x->f_startup = metrics_family(m, METRIC_HISTOGRAM, "runnel_run_startup_seconds",
+                                  "from the start of an instance to its first successful probe", "");
     x->m_startup = metric_series(x->f_startup, &(const char *){NULL});
 }
 

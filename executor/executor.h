@@ -17,11 +17,11 @@
 
 struct executor;
 struct executor_config {
-    const char *project, *region;  /* defaults */
-    const char *domain;            /* "localhost" */
-    uint16_t port;                 /* the server's, for URLs and the metadata server */
-    int64_t idle_ns;               /* an instance without requests is stopped after this; default 15 min */
-    uint32_t max_instances_host;   /* 0: EXECUTOR_INSTANCES_MAX */
+    const char *project, *region; /* defaults */
+    const char *domain;           /* "localhost" */
+    uint16_t port;                /* the server's, for URLs and the metadata server */
+    int64_t idle_ns;              /* an instance without requests is stopped after this; default 15 min */
+    uint32_t max_instances_host;  /* 0: EXECUTOR_INSTANCES_MAX */
 };
 struct executor_deps {
     const struct env *env;
@@ -35,23 +35,23 @@ struct executor_deps {
 
 /* What the ingress needs to know of one service, valid only during the callback (pools may be referenced). */
 struct executor_target {
-    struct pool *pool;         /* NULL: the revision is not there or cannot run */
-    const char *revision;      /* short name */
+    struct pool *pool;    /* NULL: the revision is not there or cannot run */
+    const char *revision; /* short name */
     uint32_t percent;
-    const char *tag;           /* "" none */
+    const char *tag; /* "" none */
 };
 struct executor_view {
-    const char *name;          /* full resource name */
+    const char *name; /* full resource name */
     const char *project, *region, *service;
-    const char *uri;           /* http://SERVICE.DOMAIN:PORT */
+    const char *uri; /* http://SERVICE.DOMAIN:PORT */
     int64_t timeout_ns;
     bool invoker_iam_disabled;
-    const char *ingress_off;   /* why nobody may come in (INGRESS_TRAFFIC_NONE, no default URL), or NULL */
+    const char *ingress_off; /* why nobody may come in (INGRESS_TRAFFIC_NONE, no default URL), or NULL */
     const char *const *custom_audiences;
     size_t n_custom_audiences;
     const struct executor_target *targets;
     size_t n_targets;
-    const char *not_ready;     /* why no revision serves yet, or NULL */
+    const char *not_ready; /* why no revision serves yet, or NULL */
 };
 typedef void (*executor_view_fn)(void *arg, const struct executor_view *v);
 

@@ -35,9 +35,9 @@ enum run_condition {
 };
 
 /* Limits and times in one place. */
-#define RUN_ARENA_MAX (8u << 20)            /* one resource and its changes */
+#define RUN_ARENA_MAX (8u << 20) /* one resource and its changes */
 #define RUN_NAME_MAX 512
-#define RUN_TARGETS_MAX 100                 /* entries of traffic[] */
+#define RUN_TARGETS_MAX 100 /* entries of traffic[] */
 #define RUN_CONCURRENCY_DEFAULT 80
 #define RUN_CONCURRENCY_MAX 1000
 #define RUN_TIMEOUT_DEFAULT_S 300
@@ -60,19 +60,19 @@ struct target {
     struct revision *revision; /* NULL: named but not there, or nothing is ready yet */
     uint32_t percent;
     int type;
-    char tag[48];              /* "" none */
+    char tag[48]; /* "" none */
 };
 struct revision {
-    struct node link;          /* service->revisions, newest first; or executor->leaving's */
+    struct node link; /* service->revisions, newest first; or executor->leaving's */
     struct executor *x;
     struct service *service;
-    char *name;                /* full */
-    const char *id;            /* the last part of it */
-    RUN(Revision) *msg;
+    char *name;     /* full */
+    const char *id; /* the last part of it */
+    RUN(Revision) * msg;
     enum revision_state state;
     bool verifying, deleted, forgets; /* forgets: a retire timer runs out */
-    uint32_t percent;          /* of the service's traffic, summed over targets */
-    bool serving;              /* is a target, also with 0 percent */
+    uint32_t percent;                 /* of the service's traffic, summed over targets */
+    bool serving;                     /* is a target, also with 0 percent */
     uint32_t verify_failures;
     /* running */
     struct pool *pool;
@@ -88,7 +88,7 @@ struct revision {
     int64_t seen_ns;
     double arrivals_per_s, latency_s;
     char why[160];
-    bool scaling;              /* inside revision_scale */
+    bool scaling; /* inside revision_scale */
     /* crash loop */
     uint32_t crashes;
     int64_t backoff_until_ns;
@@ -102,14 +102,14 @@ struct rollout {
     struct timer deadline;
 };
 struct service {
-    struct node link;          /* executor->leaving's */
+    struct node link; /* executor->leaving's */
     struct executor *x;
-    char *name;                /* full; the three below point into `parts` */
+    char *name; /* full; the three below point into `parts` */
     char *parts;
     const char *project, *region, *id;
     char *uri;
-    RUN(Service) *msg;         /* NULL while its creation is being stored */
-    bool busy;                 /* a change is being stored */
+    RUN(Service) * msg; /* NULL while its creation is being stored */
+    bool busy;          /* a change is being stored */
     bool deleted;
     bool crash_shown;
     struct list revisions;
@@ -127,10 +127,10 @@ struct executor {
     struct executor_config config; /* strings owned */
     struct executor_deps deps;
     const struct env *env;
-    struct map *services;      /* by full name, those being created too */
+    struct map *services; /* by full name, those being created too */
     struct logs *logs;
-    struct list gone;          /* instances that ended; freed when no request is on their slot */
-    struct list leaving;       /* deleted services whose instances are ending */
+    struct list gone;    /* instances that ended; freed when no request is on their slot */
+    struct list leaving; /* deleted services whose instances are ending */
     struct list leaving_revisions;
     struct timer reap, changed, resume;
     struct watcher watchers[RUN_WATCHERS_MAX];
@@ -148,7 +148,7 @@ struct executor {
 };
 
 /* executor.c */
-void executor_changed(struct executor *x);      /* the watchers are told, coalesced */
+void executor_changed(struct executor *x); /* the watchers are told, coalesced */
 void executor_reap_soon(struct executor *x);
 uint32_t executor_room(const struct executor *x);
 void executor_arm(struct executor *x, struct timer *t, int64_t due_ns);
@@ -159,56 +159,56 @@ void service_free(struct service *s);
 struct service *service_find(const struct executor *x, const char *name); /* NULL also while it is being created or gone */
 struct revision *service_revision(const struct service *s, const char *id);
 /** Take in what is durable now: the new message and perhaps a new revision (both become the service's), and roll out. */
-void service_install(struct service *s, RUN(Service) *msg, struct revision *added, struct operation *op);
-void service_removed(struct service *s);        /* its deletion is durable */
+void service_install(struct service *s, RUN(Service) * msg, struct revision *added, struct operation *op);
+void service_removed(struct service *s); /* its deletion is durable */
 void service_revision_ready(struct service *s, struct revision *r);
 void service_revision_failed(struct service *s, struct revision *r, const char *why);
-void service_crash_news(struct service *s);     /* a revision began or ended backing off */
-void service_rollout(struct service *s);        /* go on with what is not finished */
-void service_loaded(struct service *s);         /* its revisions are there again after a restart */
+void service_crash_news(struct service *s); /* a revision began or ended backing off */
+void service_rollout(struct service *s);    /* go on with what is not finished */
+void service_loaded(struct service *s);     /* its revisions are there again after a restart */
 void service_revision_removed(struct service *s, struct revision *r);
-MUST_USE int service_store(struct executor *x, struct store_txn *t, const RUN(Service) *m, struct err *e);
-MUST_USE int revision_store(struct executor *x, struct store_txn *t, const RUN(Revision) *m, struct err *e);
+MUST_USE int service_store(struct executor *x, struct store_txn *t, const RUN(Service) * m, struct err *e);
+MUST_USE int revision_store(struct executor *x, struct store_txn *t, const RUN(Revision) * m, struct err *e);
 #define RUN_KIND_SERVICE "run.service"
 #define RUN_KIND_REVISION "run.revision"
 
 /* condition.c */
-RUN(Condition) *condition_new(struct arena *a, const struct env *env, const char *type, enum run_condition state, const char *message);
+RUN(Condition) * condition_new(struct arena *a, const struct env *env, const char *type, enum run_condition state, const char *message);
 /** Put it in place of the one of its type (keeping the time when the state is the same), or add it. */
-void condition_set(struct arena *a, RUN(Condition) ***list, size_t *n, RUN(Condition) *c);
+void condition_set(struct arena *a, RUN(Condition) * **list, size_t *n, RUN(Condition) * c);
 
 /* revision.c */
-struct revision *revision_new(struct service *s, RUN(Revision) *msg, struct err *e); /* takes msg, also on failure */
+struct revision *revision_new(struct service *s, RUN(Revision) * msg, struct err *e); /* takes msg, also on failure */
 void revision_free(struct revision *r);
-void revision_verify(struct revision *r);       /* start one instance; service_revision_ready or _failed follows */
+void revision_verify(struct revision *r); /* start one instance; service_revision_ready or _failed follows */
 void revision_serve(struct revision *r, bool serving, uint32_t percent);
 void revision_scale(struct revision *r);
 void revision_end(struct revision *r, const struct err *why); /* deleted: nobody may wait any more; instances end */
-bool revision_quiet(const struct revision *r);  /* no instance is left */
+bool revision_quiet(const struct revision *r);                /* no instance is left */
 void revision_limits(const struct revision *r, uint32_t *min, uint32_t *max);
 bool revision_backed_off(const struct revision *r);
-void revision_replace(struct revision *r, RUN(Revision) *msg); /* takes it */
+void revision_replace(struct revision *r, RUN(Revision) * msg); /* takes it */
 void revision_instance_freed(struct revision *r);
 
 /* plan.c */
 MUST_USE int plan_build(struct revision *r, struct err *e);
 void plan_free(struct revision *r);
-void plan_point(struct revision *r);            /* the revision's message was replaced: point into the new one */
-uint32_t plan_cpu_millis(const char *text);     /* "1", "500m", "0.5"; 0: not such */
-uint64_t plan_memory_bytes(const char *text);   /* "512Mi", "1G"; 0: not such */
+void plan_point(struct revision *r);          /* the revision's message was replaced: point into the new one */
+uint32_t plan_cpu_millis(const char *text);   /* "1", "500m", "0.5"; 0: not such */
+uint64_t plan_memory_bytes(const char *text); /* "512Mi", "1G"; 0: not such */
 
 /* traffic.c */
 /** Resolve msg->traffic against the revisions there are; tell them what they serve. */
 MUST_USE int traffic_resolve(struct service *s, struct err *e);
 /** The statuses for the API, in the arena of `m`. */
-MUST_USE int traffic_statuses(const struct service *s, struct arena *a, RUN(Service) *m, struct err *e);
-MUST_USE int traffic_check(const struct service *s, const RUN(Service) *m, const char *new_revision, struct err *e);
+MUST_USE int traffic_statuses(const struct service *s, struct arena *a, RUN(Service) * m, struct err *e);
+MUST_USE int traffic_check(const struct service *s, const RUN(Service) * m, const char *new_revision, struct err *e);
 
 /* validate.c */
 MUST_USE int validate_parent(const char *parent, struct err *e);
 MUST_USE int validate_service_id(const char *id, struct err *e);
 /** Refuse what cannot be done, naming the field; fill in defaults and put maps in order, so that equal templates are equal bytes. */
-MUST_USE int validate_service(struct executor *x, struct arena *a, RUN(Service) *m, const char *id, struct err *e);
+MUST_USE int validate_service(struct executor *x, struct arena *a, RUN(Service) * m, const char *id, struct err *e);
 
 /* run_api.c, logging_api.c */
 MUST_USE int run_api_register(struct executor *x, struct registry *r, struct err *e);

@@ -21,15 +21,9 @@ static const struct {
     [INSTANCE_GONE] = {"gone", 0},
 };
 
-const char *instance_state_name(enum instance_state s)
-{
-    return states[s].name;
-}
+const char *instance_state_name(enum instance_state s) { return states[s].name; }
 
-bool instance_may_move(enum instance_state from, enum instance_state to)
-{
-    return states[from].next & (1u << to);
-}
+bool instance_may_move(enum instance_state from, enum instance_state to) { return states[from].next & (1u << to); }
 
 static void arm(struct instance *i, int64_t due_ns)
 {
@@ -50,7 +44,8 @@ static void move(struct instance *i, enum instance_state to)
     }
     if (i->slot && to != INSTANCE_READY)
         pool_close(i->plan->pool, i->slot);
-    log_kv(i->plan->env->log, LOG_DEBUG, "instance.state", LSTR("instance", i->id), LSTR("from", states[from].name), LSTR("to", states[to].name));
+    log_kv(i->plan->env->log, LOG_DEBUG, "instance.state", LSTR("instance", i->id), LSTR("from", states[from].name),
+           LSTR("to", states[to].name));
     i->plan->events->on_state(i->plan->arg, i, from);
 }
 
@@ -73,8 +68,12 @@ static void on_probe(struct probe_request *p, bool open);
 static void probe_now(struct instance *i)
 {
     i->probing = true;
-    i->probe = (struct probe_request){
-        .port = i->port, .timeout_ns = i->plan->probe_timeout_ns, .patience_ns = i->probes ? 0 : INSTANCE_PROBE_PATIENCE_NS, .http = i->plan->probe_http, .done = on_probe, .arg = i};
+    i->probe = (struct probe_request){.port = i->port,
+                                      .timeout_ns = i->plan->probe_timeout_ns,
+                                      .patience_ns = i->probes ? 0 : INSTANCE_PROBE_PATIENCE_NS,
+                                      .http = i->plan->probe_http,
+                                      .done = on_probe,
+                                      .arg = i};
     i->plan->prober->start(i->plan->prober, &i->probe);
 }
 
@@ -160,7 +159,8 @@ static void on_line(void *arg, bool is_stderr, struct str line, int64_t wall_ns)
 {
     struct instance *i = arg;
     if (is_stderr && line.n > 0)
-        snprintf(i->last_stderr, sizeof i->last_stderr, "%.*s", (int)(line.n < sizeof i->last_stderr ? line.n : sizeof i->last_stderr - 1), line.p);
+        snprintf(i->last_stderr, sizeof i->last_stderr, "%.*s", (int)(line.n < sizeof i->last_stderr ? line.n : sizeof i->last_stderr - 1),
+                 line.p);
     i->plan->events->on_line(i->plan->arg, i, is_stderr, line, wall_ns);
 }
 
@@ -249,10 +249,7 @@ void instance_emptied(struct instance *i)
         instance_stop(i);
 }
 
-bool instance_settled(const struct instance *i)
-{
-    return i->state == INSTANCE_GONE && (!i->slot || slot_in_flight(i->slot) == 0);
-}
+bool instance_settled(const struct instance *i) { return i->state == INSTANCE_GONE && (!i->slot || slot_in_flight(i->slot) == 0); }
 
 void instance_free(struct instance *i)
 {
@@ -273,8 +270,8 @@ void instance_abandon(struct instance *i)
 void instance_why(const struct instance *i, char *out, size_t size)
 {
     if (i->probe_failed)
-        snprintf(out, size, "it did not listen on PORT=%u within %lld s%s%s", i->port,
-                 (long long)(i->plan->probe_total_ns / NS_PER_S), i->last_stderr[0] ? "; its last line on stderr: " : "", i->last_stderr);
+        snprintf(out, size, "it did not listen on PORT=%u within %lld s%s%s", i->port, (long long)(i->plan->probe_total_ns / NS_PER_S),
+                 i->last_stderr[0] ? "; its last line on stderr: " : "", i->last_stderr);
     else if (!i->exit.started)
         snprintf(out, size, "it could not be started: %s", i->exit.why);
     else

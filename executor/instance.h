@@ -16,20 +16,20 @@
 
 #define INSTANCE_ID_LEN 24
 #define INSTANCE_STOP_GRACE_NS (10 * NS_PER_S)
-#define INSTANCE_STARTUP_MAX_NS (240 * NS_PER_S) /* default startup probe */
+#define INSTANCE_STARTUP_MAX_NS (240 * NS_PER_S)  /* default startup probe */
 #define INSTANCE_PROBE_FIRST_NS (300 * NS_PER_US) /* then doubled up to INSTANCE_PROBE_EVERY_NS */
 #define INSTANCE_PROBE_EVERY_NS (100 * NS_PER_MS)
 #define INSTANCE_PROBE_PATIENCE_NS (5 * NS_PER_MS) /* the first probe, which begins at once, asks all the time */
-#define INSTANCE_SETTLED_NS (10 * NS_PER_S) /* ends sooner after it was ready count as crashes */
-#define INSTANCE_HEALTHY_NS (60 * NS_PER_S) /* ready this long: earlier crashes are forgotten */
+#define INSTANCE_SETTLED_NS (10 * NS_PER_S)        /* ends sooner after it was ready count as crashes */
+#define INSTANCE_HEALTHY_NS (60 * NS_PER_S)        /* ready this long: earlier crashes are forgotten */
 
-#define INSTANCE_STATES(X) X(STARTING, "starting") X(PROBING, "probing") X(READY, "ready") \
-    X(DRAINING, "draining") X(STOPPING, "stopping") X(GONE, "gone")
+#define INSTANCE_STATES(X) \
+    X(STARTING, "starting") X(PROBING, "probing") X(READY, "ready") X(DRAINING, "draining") X(STOPPING, "stopping") X(GONE, "gone")
 enum instance_state {
 #define INSTANCE_ENUM(name, text) INSTANCE_##name,
     INSTANCE_STATES(INSTANCE_ENUM)
 #undef INSTANCE_ENUM
-    INSTANCE_N
+        INSTANCE_N
 };
 const char *instance_state_name(enum instance_state s);
 bool instance_may_move(enum instance_state from, enum instance_state to);
@@ -50,13 +50,13 @@ struct instance_plan {
     struct pool *pool;
     const struct instance_events *events;
     void *arg;
-    struct runtime_spec spec;      /* without the id */
-    int64_t timeout_ns;            /* of a request */
+    struct runtime_spec spec;                                                 /* without the id */
+    int64_t timeout_ns;                                                       /* of a request */
     int64_t probe_delay_ns, probe_timeout_ns, probe_total_ns, probe_every_ns; /* instance_plan_default, then the template's (plan.c) */
-    const char *probe_http;        /* the request of an HTTP probe, or NULL for TCP */
+    const char *probe_http;                                                   /* the request of an HTTP probe, or NULL for TCP */
 };
 struct instance {
-    struct node link;              /* the owner's */
+    struct node link; /* the owner's */
     const struct instance_plan *plan;
     enum instance_state state;
     char id[INSTANCE_ID_LEN + 1];
@@ -66,11 +66,11 @@ struct instance {
     uint16_t port;
     int64_t started_ns, executed_ns, ready_ns, probe_due_ns;
     uint32_t probes;
-    bool asked;                    /* we wanted it to end */
+    bool asked; /* we wanted it to end */
     bool probe_failed, probing;
-    struct timer timer;            /* of the state: next probe, healthy, end of draining, SIGKILL */
+    struct timer timer; /* of the state: next probe, healthy, end of draining, SIGKILL */
     struct probe_request probe;
-    struct runtime_exit exit;      /* when GONE */
+    struct runtime_exit exit; /* when GONE */
     char last_stderr[200];
 };
 

@@ -38,7 +38,8 @@ void log_insert_id(const struct log_entry *entry, char out[LOG_INSERT_ID_MAX])
 
 static int bad(struct parser *p, const char *what)
 {
-    return err_set(p->e, ERR_INVALID_ARGUMENT, "filter: %s at character %td: '%.40s'", what, p->p - p->start + 1, p->p < p->end ? p->p : "(the end)");
+    return err_set(p->e, ERR_INVALID_ARGUMENT, "filter: %s at character %td: '%.40s'", what, p->p - p->start + 1,
+                   p->p < p->end ? p->p : "(the end)");
 }
 
 static void skip_space(struct parser *p)
@@ -53,10 +54,7 @@ static void skip_space(struct parser *p)
     }
 }
 
-static bool word_char(char c)
-{
-    return c && !strchr(" \t\r\n\"()=!<>", c);
-}
+static bool word_char(char c) { return c && !strchr(" \t\r\n\"()=!<>", c); }
 
 /* "quoted \" text" or a bare word (a field may not have a ':' in it, a value may). */
 static char *take_text(struct parser *p, bool is_field)
@@ -95,13 +93,15 @@ static int take_op(struct parser *p, enum op *op)
     static const struct {
         const char *text;
         enum op op;
-    } ops[] = {{"!=", OP_NE}, {"<=", OP_LE}, {">=", OP_GE}, {"=~", OP_HAS}, {"!~", OP_HAS}, {"=", OP_EQ}, {"<", OP_LT}, {">", OP_GT}, {":", OP_HAS}};
+    } ops[] = {{"!=", OP_NE}, {"<=", OP_LE}, {">=", OP_GE}, {"=~", OP_HAS}, {"!~", OP_HAS},
+               {"=", OP_EQ},  {"<", OP_LT},  {">", OP_GT},  {":", OP_HAS}};
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         size_t n = strlen(ops[i].text);
         if ((size_t)(p->end - p->p) < n || memcmp(p->p, ops[i].text, n) != 0)
             continue;
         if (ops[i].text[n - 1] == '~')
-            return err_set(p->e, ERR_UNIMPLEMENTED, "filter: regular expressions (%s) are not supported; use ':' to find text within", ops[i].text);
+            return err_set(p->e, ERR_UNIMPLEMENTED, "filter: regular expressions (%s) are not supported; use ':' to find text within",
+                           ops[i].text);
         *op = ops[i].op;
         p->p += n;
         return 0;
@@ -109,19 +109,19 @@ static int take_op(struct parser *p, enum op *op)
     return bad(p, "a comparison (= != < <= > >= :) was expected");
 }
 
-static bool is_label(const char *field)
-{
-    return strncmp(field, "resource.labels.", 16) == 0 || strncmp(field, "labels.", 7) == 0;
-}
+static bool is_label(const char *field) { return strncmp(field, "resource.labels.", 16) == 0 || strncmp(field, "labels.", 7) == 0; }
 
 static int check_term(struct parser *p, struct term *t)
 {
-    static const char *const fields[] = {"resource.type", "logName", "log_name", "textPayload", "text_payload", "trace", "insertId", "insert_id"};
+    static const char *const fields[] = {"resource.type", "logName", "log_name", "textPayload",
+                                         "text_payload",  "trace",   "insertId", "insert_id"};
     bool ordered = strcmp(t->field, "severity") == 0 || strcmp(t->field, "timestamp") == 0;
     if (strcmp(t->field, "severity") == 0) {
         t->number = severity_parse(str_of(t->value));
         if (t->number < 0)
-            return err_set(p->e, ERR_INVALID_ARGUMENT, "filter: severity '%.40s' is none of DEFAULT DEBUG INFO NOTICE WARNING ERROR CRITICAL ALERT EMERGENCY", t->value);
+            return err_set(p->e, ERR_INVALID_ARGUMENT,
+                           "filter: severity '%.40s' is none of DEFAULT DEBUG INFO NOTICE WARNING ERROR CRITICAL ALERT EMERGENCY",
+                           t->value);
     } else if (strcmp(t->field, "timestamp") == 0) {
         if (wall_parse(t->value, strlen(t->value), &t->number, p->e))
             return err_wrap(p->e, "filter: timestamp");
@@ -130,8 +130,10 @@ static int check_term(struct parser *p, struct term *t)
         for (size_t i = 0; i < ARRAY_LEN(fields); i++)
             known = known || strcmp(t->field, fields[i]) == 0;
         if (!known)
-            return err_set(p->e, ERR_UNIMPLEMENTED, "filter: field '%.80s' is not supported; those are resource.type, resource.labels.*, "
-                           "labels.*, logName, severity, timestamp, textPayload, trace, insertId", t->field);
+            return err_set(p->e, ERR_UNIMPLEMENTED,
+                           "filter: field '%.80s' is not supported; those are resource.type, resource.labels.*, "
+                           "labels.*, logName, severity, timestamp, textPayload, trace, insertId",
+                           t->field);
     }
     if (!ordered && t->op >= OP_LT && t->op <= OP_GE)
         return err_set(p->e, ERR_INVALID_ARGUMENT, "filter: '%.80s' has no order; compare it with = != or :", t->field);
@@ -194,11 +196,17 @@ static const char *field_of(const struct log_entry *entry, const char *field, ch
     const struct {
         const char *name, *value;
     } simple[] = {
-        {"resource.type", "cloud_run_revision"}, {"resource.labels.service_name", s->service},
-        {"resource.labels.configuration_name", s->service}, {"resource.labels.revision_name", entry->revision},
-        {"resource.labels.location", s->region}, {"resource.labels.project_id", s->project},
-        {"labels.instanceId", entry->instance}, {"labels.instance_id", entry->instance},
-        {"textPayload", entry->text}, {"text_payload", entry->text}, {"trace", entry->trace},
+        {"resource.type", "cloud_run_revision"},
+        {"resource.labels.service_name", s->service},
+        {"resource.labels.configuration_name", s->service},
+        {"resource.labels.revision_name", entry->revision},
+        {"resource.labels.location", s->region},
+        {"resource.labels.project_id", s->project},
+        {"labels.instanceId", entry->instance},
+        {"labels.instance_id", entry->instance},
+        {"textPayload", entry->text},
+        {"text_payload", entry->text},
+        {"trace", entry->trace},
     };
     for (size_t i = 0; i < ARRAY_LEN(simple); i++)
         if (strcmp(field, simple[i].name) == 0)
@@ -218,12 +226,18 @@ static bool ordered(enum op op, int64_t have, int64_t want)
 {
     switch (op) {
     case OP_EQ:
-    case OP_HAS: return have == want;
-    case OP_NE: return have != want;
-    case OP_LT: return have < want;
-    case OP_LE: return have <= want;
-    case OP_GT: return have > want;
-    case OP_GE: return have >= want;
+    case OP_HAS:
+        return have == want;
+    case OP_NE:
+        return have != want;
+    case OP_LT:
+        return have < want;
+    case OP_LE:
+        return have <= want;
+    case OP_GT:
+        return have > want;
+    case OP_GE:
+        return have >= want;
     }
     return false;
 }

@@ -12,7 +12,7 @@
 #define LOGGING_DESC(message) (&google__logging__v2__##message##__descriptor)
 #define RESOURCE_NAMES_MAX 100
 
-static LOGGING(MonitoredResource__LabelsEntry) *label(struct arena *a, const char *key, const char *value)
+static LOGGING(MonitoredResource__LabelsEntry) * label(struct arena *a, const char *key, const char *value)
 {
     LOGGING(MonitoredResource__LabelsEntry) *l = pb_new(a, LOGGING_DESC(monitored_resource__labels_entry));
     if (l) {
@@ -22,24 +22,27 @@ static LOGGING(MonitoredResource__LabelsEntry) *label(struct arena *a, const cha
     return l && l->value ? l : NULL;
 }
 
-static LOGGING(MonitoredResource) *resource_of(struct arena *a, const struct log_entry *entry)
+static LOGGING(MonitoredResource) * resource_of(struct arena *a, const struct log_entry *entry)
 {
     const struct log_source *s = entry->source;
     const struct {
         const char *key, *value;
-    } labels[] = {{"project_id", s->project}, {"location", s->region}, {"service_name", s->service},
-                  {"configuration_name", s->service}, {"revision_name", entry->revision}};
+    } labels[] = {{"project_id", s->project},
+                  {"location", s->region},
+                  {"service_name", s->service},
+                  {"configuration_name", s->service},
+                  {"revision_name", entry->revision}};
     LOGGING(MonitoredResource) *r = pb_new(a, LOGGING_DESC(monitored_resource));
     if (!r || !(r->labels = arena_alloc(a, sizeof *r->labels * ARRAY_LEN(labels))))
         return NULL;
-    r->type = (char *)(uintptr_t)"cloud_run_revision";
+    r->type = (char *)(uintptr_t) "cloud_run_revision";
     for (size_t i = 0; i < ARRAY_LEN(labels); i++, r->n_labels++)
         if (!(r->labels[i] = label(a, labels[i].key, labels[i].value)))
             return NULL;
     return r;
 }
 
-static LOGGING(LogEntry) *entry_message(struct arena *a, const struct log_entry *entry)
+static LOGGING(LogEntry) * entry_message(struct arena *a, const struct log_entry *entry)
 {
     LOGGING(LogEntry) *m = pb_new(a, LOGGING_DESC(log_entry));
     if (!m)
@@ -58,7 +61,7 @@ static LOGGING(LogEntry) *entry_message(struct arena *a, const struct log_entry 
     m->trace_sampled = entry->trace_sampled;
     if (*entry->instance && (m->labels = arena_alloc(a, sizeof *m->labels)) &&
         (m->labels[0] = pb_new(a, LOGGING_DESC(log_entry__labels_entry)))) {
-        m->labels[0]->key = (char *)(uintptr_t)"instanceId";
+        m->labels[0]->key = (char *)(uintptr_t) "instanceId";
         m->labels[0]->value = arena_strdup(a, entry->instance);
         m->n_labels = m->labels[0]->value ? 1 : 0;
     }
@@ -67,7 +70,7 @@ static LOGGING(LogEntry) *entry_message(struct arena *a, const struct log_entry 
 
 /* What the request asks for, worked out. */
 struct query {
-    const LOGGING(ListLogEntriesRequest) *request;
+    const LOGGING(ListLogEntriesRequest) * request;
     struct log_filter *filter;
     bool newest_first;
     struct page page;
@@ -86,7 +89,7 @@ static bool project_asked(const struct query *q, const struct log_entry *entry)
     return false;
 }
 
-static int open_query(struct call *c, const LOGGING(ListLogEntriesRequest) *r, struct query *q, struct err *e)
+static int open_query(struct call *c, const LOGGING(ListLogEntriesRequest) * r, struct query *q, struct err *e)
 {
     *q = (struct query){.request = r};
     if (r->n_resource_names + r->n_project_ids == 0)
@@ -118,7 +121,7 @@ static bool after_page(const struct query *q, const struct log_entry *entry)
     return q->newest_first ? entry->seq < last : entry->seq > last;
 }
 
-static bool fill(struct call *c, struct list *all, const struct query *q, LOGGING(ListLogEntriesResponse) *m)
+static bool fill(struct call *c, struct list *all, const struct query *q, LOGGING(ListLogEntriesResponse) * m)
 {
     const struct log_entry *last = NULL;
     m->entries = arena_alloc(c->arena, (q->page.size + 1) * sizeof *m->entries);

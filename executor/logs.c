@@ -18,10 +18,9 @@ static const struct {
     const char *name;
     int value;
 } severities[] = {
-    {"DEFAULT", SEVERITY_DEFAULT}, {"DEBUG", SEVERITY_DEBUG},       {"INFO", SEVERITY_INFO},
-    {"NOTICE", SEVERITY_NOTICE},   {"WARNING", SEVERITY_WARNING},   {"ERROR", SEVERITY_ERROR},
-    {"CRITICAL", SEVERITY_CRITICAL}, {"ALERT", SEVERITY_ALERT},     {"EMERGENCY", SEVERITY_EMERGENCY},
-    {"WARN", SEVERITY_WARNING},    {"FATAL", SEVERITY_CRITICAL},    {"TRACE", SEVERITY_DEBUG},
+    {"DEFAULT", SEVERITY_DEFAULT},     {"DEBUG", SEVERITY_DEBUG},  {"INFO", SEVERITY_INFO},         {"NOTICE", SEVERITY_NOTICE},
+    {"WARNING", SEVERITY_WARNING},     {"ERROR", SEVERITY_ERROR},  {"CRITICAL", SEVERITY_CRITICAL}, {"ALERT", SEVERITY_ALERT},
+    {"EMERGENCY", SEVERITY_EMERGENCY}, {"WARN", SEVERITY_WARNING}, {"FATAL", SEVERITY_CRITICAL},    {"TRACE", SEVERITY_DEBUG},
 };
 
 int severity_parse(struct str name)
@@ -142,8 +141,13 @@ static void add(struct logs *l, const struct log_where *w, const struct draft *d
         }
         return;
     }
-    *entry = (struct log_entry){.source = s, .seq = ++l->seq, .wall_ns = d->wall_ns, .severity = d->severity,
-                                .stream = d->stream, .trace_sampled = d->trace_sampled, .bytes = bytes};
+    *entry = (struct log_entry){.source = s,
+                                .seq = ++l->seq,
+                                .wall_ns = d->wall_ns,
+                                .severity = d->severity,
+                                .stream = d->stream,
+                                .trace_sampled = d->trace_sampled,
+                                .bytes = bytes};
     char *at = entry->mem;
     entry->revision = put(&at, revision);
     entry->instance = put(&at, instance);
@@ -231,11 +235,12 @@ void logs_system(struct logs *l, const struct log_where *w, int severity, const 
     va_end(ap);
     struct draft d = {LOG_SYSTEM, severity, env_wall(l->env), str_of(text), {"", 0}, {"", 0}, false};
     add(l, w, &d);
-    log_kv(l->env->log, severity >= SEVERITY_ERROR ? LOG_ERROR : severity >= SEVERITY_WARNING ? LOG_WARN : LOG_INFO, "program.system",
-           LSTR("message", text), LSTR("service", w->service), LSTR("revision", w->revision), LSTR("instance", w->instance));
+    log_kv(l->env->log,
+           severity >= SEVERITY_ERROR     ? LOG_ERROR
+           : severity >= SEVERITY_WARNING ? LOG_WARN
+                                          : LOG_INFO,
+           "program.system", LSTR("message", text), LSTR("service", w->service), LSTR("revision", w->revision),
+           LSTR("instance", w->instance));
 }
 
-struct list *logs_all(struct logs *l)
-{
-    return &l->all;
-}
+struct list *logs_all(struct logs *l) { return &l->all; }

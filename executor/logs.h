@@ -33,14 +33,14 @@ enum severity {
 /** By name in any case; -1 when there is none such. */
 int severity_parse(struct str name);
 
-struct log_where {              /* names; instance may be "" */
+struct log_where { /* names; instance may be "" */
     const char *project, *region, *service, *revision, *instance;
 };
 struct log_source;
 struct log_entry {
     struct node link, source_link;
     struct log_source *source;
-    uint64_t seq;               /* counts all entries */
+    uint64_t seq; /* counts all entries */
     int64_t wall_ns;
     int severity;
     enum log_stream stream;
@@ -51,7 +51,7 @@ struct log_entry {
 };
 struct log_source {
     const char *project, *region, *service;
-    struct list entries;        /* oldest first */
+    struct list entries; /* oldest first */
     size_t bytes;
     char *key;
 };

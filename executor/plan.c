@@ -25,8 +25,9 @@ uint64_t plan_memory_bytes(const char *text)
     static const struct {
         const char *suffix;
         double factor;
-    } units[] = {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12},
-                 {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}};
+    } units[] = {{"", 1},           {"k", 1e3},           {"M", 1e6},
+                 {"G", 1e9},        {"T", 1e12},          {"Ki", 1024.0},
+                 {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}};
     char *end;
     double v = strtod(text, &end);
     if (end == text || !(v > 0) || v > 1e15)
@@ -50,7 +51,7 @@ void plan_free(struct revision *r)
     r->probe_http = NULL;
 }
 
-static int build_argv(struct revision *r, const RUN(Container) *c)
+static int build_argv(struct revision *r, const RUN(Container) * c)
 {
     size_t n = 0;
     r->argv = calloc(c->n_command + c->n_args + 2, sizeof *r->argv);
@@ -64,7 +65,7 @@ static int build_argv(struct revision *r, const RUN(Container) *c)
     return 0;
 }
 
-static const char *user_value(const RUN(Container) *c, const char *name)
+static const char *user_value(const RUN(Container) * c, const char *name)
 {
     for (size_t i = 0; i < c->n_env; i++)
         if (strcmp(c->env[i]->name, name) == 0)
@@ -87,7 +88,7 @@ FMT(3, 4) static int add_var(struct revision *r, size_t *n, const char *fmt, ...
 }
 
 /* What a program expects of any machine, unless the user says otherwise. */
-static int add_default(struct revision *r, size_t *n, const RUN(Container) *c, const char *name, const char *fallback)
+static int add_default(struct revision *r, size_t *n, const RUN(Container) * c, const char *name, const char *fallback)
 {
     const char *v = getenv(name);
     if (user_value(c, name))
@@ -95,7 +96,7 @@ static int add_default(struct revision *r, size_t *n, const RUN(Container) *c, c
     return add_var(r, n, "%s=%s", name, v && *v ? v : fallback);
 }
 
-static int build_vars(struct revision *r, const RUN(Container) *c)
+static int build_vars(struct revision *r, const RUN(Container) * c)
 {
     size_t n = 0;
     r->vars = calloc(FIXED_VARS + c->n_env + 1, sizeof *r->vars);
@@ -114,7 +115,7 @@ static int build_vars(struct revision *r, const RUN(Container) *c)
     return rc;
 }
 
-static int build_http(struct revision *r, const RUN(HTTPGetAction) *get)
+static int build_http(struct revision *r, const RUN(HTTPGetAction) * get)
 {
     struct buf b;
     buf_init(&b, 64 << 10);
@@ -130,7 +131,7 @@ static int build_http(struct revision *r, const RUN(HTTPGetAction) *get)
 }
 
 /* A given startup probe says how long a start may take; we ask more often, so that a quick start stays quick. */
-static int build_probe(struct revision *r, const RUN(Probe) *p)
+static int build_probe(struct revision *r, const RUN(Probe) * p)
 {
     instance_plan_default(&r->plan);
     if (!p)
@@ -147,7 +148,7 @@ static int build_probe(struct revision *r, const RUN(Probe) *p)
     return rc;
 }
 
-static const char *limit_of(const RUN(Container) *c, const char *name)
+static const char *limit_of(const RUN(Container) * c, const char *name)
 {
     for (size_t i = 0; c->resources && i < c->resources->n_limits; i++)
         if (strcmp(c->resources->limits[i]->key, name) == 0)

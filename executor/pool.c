@@ -55,8 +55,7 @@ static bool slot_take(struct slot *s, uint32_t concurrency)
     do {
         if (!(word & SLOT_OPEN) || (word & SLOT_COUNT) >= concurrency)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&s->word, &word, word + 1, memory_order_seq_cst,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&s->word, &word, word + 1, memory_order_seq_cst, memory_order_relaxed));
     return true;
 }
 
@@ -208,10 +207,7 @@ void pool_wait(struct pool *p, struct pool_waiter *w)
     pool_unref(p);
 }
 
-void pool_wait_cancel(struct pool *p, struct pool_waiter *w)
-{
-    waiter_unlink(p, w);
-}
+void pool_wait_cancel(struct pool *p, struct pool_waiter *w) { waiter_unlink(p, w); }
 
 void pool_fail(struct pool *p, const struct err *why)
 {
@@ -233,10 +229,7 @@ void pool_block(struct pool *p, const struct err *e)
     pool_fail(p, e);
 }
 
-void pool_unblock(struct pool *p)
-{
-    p->blocked.code = ERR_OK;
-}
+void pool_unblock(struct pool *p) { p->blocked.code = ERR_OK; }
 
 void pool_pump(struct pool *p)
 {
@@ -272,10 +265,7 @@ struct slot *pool_open(struct pool *p, uint16_t port, void *instance)
     return NULL;
 }
 
-void pool_close(struct pool *p, struct slot *s)
-{
-    atomic_fetch_and(&s->word, ~SLOT_OPEN);
-}
+void pool_close(struct pool *p, struct slot *s) { atomic_fetch_and(&s->word, ~SLOT_OPEN); }
 
 void pool_reopen(struct pool *p, struct slot *s)
 {
@@ -292,10 +282,7 @@ void pool_vacate(struct pool *p, struct slot *s)
     s->instance = NULL;
 }
 
-uint32_t slot_in_flight(const struct slot *s)
-{
-    return atomic_load(&s->word) & SLOT_COUNT;
-}
+uint32_t slot_in_flight(const struct slot *s) { return atomic_load(&s->word) & SLOT_COUNT; }
 
 uint32_t pool_running(const struct pool *p)
 {

@@ -18,30 +18,30 @@
 #define POOL_WAIT_MAX 10000
 
 struct slot {
-    _Atomic uint32_t word;      /* bit 31 open, low 16 bits in flight */
-    uint16_t port;              /* of the instance on 127.0.0.1; written before the slot opens */
-    uint64_t generation;        /* counts the instances that used this slot; keys connection pools */
-    void *instance;             /* engine's */
+    _Atomic uint32_t word; /* bit 31 open, low 16 bits in flight */
+    uint16_t port;         /* of the instance on 127.0.0.1; written before the slot opens */
+    uint64_t generation;   /* counts the instances that used this slot; keys connection pools */
+    void *instance;        /* engine's */
 } __attribute__((aligned(64)));
 
 struct pool {
     _Atomic uint32_t refs;
-    _Atomic uint32_t waiting;   /* waiters in the engine's queue: a release then wakes the engine */
+    _Atomic uint32_t waiting;           /* waiters in the engine's queue: a release then wakes the engine */
     _Atomic uint64_t started, finished; /* requests */
-    _Atomic uint64_t busy_ns;   /* summed over finished requests */
-    _Atomic uint32_t used;      /* slots [0,used) may be open */
+    _Atomic uint64_t busy_ns;           /* summed over finished requests */
+    _Atomic uint32_t used;              /* slots [0,used) may be open */
     uint32_t concurrency, n_slots;
     struct mailbox *engine;
     /* engine's side */
     struct list waiters;
     struct timer wait_timer;
     const struct env *env;
-    void (*on_demand)(void *arg); /* a waiter came: scale now, not at the next tick */
+    void (*on_demand)(void *arg);  /* a waiter came: scale now, not at the next tick */
     void (*on_emptied)(void *arg); /* the last request on a closed slot ended */
     void *arg;
-    int64_t wait_due_ns;        /* the earliest waiter's; TIMER_NEVER: none */
-    struct err blocked;         /* code OK: waiting is allowed; else waiters are failed with it at once */
-    struct mail freed;          /* posted by a release when somebody waits; `freed_posted` keeps it to one at a time */
+    int64_t wait_due_ns; /* the earliest waiter's; TIMER_NEVER: none */
+    struct err blocked;  /* code OK: waiting is allowed; else waiters are failed with it at once */
+    struct mail freed;   /* posted by a release when somebody waits; `freed_posted` keeps it to one at a time */
     _Atomic bool freed_posted;
     struct slot slots[];
 };

@@ -19,8 +19,8 @@
 struct tcp_prober {
     struct prober base;
     struct loop *loop;
-    struct list retries;           /* attempts that found nobody and have patience */
-    int timer_fd;                  /* the loop's own timers count in ms */
+    struct list retries; /* attempts that found nobody and have patience */
+    int timer_fd;        /* the loop's own timers count in ms */
     struct loop_fd *timer_watch;
 };
 struct attempt {
@@ -37,10 +37,7 @@ struct attempt {
     struct grave grave;
 };
 
-static void attempt_free(void *arg)
-{
-    free(arg);
-}
+static void attempt_free(void *arg) { free(arg); }
 
 static void hang_up(struct attempt *a)
 {
@@ -83,10 +80,7 @@ static bool ask_again(struct attempt *a)
     return true;
 }
 
-static void on_probe_timer(struct timer *t, int64_t now_ns)
-{
-    finish(CONTAINER_OF(t, struct attempt, timer), false);
-}
+static void on_probe_timer(struct timer *t, int64_t now_ns) { finish(CONTAINER_OF(t, struct attempt, timer), false); }
 
 /* Sends the request, then reads until the status is there. */
 static void converse(struct attempt *a)

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 /* Cloud Run's words for why an instance starts. */
-#define WHY_AUTOSCALING "AUTOSCALING - Instance started due to configured scaling factors (e.g. CPU utilization, request " \
-                        "throughput, etc.) or no existing capacity for current traffic."
+#define WHY_AUTOSCALING                                                                                \
+    "AUTOSCALING - Instance started due to configured scaling factors (e.g. CPU utilization, request " \
+    "throughput, etc.) or no existing capacity for current traffic."
 #define WHY_DEPLOYMENT "DEPLOYMENT_ROLLOUT - Instance started to see whether the new revision starts and listens."
 #define WHY_MINIMUM "MANUAL_OR_CUSTOMER_MIN_INSTANCE - Instance started because of the configured minimum or manual number of instances."
 
@@ -29,10 +30,7 @@ static const char *metric_name(const struct service *s)
     return strcmp(s->project, c->project) == 0 && strcmp(s->region, c->region) == 0 ? s->id : s->name;
 }
 
-static uint32_t share(int32_t of, uint32_t percent)
-{
-    return of <= 0 ? 0 : ((uint32_t)of * percent + 99) / 100;
-}
+static uint32_t share(int32_t of, uint32_t percent) { return of <= 0 ? 0 : ((uint32_t)of * percent + 99) / 100; }
 
 void revision_limits(const struct revision *r, uint32_t *min, uint32_t *max)
 {
@@ -53,10 +51,7 @@ void revision_limits(const struct revision *r, uint32_t *min, uint32_t *max)
         *min = *max;
 }
 
-bool revision_backed_off(const struct revision *r)
-{
-    return timer_armed(&r->backoff);
-}
+bool revision_backed_off(const struct revision *r) { return timer_armed(&r->backoff); }
 
 /* While it is backed off and nothing is ready, nobody waits in vain. */
 static void update_block(struct revision *r)
@@ -263,15 +258,9 @@ void revision_scale(struct revision *r)
     r->scaling = false;
 }
 
-static void on_tick(struct timer *t, int64_t now_ns)
-{
-    revision_scale(CONTAINER_OF(t, struct revision, tick));
-}
+static void on_tick(struct timer *t, int64_t now_ns) { revision_scale(CONTAINER_OF(t, struct revision, tick)); }
 
-static void on_demand(void *arg)
-{
-    revision_scale(arg);
-}
+static void on_demand(void *arg) { revision_scale(arg); }
 
 static void on_retire(struct timer *t, int64_t now_ns)
 {
@@ -405,7 +394,7 @@ static void on_emptied(void *arg)
 
 /* ---- lifecycle */
 
-static uint32_t slots_for(const RUN(Revision) *m)
+static uint32_t slots_for(const RUN(Revision) * m)
 {
     uint32_t max = m->scaling && m->scaling->max_instance_count > 0 ? (uint32_t)m->scaling->max_instance_count : RUN_INSTANCES_DEFAULT;
     /* Some over the maximum, for those that drain while their successors serve. */
@@ -413,7 +402,7 @@ static uint32_t slots_for(const RUN(Revision) *m)
     return slots > POOL_SLOTS_MAX ? POOL_SLOTS_MAX : slots;
 }
 
-struct revision *revision_new(struct service *s, RUN(Revision) *msg, struct err *e)
+struct revision *revision_new(struct service *s, RUN(Revision) * msg, struct err *e)
 {
     struct revision *r = calloc(1, sizeof *r);
     if (!r) {
@@ -432,7 +421,8 @@ struct revision *revision_new(struct service *s, RUN(Revision) *msg, struct err 
     scaler_init(&r->scaler, env_now(s->x->env));
     r->seen_ns = env_now(s->x->env);
     r->name = strdup(msg->name);
-    uint32_t concurrency = msg->max_instance_request_concurrency > 0 ? (uint32_t)msg->max_instance_request_concurrency : RUN_CONCURRENCY_DEFAULT;
+    uint32_t concurrency =
+        msg->max_instance_request_concurrency > 0 ? (uint32_t)msg->max_instance_request_concurrency : RUN_CONCURRENCY_DEFAULT;
     r->pool = pool_new(s->x->env, slots_for(msg), concurrency, s->x->deps.engine, e);
     if (!r->name || !r->pool) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a revision");
@@ -480,7 +470,7 @@ void revision_free(struct revision *r)
     free(r);
 }
 
-void revision_replace(struct revision *r, RUN(Revision) *msg)
+void revision_replace(struct revision *r, RUN(Revision) * msg)
 {
     pb_free(r->msg);
     r->msg = msg;
@@ -524,12 +514,6 @@ void revision_end(struct revision *r, const struct err *why)
         instance_stop(CONTAINER_OF(n, struct instance, link));
 }
 
-void revision_instance_freed(struct revision *r)
-{
-    r->count[INSTANCE_GONE]--;
-}
+void revision_instance_freed(struct revision *r) { r->count[INSTANCE_GONE]--; }
 
-bool revision_quiet(const struct revision *r)
-{
-    return r->instances.count == 0 && r->count[INSTANCE_GONE] == 0;
-}
+bool revision_quiet(const struct revision *r) { return r->instances.count == 0 && r->count[INSTANCE_GONE] == 0; }

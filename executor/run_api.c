@@ -14,17 +14,14 @@ struct change {
     struct executor *x;
     struct call *call;
     struct service *service;
-    RUN(Service) *msg;             /* heap; the service's from its success on; NULL for deletions */
-    struct revision *added;        /* NULL: the template is as before */
+    RUN(Service) * msg;     /* heap; the service's from its success on; NULL for deletions */
+    struct revision *added; /* NULL: the template is as before */
     struct revision *removed;
     struct operation *op;
     bool is_new;
 };
 
-static void *call_service_message(struct call *c, const struct service *s)
-{
-    return pb_clone(c->arena, &s->msg->base);
-}
+static void *call_service_message(struct call *c, const struct service *s) { return pb_clone(c->arena, &s->msg->base); }
 
 static void reply_or_fail(struct call *c, const void *m)
 {
@@ -57,7 +54,7 @@ static char *make_etag(struct arena *a, const char *uid, int64_t generation)
 }
 
 /* What only the server says is what it was (`from`), or nothing yet. */
-static void set_output_fields(RUN(Service) *m, const RUN(Service) *from)
+static void set_output_fields(RUN(Service) * m, const RUN(Service) * from)
 {
     static const RUN(Service) empty = GOOGLE__CLOUD__RUN__V2__SERVICE__INIT;
     from = from ? from : &empty;
@@ -84,7 +81,7 @@ static void set_output_fields(RUN(Service) *m, const RUN(Service) *from)
     m->etag = from->etag;
 }
 
-static void stamp(struct executor *x, struct arena *a, RUN(Service) *m)
+static void stamp(struct executor *x, struct arena *a, RUN(Service) * m)
 {
     Google__Protobuf__Timestamp *now = (Google__Protobuf__Timestamp *)pb_timestamp(a, env_wall(x->env));
     char *who = arena_printf(a, "user@%s", x->config.domain);
@@ -99,7 +96,7 @@ static void stamp(struct executor *x, struct arena *a, RUN(Service) *m)
 }
 
 /* The revision's id that this template makes, in the arena. */
-static char *revision_id(struct executor *x, struct arena *a, const RUN(Service) *m, const char *service_id)
+static char *revision_id(struct executor *x, struct arena *a, const RUN(Service) * m, const char *service_id)
 {
     if (*m->template_->revision)
         return m->template_->revision;
@@ -109,7 +106,7 @@ static char *revision_id(struct executor *x, struct arena *a, const RUN(Service)
 }
 
 /* Shares its parts with the template: only for packing and copying. */
-static RUN(Revision) *revision_message(struct executor *x, struct arena *a, const RUN(Service) *m, const char *id)
+static RUN(Revision) * revision_message(struct executor *x, struct arena *a, const RUN(Service) * m, const char *id)
 {
     const RUN(RevisionTemplate) *t = m->template_;
     RUN(Revision) *r = pb_new(a, RUN_DESC(revision));
@@ -181,7 +178,7 @@ static void on_stored(void *arg, const struct err *e)
     free(ch);
 }
 
-static int change_store(struct change *ch, const RUN(Revision) *revision, struct err *e)
+static int change_store(struct change *ch, const RUN(Revision) * revision, struct err *e)
 {
     struct executor *x = ch->x;
     struct store_txn *t = store_txn_new();
@@ -215,13 +212,13 @@ static void reply_done(struct executor *x, struct call *c, const char *parent, c
     reply_or_fail(c, operation_message(c->arena, op));
 }
 
-static bool same_template(const struct service *s, const RUN(Service) *m)
+static bool same_template(const struct service *s, const RUN(Service) * m)
 {
     return s->msg && s->latest_created && pb_equal(&s->msg->template_->base, &m->template_->base);
 }
 
 /* `m` is valid, in the call's arena, and becomes the service's message. */
-static void submit(struct executor *x, struct call *c, struct service *s, RUN(Service) *m, bool is_new)
+static void submit(struct executor *x, struct call *c, struct service *s, RUN(Service) * m, bool is_new)
 {
     struct err e;
     struct change *ch = calloc(1, sizeof *ch);
@@ -256,7 +253,7 @@ static void submit(struct executor *x, struct call *c, struct service *s, RUN(Se
 
 /* ---- services */
 
-static void create(struct executor *x, struct call *c, const RUN(Service) *body, const char *parent, const char *id, bool dry)
+static void create(struct executor *x, struct call *c, const RUN(Service) * body, const char *parent, const char *id, bool dry)
 {
     struct err e;
     RUN(Service) *m = body ? pb_clone(c->arena, &body->base) : NULL;
@@ -279,8 +276,7 @@ static void create(struct executor *x, struct call *c, const RUN(Service) *body,
     }
     set_output_fields(m, NULL);
     m->name = (char *)(uintptr_t)name;
-    if (validate_service(x, c->arena, m, id, &e) ||
-        traffic_check(NULL, m, *m->template_->revision ? m->template_->revision : NULL, &e)) {
+    if (validate_service(x, c->arena, m, id, &e) || traffic_check(NULL, m, *m->template_->revision ? m->template_->revision : NULL, &e)) {
         call_fail(c, &e);
         return;
     }
@@ -305,7 +301,7 @@ static void on_create(void *service, struct call *c, const ProtobufCMessage *req
 }
 
 /* The service as the update wants it, output fields as they are. */
-static RUN(Service) *updated(struct call *c, const struct service *s, const RUN(UpdateServiceRequest) *q, struct err *e)
+static RUN(Service) * updated(struct call *c, const struct service *s, const RUN(UpdateServiceRequest) * q, struct err *e)
 {
     const Google__Protobuf__FieldMask *mask = q->update_mask;
     bool whole = !mask || mask->n_paths == 0 || (mask->n_paths == 1 && strcmp(mask->paths[0], "*") == 0);
@@ -321,7 +317,7 @@ static RUN(Service) *updated(struct call *c, const struct service *s, const RUN(
     return m;
 }
 
-static int check_update(struct executor *x, struct call *c, struct service *s, RUN(Service) *m, const char *etag, struct err *e)
+static int check_update(struct executor *x, struct call *c, struct service *s, RUN(Service) * m, const char *etag, struct err *e)
 {
     if (*etag && strcmp(etag, s->msg->etag) != 0)
         return err_set(e, ERR_ABORTED, "etag: the service was changed in between (its etag is %s now); read it again", s->msg->etag);
@@ -331,7 +327,8 @@ static int check_update(struct executor *x, struct call *c, struct service *s, R
         return -(int)e->code;
     const char *id = *m->template_->revision && !same_template(s, m) ? m->template_->revision : NULL;
     if (id && service_revision(s, id))
-        return err_set(e, ERR_ALREADY_EXISTS, "template.revision: there is a revision '%s' already; a changed template needs another name, or none", id);
+        return err_set(e, ERR_ALREADY_EXISTS,
+                       "template.revision: there is a revision '%s' already; a changed template needs another name, or none", id);
     return traffic_check(s, m, id, e);
 }
 
@@ -447,10 +444,7 @@ struct listed {
     const void *item;
 };
 
-static int by_list_key(const void *a, const void *b)
-{
-    return strcmp(((const struct listed *)a)->key, ((const struct listed *)b)->key);
-}
+static int by_list_key(const void *a, const void *b) { return strcmp(((const struct listed *)a)->key, ((const struct listed *)b)->key); }
 
 static void list_key(struct listed *l, int64_t created_ns, const char *name, const void *item)
 {
@@ -462,7 +456,7 @@ static void list_key(struct listed *l, int64_t created_ns, const char *name, con
 static size_t page_cut(struct arena *a, struct listed *items, size_t n, const struct page *p, const char *list, size_t *first, char **next)
 {
     *first = 0;
-    *next = (char *)(uintptr_t)"";
+    *next = (char *)(uintptr_t) "";
     qsort(items, n, sizeof *items, by_list_key);
     while (*first < n && *p->after && strcmp(items[*first].key, p->after) <= 0)
         (*first)++;
@@ -527,7 +521,7 @@ static struct revision *find_revision(struct executor *x, struct call *c, const 
 }
 
 /* With what changes without being stored: whether it serves. */
-static RUN(Revision) *shown(struct call *c, const struct executor *x, const struct revision *r)
+static RUN(Revision) * shown(struct call *c, const struct executor *x, const struct revision *r)
 {
     RUN(Revision) *m = pb_clone(c->arena, &r->msg->base);
     if (!m)
@@ -645,7 +639,8 @@ static int check_revision_deletion(const struct service *s, const struct revisio
     if (r->serving || r == s->latest_ready)
         return err_set(e, ERR_FAILED_PRECONDITION, "Revision '%s' cannot be directly deleted because it is actively serving.", r->id);
     if (r == s->latest_created)
-        return err_set(e, ERR_FAILED_PRECONDITION, "Revision '%s' cannot be directly deleted because it is the service's latest; deploy another first.", r->id);
+        return err_set(e, ERR_FAILED_PRECONDITION,
+                       "Revision '%s' cannot be directly deleted because it is the service's latest; deploy another first.", r->id);
     return s->busy ? err_set(e, ERR_ABORTED, "a change of service '%s' is being stored; try again", s->id) : 0;
 }
 
@@ -696,18 +691,18 @@ static void on_delete_revision(void *service, struct call *c, const ProtobufCMes
 #define SERVICE "projects/*/locations/*/services/*"
 
 static const struct method methods[] = {
-    {SERVICES "CreateService", VERB_POST, LOCATION "/services", "service", "run.services.create",
-     RUN_DESC(create_service_request), OPERATION_DESC, on_create},
-    {SERVICES "GetService", VERB_GET, "/v2/{name=" SERVICE "}", NULL, "run.services.get",
-     RUN_DESC(get_service_request), RUN_DESC(service), on_get},
-    {SERVICES "ListServices", VERB_GET, LOCATION "/services", NULL, "run.services.list",
-     RUN_DESC(list_services_request), RUN_DESC(list_services_response), on_list},
+    {SERVICES "CreateService", VERB_POST, LOCATION "/services", "service", "run.services.create", RUN_DESC(create_service_request),
+     OPERATION_DESC, on_create},
+    {SERVICES "GetService", VERB_GET, "/v2/{name=" SERVICE "}", NULL, "run.services.get", RUN_DESC(get_service_request), RUN_DESC(service),
+     on_get},
+    {SERVICES "ListServices", VERB_GET, LOCATION "/services", NULL, "run.services.list", RUN_DESC(list_services_request),
+     RUN_DESC(list_services_response), on_list},
     {SERVICES "UpdateService", VERB_PATCH, "/v2/{service.name=" SERVICE "}", "service", "run.services.update",
      RUN_DESC(update_service_request), OPERATION_DESC, on_update},
-    {SERVICES "DeleteService", VERB_DELETE, "/v2/{name=" SERVICE "}", NULL, "run.services.delete",
-     RUN_DESC(delete_service_request), OPERATION_DESC, on_delete},
-    {REVISIONS "GetRevision", VERB_GET, "/v2/{name=" SERVICE "/revisions/*}", NULL, "run.revisions.get",
-     RUN_DESC(get_revision_request), RUN_DESC(revision), on_get_revision},
+    {SERVICES "DeleteService", VERB_DELETE, "/v2/{name=" SERVICE "}", NULL, "run.services.delete", RUN_DESC(delete_service_request),
+     OPERATION_DESC, on_delete},
+    {REVISIONS "GetRevision", VERB_GET, "/v2/{name=" SERVICE "/revisions/*}", NULL, "run.revisions.get", RUN_DESC(get_revision_request),
+     RUN_DESC(revision), on_get_revision},
     {REVISIONS "ListRevisions", VERB_GET, "/v2/{parent=" SERVICE "}/revisions", NULL, "run.revisions.list",
      RUN_DESC(list_revisions_request), RUN_DESC(list_revisions_response), on_list_revisions},
     {REVISIONS "DeleteRevision", VERB_DELETE, "/v2/{name=" SERVICE "/revisions/*}", NULL, "run.revisions.delete",

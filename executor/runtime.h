@@ -11,11 +11,13 @@
 
 #define RUNTIME_LINE_MAX 16384 /* longer lines are cut and marked */
 
-struct runtime { const struct runtime_ops *ops; };
+struct runtime {
+    const struct runtime_ops *ops;
+};
 struct runtime_instance;
 struct runtime_exit {
-    bool started;        /* false: could not be started; `why` says it */
-    int exit_code;       /* -1 when ended by a signal */
+    bool started;  /* false: could not be started; `why` says it */
+    int exit_code; /* -1 when ended by a signal */
     int signal;
     bool out_of_memory;
     char why[256];
@@ -25,15 +27,15 @@ struct runtime_events {
     void (*on_line)(void *arg, bool is_stderr, struct str line, int64_t wall_ns);
     void (*on_exit)(void *arg, const struct runtime_exit *x);
 };
-struct runtime_spec {         /* everything is copied by start */
-    const char *id;           /* instance id, unique: names the cgroup and log lines */
-    const char *image;        /* "exec:///dir" */
-    const char *const *argv;  /* command + args, NULL-terminated; may be empty; argv[0] "": the image's own program, with args */
-    const char *const *env;   /* "K=V", NULL-terminated; PORT is set by the runtime */
-    const char *working_dir;  /* NULL: the image's directory */
+struct runtime_spec {        /* everything is copied by start */
+    const char *id;          /* instance id, unique: names the cgroup and log lines */
+    const char *image;       /* "exec:///dir" */
+    const char *const *argv; /* command + args, NULL-terminated; may be empty; argv[0] "": the image's own program, with args */
+    const char *const *env;  /* "K=V", NULL-terminated; PORT is set by the runtime */
+    const char *working_dir; /* NULL: the image's directory */
     bool wants_port;
-    uint32_t cpu_millis;      /* 0 = no limit */
-    uint64_t memory_bytes;    /* 0 = no limit */
+    uint32_t cpu_millis;   /* 0 = no limit */
+    uint64_t memory_bytes; /* 0 = no limit */
 };
 struct runtime_usage {
     int64_t cpu_ns;
@@ -49,13 +51,13 @@ struct runtime_ops {
     void (*kill)(struct runtime *rt, struct runtime_instance *i);              /* SIGKILL to all that belongs to it */
     /** The last known usage, sampled by the runtime about once a second. */
     struct runtime_usage (*usage)(struct runtime *rt, const struct runtime_instance *i);
-    void (*close)(struct runtime *rt, void (*done)(void *arg), void *arg);     /* kills what runs, then frees */
+    void (*close)(struct runtime *rt, void (*done)(void *arg), void *arg); /* kills what runs, then frees */
 };
 /* Limits of the exec runtime. */
-#define RUNTIME_LINES_PER_S 2000          /* per instance; what is above is dropped and counted */
+#define RUNTIME_LINES_PER_S 2000 /* per instance; what is above is dropped and counted */
 #define RUNTIME_BYTES_PER_S (2u << 20)
-#define RUNTIME_BURST_S 2                 /* seconds' worth that may come at once */
-#define RUNTIME_UNREAD_MAX (2u << 20)     /* bytes of lines on their way to the engine, per instance */
+#define RUNTIME_BURST_S 2             /* seconds' worth that may come at once */
+#define RUNTIME_UNREAD_MAX (2u << 20) /* bytes of lines on their way to the engine, per instance */
 struct mailbox;
 /** `self` is the path of this program: it is started again as the warden (see warden.h). */
 struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e);
@@ -66,7 +68,7 @@ struct probe_request {
     uint16_t port;
     int64_t timeout_ns;
     int64_t patience_ns; /* while nobody listens, ask again every 200 us for this long: finer than the loop's timers */
-    const char *http; /* NULL: it is enough that somebody listens; else this request must be answered with 2xx or 3xx */
+    const char *http;    /* NULL: it is enough that somebody listens; else this request must be answered with 2xx or 3xx */
     void (*done)(struct probe_request *p, bool open);
     void *arg;
     void *internal;

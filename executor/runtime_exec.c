@@ -41,7 +41,7 @@ struct exec_runtime;
 struct stream {
     struct runtime_instance *inst;
     struct line_stream lines;
-    int fd;                    /* -1 closed */
+    int fd; /* -1 closed */
     struct loop_fd *watch;
     struct timer pause;
 };
@@ -53,7 +53,7 @@ struct runtime_instance {
     struct runtime_events events;
     void *arg;
     uint16_t port;
-    char mark[96];             /* in its environment */
+    char mark[96]; /* in its environment */
     /* given over with the start mail, then the thread's */
     struct mail start_mail, started_mail, exit_mail;
     int spec_fd, write_fds[2];
@@ -81,13 +81,13 @@ struct exec_runtime {
     /* engine's */
     uint64_t next_key;
     struct list instances;
-    uint8_t ports[65536 / 8];  /* given to an instance that is not gone */
+    uint8_t ports[65536 / 8]; /* given to an instance that is not gone */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
     struct mail close_mail, closed_mail;
     /* thread's */
-    int sock;                  /* to the warden; -1 none */
+    int sock; /* to the warden; -1 none */
     pid_t warden_pid;
     struct loop_fd *sock_watch;
     struct u64map *by_key;
@@ -130,7 +130,7 @@ static void on_exit_mail(struct mail *m)
     struct runtime_instance *i = CONTAINER_OF(m, struct runtime_instance, exit_mail);
     struct exec_runtime *rt = i->rt;
     list_remove(&rt->instances, &i->link);
-    rt->ports[i->port / 8] &= (uint8_t)~(1u << (i->port % 8));
+    rt->ports[i->port / 8] &= (uint8_t) ~(1u << (i->port % 8));
     i->events.on_exit(i->arg, &i->exit);
     instance_free(i);
 }
@@ -170,7 +170,8 @@ static bool stream_read(struct stream *s, bool *within_budget)
         lines_end(&s->lines, &i->budget, b, loop_now(rt->loop), clock_wall_ns(clock));
         stream_close(s);
     } else {
-        *within_budget = lines_add(&s->lines, &i->budget, b, (struct str){rt->read_buf, (size_t)n}, loop_now(rt->loop), clock_wall_ns(clock));
+        *within_budget =
+            lines_add(&s->lines, &i->budget, b, (struct str){rt->read_buf, (size_t)n}, loop_now(rt->loop), clock_wall_ns(clock));
     }
     batch_post(rt, b);
     return n > 0;
@@ -364,7 +365,8 @@ static void take_frame(struct exec_runtime *rt, const struct warden_frame *f)
     if (f->op == WARDEN_HELLO && !f->a && !rt->limits_said) {
         rt->limits_said = true;
         log_kv(rt->env->log, LOG_WARN, "executor.no_limits",
-               LSTR("message", "this host gives us no control groups for these: programs run without such limits"), LSTR("missing", f->text));
+               LSTR("message", "this host gives us no control groups for these: programs run without such limits"),
+               LSTR("missing", f->text));
     }
     struct runtime_instance *i = u64map_get(rt->by_key, f->key);
     if (!i)
@@ -401,8 +403,8 @@ static void on_warden(void *arg, int events)
     struct exec_runtime *rt = arg;
     if (take_frames(rt))
         return;
-    log_kv(rt->env->log, LOG_ERROR, "executor.warden_lost", LINT("pid", rt->warden_pid),
-           LINT("instances", u64map_count(rt->by_key)), LSTR("message", "the warden ended; its programs were killed with it"));
+    log_kv(rt->env->log, LOG_ERROR, "executor.warden_lost", LINT("pid", rt->warden_pid), LINT("instances", u64map_count(rt->by_key)),
+           LSTR("message", "the warden ended; its programs were killed with it"));
     warden_down(rt);
     kill_orphans(rt);
     fail_all(rt, "was killed: the warden process ended unexpectedly");
@@ -487,8 +489,8 @@ static void sample_usage(struct runtime_instance *i)
     unsigned long user, system;
     long rss;
     /* Fields 14, 15 (clock ticks) and 24 (pages) of proc(5). */
-    if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %*u %ld",
-                         &user, &system, &rss) != 3)
+    if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %*u %ld", &user,
+                         &system, &rss) != 3)
         return;
     atomic_store(&i->cpu_ns, (int64_t)(user + system) * (NS_PER_S / sysconf(_SC_CLK_TCK)));
     atomic_store(&i->memory_bytes, (uint64_t)(rss > 0 ? rss : 0) * (uint64_t)sysconf(_SC_PAGESIZE));
@@ -532,10 +534,7 @@ static int pick_port(struct exec_runtime *rt, uint16_t *port, struct err *e)
     return err_set(e, ERR_RESOURCE_EXHAUSTED, "no free port for the instance");
 }
 
-static int add_string(struct buf *b, const char *z)
-{
-    return buf_add(b, z, strlen(z) + 1);
-}
+static int add_string(struct buf *b, const char *z) { return buf_add(b, z, strlen(z) + 1); }
 
 static int build_spec(struct buf *b, const struct runtime_instance *i, const struct runtime_spec *spec, const struct exec_program *x)
 {
@@ -627,7 +626,7 @@ static int exec_start(struct runtime *base, const struct runtime_spec *spec, con
     rc = rc ? rc : write_spec(i, spec, e);
     rc = rc ? rc : open_pipes(i, e);
     if (rc) {
-        rt->ports[i->port / 8] &= (uint8_t)~(1u << (i->port % 8));
+        rt->ports[i->port / 8] &= (uint8_t) ~(1u << (i->port % 8));
         instance_free(i);
         return rc;
     }
@@ -660,15 +659,9 @@ static void order(struct exec_runtime *rt, struct runtime_instance *i, enum ward
     mailbox_post(loop_mailbox(rt->loop), &o->mail);
 }
 
-static void exec_signal(struct runtime *rt, struct runtime_instance *i, int signo)
-{
-    order(exec_of(rt), i, WARDEN_SIGNAL, signo);
-}
+static void exec_signal(struct runtime *rt, struct runtime_instance *i, int signo) { order(exec_of(rt), i, WARDEN_SIGNAL, signo); }
 
-static void exec_kill(struct runtime *rt, struct runtime_instance *i)
-{
-    order(exec_of(rt), i, WARDEN_KILL, 0);
-}
+static void exec_kill(struct runtime *rt, struct runtime_instance *i) { order(exec_of(rt), i, WARDEN_KILL, 0); }
 
 static struct runtime_usage exec_usage(struct runtime *rt, const struct runtime_instance *i)
 {
@@ -716,10 +709,7 @@ static const struct runtime_ops exec_ops = {
     .close = exec_close,
 };
 
-static void thread_main(void *arg)
-{
-    loop_run(((struct exec_runtime *)arg)->loop);
-}
+static void thread_main(void *arg) { loop_run(((struct exec_runtime *)arg)->loop); }
 
 struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e)
 {

@@ -103,12 +103,12 @@ static int store_message(struct store_txn *t, const char *kind, const char *name
     return rc;
 }
 
-int service_store(struct executor *x, struct store_txn *t, const RUN(Service) *m, struct err *e)
+int service_store(struct executor *x, struct store_txn *t, const RUN(Service) * m, struct err *e)
 {
     return store_message(t, RUN_KIND_SERVICE, m->name, &m->base, e);
 }
 
-int revision_store(struct executor *x, struct store_txn *t, const RUN(Revision) *m, struct err *e)
+int revision_store(struct executor *x, struct store_txn *t, const RUN(Revision) * m, struct err *e)
 {
     return store_message(t, RUN_KIND_REVISION, m->name, &m->base, e);
 }
@@ -145,7 +145,7 @@ struct outcome {
     int reason;
 };
 
-static RUN(Condition) *condition_of(struct arena *a, const struct env *env, const char *type, const struct outcome *o)
+static RUN(Condition) * condition_of(struct arena *a, const struct env *env, const char *type, const struct outcome *o)
 {
     RUN(Condition) *c = condition_new(a, env, type, o->state, o->message);
     if (c && o->kind == COMMON) {
@@ -203,8 +203,8 @@ static void set_outcome(struct service *s, const struct outcome *o, bool observe
         m->uri = s->uri;
         m->urls = &m->uri;
         m->n_urls = 1;
-        m->latest_ready_revision = s->latest_ready ? s->latest_ready->name : (char *)(uintptr_t)"";
-        m->latest_created_revision = s->latest_created ? s->latest_created->name : (char *)(uintptr_t)"";
+        m->latest_ready_revision = s->latest_ready ? s->latest_ready->name : (char *)(uintptr_t) "";
+        m->latest_created_revision = s->latest_created ? s->latest_created->name : (char *)(uintptr_t) "";
         RUN(Service) *heap = pb_dup(&m->base);
         if (heap) {
             pb_free(s->msg);
@@ -236,8 +236,8 @@ static void rollout_succeeded(struct service *s, struct revision *changed)
     if (traffic_resolve(s, &e))
         log_kv(s->x->env->log, LOG_ERROR, "service.traffic", LSTR("service", s->name), LSTR("error", e.msg));
     set_outcome(s, &fine, true);
-    log_kv(s->x->env->log, LOG_INFO, "service.ready", LSTR("service", s->name), LSTR("revision", s->latest_ready ? s->latest_ready->id : ""),
-           LINT("generation", s->msg->generation));
+    log_kv(s->x->env->log, LOG_INFO, "service.ready", LSTR("service", s->name),
+           LSTR("revision", s->latest_ready ? s->latest_ready->id : ""), LINT("generation", s->msg->generation));
     store_status(s, changed);
     end_operation(s, NULL);
     executor_changed(s->x);
@@ -286,7 +286,8 @@ static void on_rollout_deadline(struct timer *t, int64_t now_ns)
     r->verifying = false;
     r->state = REVISION_FAILED;
     char message[160];
-    snprintf(message, sizeof message, "No instance of it could be started within %lld s: the host's limit of instances was reached all the time.",
+    snprintf(message, sizeof message,
+             "No instance of it could be started within %lld s: the host's limit of instances was reached all the time.",
              (long long)(RUN_ROLLOUT_MAX_NS / NS_PER_S));
     struct outcome failed = {CONDITION_FAILED, message, COMMON, RUN_REASON(PROGRESS_DEADLINE_EXCEEDED)};
     set_revision_outcome(r, &failed);
@@ -333,7 +334,7 @@ static void supersede(struct service *s, int64_t generation)
 
 static void forget_oldest(struct service *s);
 
-void service_install(struct service *s, RUN(Service) *msg, struct revision *added, struct operation *op)
+void service_install(struct service *s, RUN(Service) * msg, struct revision *added, struct operation *op)
 {
     struct revision *before = s->latest_created;
     supersede(s, msg->generation);

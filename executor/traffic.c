@@ -56,7 +56,7 @@ static char *tag_uri(struct arena *a, const char *uri, const char *tag)
     return arena_printf(a, "%s%s---%s", scheme, tag, uri + sizeof scheme - 1);
 }
 
-int traffic_statuses(const struct service *s, struct arena *a, RUN(Service) *m, struct err *e)
+int traffic_statuses(const struct service *s, struct arena *a, RUN(Service) * m, struct err *e)
 {
     m->n_traffic_statuses = 0;
     m->traffic_statuses = arena_alloc(a, (s->n_targets + 1) * sizeof *m->traffic_statuses);
@@ -93,24 +93,31 @@ static bool tag_ok(const char *tag)
     return true;
 }
 
-static int check_target(const struct service *s, const RUN(Service) *m, size_t i, const char *new_revision, struct err *e)
+static int check_target(const struct service *s, const RUN(Service) * m, size_t i, const char *new_revision, struct err *e)
 {
     const RUN(TrafficTarget) *t = m->traffic[i];
     if (t->percent < 0 || t->percent > 100)
         return err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].percent: %d is not between 0 and 100", i, t->percent);
     if (t->tag && *t->tag && !tag_ok(t->tag))
-        return err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].tag: '%.60s' must be lower case letters, digits and single hyphens, "
-                       "begin with a letter, not end with a hyphen, and have at most 46 characters", i, t->tag);
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "traffic[%zu].tag: '%.60s' must be lower case letters, digits and single hyphens, "
+                       "begin with a letter, not end with a hyphen, and have at most 46 characters",
+                       i, t->tag);
     for (size_t k = 0; k < i && t->tag && *t->tag; k++)
         if (m->traffic[k]->tag && strcmp(m->traffic[k]->tag, t->tag) == 0)
             return err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].tag: '%.60s' is given twice", i, t->tag);
     bool named = t->revision && *t->revision;
     if (t->type != RUN_REVISION)
-        return named ? err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].revision: only with type "
-                               "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", i) : 0;
+        return named ? err_set(e, ERR_INVALID_ARGUMENT,
+                               "traffic[%zu].revision: only with type "
+                               "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION",
+                               i)
+                     : 0;
     if (!named)
-        return err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].revision: name the revision, or use type "
-                       "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", i);
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "traffic[%zu].revision: name the revision, or use type "
+                       "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST",
+                       i);
     const char *id = short_name(t->revision);
     if (new_revision && strcmp(id, new_revision) == 0)
         return 0;
@@ -119,7 +126,7 @@ static int check_target(const struct service *s, const RUN(Service) *m, size_t i
     return 0;
 }
 
-int traffic_check(const struct service *s, const RUN(Service) *m, const char *new_revision, struct err *e)
+int traffic_check(const struct service *s, const RUN(Service) * m, const char *new_revision, struct err *e)
 {
     int sum = 0;
     if (m->n_traffic > RUN_TARGETS_MAX)

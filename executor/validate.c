@@ -32,8 +32,10 @@ int validate_service_id(const char *id, struct err *e)
     if (!id || !*id)
         return err_set(e, ERR_INVALID_ARGUMENT, "serviceId: required; it becomes the service's name");
     if (!is_id(id, SERVICE_ID_MAX) || strstr(id, "---"))
-        return err_set(e, ERR_INVALID_ARGUMENT, "serviceId: '%.80s' must be lower case letters, digits and hyphens, begin with a letter, "
-                       "not end with a hyphen nor have three in a row, and have fewer than %d characters", id, SERVICE_ID_MAX + 1);
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "serviceId: '%.80s' must be lower case letters, digits and hyphens, begin with a letter, "
+                       "not end with a hyphen nor have three in a row, and have fewer than %d characters",
+                       id, SERVICE_ID_MAX + 1);
     return 0;
 }
 
@@ -57,10 +59,7 @@ struct pair {
     char *key, *value;
 };
 
-static int by_key(const void *a, const void *b)
-{
-    return strcmp((*(struct pair *const *)a)->key, (*(struct pair *const *)b)->key);
-}
+static int by_key(const void *a, const void *b) { return strcmp((*(struct pair *const *)a)->key, (*(struct pair *const *)b)->key); }
 
 /* protoc-c makes a type of its own for each map, all laid out like struct pair. In order, equal maps are equal bytes. */
 static void sort_map(void *entries, size_t n)
@@ -75,7 +74,8 @@ static void sort_map(void *entries, size_t n)
 
 static int check_map(const char *field, void *entries, size_t n, struct err *e)
 {
-    static const char *const reserved[] = {"run.googleapis.com/", "cloud.googleapis.com/", "serving.knative.dev/", "autoscaling.knative.dev/"};
+    static const char *const reserved[] = {"run.googleapis.com/", "cloud.googleapis.com/", "serving.knative.dev/",
+                                           "autoscaling.knative.dev/"};
     struct pair **pairs = entries;
     if (n > LABELS_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "%s: %zu entries; at most %d", field, n, LABELS_MAX);
@@ -104,7 +104,7 @@ static bool reserved_var(const char *name)
     return strncmp(name, "X_GOOGLE_", 9) == 0 || strncmp(name, "CLOUD_RUN_", 10) == 0;
 }
 
-static int check_env(const RUN(Container) *c, struct err *e)
+static int check_env(const RUN(Container) * c, struct err *e)
 {
     static const char at[] = "template.containers[0].env";
     if (c->n_env > ENV_MAX)
@@ -126,7 +126,7 @@ static int check_env(const RUN(Container) *c, struct err *e)
     return 0;
 }
 
-static int check_limits(const RUN(ResourceRequirements) *r, struct err *e)
+static int check_limits(const RUN(ResourceRequirements) * r, struct err *e)
 {
     static const char at[] = "template.containers[0].resources.limits";
     for (size_t i = 0; r && i < r->n_limits; i++) {
@@ -151,7 +151,7 @@ static int check_header_text(const char *text)
     return 0;
 }
 
-static int check_probe(const RUN(Container) *c, struct err *e)
+static int check_probe(const RUN(Container) * c, struct err *e)
 {
     static const char at[] = "template.containers[0].startupProbe";
     const RUN(Probe) *p = c->startup_probe;
@@ -161,7 +161,8 @@ static int check_probe(const RUN(Container) *c, struct err *e)
         return err_set(e, ERR_UNIMPLEMENTED, "%s.grpc: not supported by this server; use tcpSocket or httpGet", at);
     if (p->initial_delay_seconds < 0 || p->initial_delay_seconds > 240 || p->timeout_seconds < 0 || p->timeout_seconds > 3600 ||
         p->period_seconds < 0 || p->period_seconds > 240 || p->failure_threshold < 0)
-        return err_set(e, ERR_INVALID_ARGUMENT, "%s: initialDelaySeconds is 0..240, timeoutSeconds 1..3600, periodSeconds 1..240, failureThreshold at least 1", at);
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "%s: initialDelaySeconds is 0..240, timeoutSeconds 1..3600, periodSeconds 1..240, failureThreshold at least 1", at);
     if (p->period_seconds && p->timeout_seconds > p->period_seconds)
         return err_set(e, ERR_INVALID_ARGUMENT, "%s.timeoutSeconds: longer than periodSeconds", at);
     int32_t port = 0, own = c->n_ports ? c->ports[0]->container_port : 0;
@@ -173,7 +174,8 @@ static int check_probe(const RUN(Container) *c, struct err *e)
         if ((*get->path && get->path[0] != '/') || check_header_text(get->path) || strchr(get->path, ' '))
             return err_set(e, ERR_INVALID_ARGUMENT, "%s.httpGet.path: '%.80s' must begin with '/' and have no spaces", at, get->path);
         for (size_t i = 0; i < get->n_http_headers; i++)
-            if (!*get->http_headers[i]->name || check_header_text(get->http_headers[i]->name) || check_header_text(get->http_headers[i]->value))
+            if (!*get->http_headers[i]->name || check_header_text(get->http_headers[i]->name) ||
+                check_header_text(get->http_headers[i]->value))
                 return err_set(e, ERR_INVALID_ARGUMENT, "%s.httpGet.httpHeaders[%zu]: no name, or a line break in it", at, i);
     }
     if (port && port != own && port != 8080)
@@ -181,7 +183,7 @@ static int check_probe(const RUN(Container) *c, struct err *e)
     return 0;
 }
 
-static int check_command(const RUN(Container) *c, struct err *e)
+static int check_command(const RUN(Container) * c, struct err *e)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < c->n_command; i++)
@@ -189,14 +191,15 @@ static int check_command(const RUN(Container) *c, struct err *e)
     for (size_t i = 0; i < c->n_args; i++)
         bytes += strlen(c->args[i]) + 1;
     if (c->n_command + c->n_args > ARGS_MAX || bytes > ARGS_TEXT_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].command and args: more than %d or longer than %d bytes together", ARGS_MAX, ARGS_TEXT_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].command and args: more than %d or longer than %d bytes together",
+                       ARGS_MAX, ARGS_TEXT_MAX);
     if (c->n_command && !*c->command[0])
         return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].command[0]: empty");
     return 0;
 }
 
 /* Can the runtime run it? */
-static int check_image(struct executor *x, struct arena *a, const RUN(Container) *c, struct err *e)
+static int check_image(struct executor *x, struct arena *a, const RUN(Container) * c, struct err *e)
 {
     if (!*c->image)
         return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].image: required");
@@ -215,7 +218,7 @@ static int check_image(struct executor *x, struct arena *a, const RUN(Container)
     return 0;
 }
 
-static int check_container(struct executor *x, struct arena *a, const RUN(Container) *c, struct err *e)
+static int check_container(struct executor *x, struct arena *a, const RUN(Container) * c, struct err *e)
 {
     if (c->liveness_probe)
         return unimplemented(e, "template.containers[0].livenessProbe");
@@ -230,9 +233,11 @@ static int check_container(struct executor *x, struct arena *a, const RUN(Contai
     if (c->n_ports && strcmp(c->ports[0]->name, "h2c") == 0)
         return err_set(e, ERR_UNIMPLEMENTED, "template.containers[0].ports[0].name: h2c is not supported by this server yet; use http1");
     if (c->n_ports && *c->ports[0]->name && strcmp(c->ports[0]->name, "http1") != 0)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].ports[0].name: '%.40s' is neither http1 nor h2c", c->ports[0]->name);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].ports[0].name: '%.40s' is neither http1 nor h2c",
+                       c->ports[0]->name);
     if (c->n_ports && (c->ports[0]->container_port < 0 || c->ports[0]->container_port > 65535))
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].ports[0].containerPort: %d is not a port", c->ports[0]->container_port);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.containers[0].ports[0].containerPort: %d is not a port",
+                       c->ports[0]->container_port);
     int rc = check_command(c, e);
     rc = rc ? rc : check_env(c, e);
     rc = rc ? rc : check_limits(c->resources, e);
@@ -242,7 +247,7 @@ static int check_container(struct executor *x, struct arena *a, const RUN(Contai
 
 /* ---- the template */
 
-static int refuse_template(const RUN(RevisionTemplate) *t, struct err *e)
+static int refuse_template(const RUN(RevisionTemplate) * t, struct err *e)
 {
     if (t->vpc_access)
         return unimplemented(e, "template.vpcAccess");
@@ -265,35 +270,37 @@ static int refuse_template(const RUN(RevisionTemplate) *t, struct err *e)
     return 0;
 }
 
-static int default_timeout(struct arena *a, RUN(RevisionTemplate) *t, struct err *e)
+static int default_timeout(struct arena *a, RUN(RevisionTemplate) * t, struct err *e)
 {
     int64_t ns = pb_duration_ns(t->timeout);
     if (ns < 0 || ns > RUN_TIMEOUT_MAX_S * NS_PER_S)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.timeout: must be between 0s (the default, %ds) and %ds", RUN_TIMEOUT_DEFAULT_S, RUN_TIMEOUT_MAX_S);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.timeout: must be between 0s (the default, %ds) and %ds", RUN_TIMEOUT_DEFAULT_S,
+                       RUN_TIMEOUT_MAX_S);
     if (ns == 0)
         t->timeout = (Google__Protobuf__Duration *)pb_duration(a, RUN_TIMEOUT_DEFAULT_S * NS_PER_S);
     return t->timeout ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
 }
 
-static int default_scaling(struct arena *a, RUN(RevisionTemplate) *t, struct err *e)
+static int default_scaling(struct arena *a, RUN(RevisionTemplate) * t, struct err *e)
 {
     if (!t->scaling && !(t->scaling = pb_new(a, RUN_DESC(revision_scaling))))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
     RUN(RevisionScaling) *s = t->scaling;
     if (s->min_instance_count < 0 || s->min_instance_count > POOL_SLOTS_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.scaling.minInstanceCount: %d is not between 0 and %d", s->min_instance_count, POOL_SLOTS_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.scaling.minInstanceCount: %d is not between 0 and %d", s->min_instance_count,
+                       POOL_SLOTS_MAX);
     if (s->max_instance_count < 0 || s->max_instance_count > POOL_SLOTS_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "template.scaling.maxInstanceCount: %d is not between 0 (the default, %d) and %d",
                        s->max_instance_count, RUN_INSTANCES_DEFAULT, POOL_SLOTS_MAX);
     if (s->max_instance_count == 0)
         s->max_instance_count = s->min_instance_count > RUN_INSTANCES_DEFAULT ? s->min_instance_count : RUN_INSTANCES_DEFAULT;
     if (s->min_instance_count > s->max_instance_count)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.scaling.minInstanceCount: %d is more than maxInstanceCount, %d", s->min_instance_count,
-                       s->max_instance_count);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.scaling.minInstanceCount: %d is more than maxInstanceCount, %d",
+                       s->min_instance_count, s->max_instance_count);
     return 0;
 }
 
-static int default_concurrency(RUN(RevisionTemplate) *t, struct err *e)
+static int default_concurrency(RUN(RevisionTemplate) * t, struct err *e)
 {
     const RUN(ResourceRequirements) *r = t->containers[0]->resources;
     uint32_t cpu = 1000;
@@ -302,13 +309,14 @@ static int default_concurrency(RUN(RevisionTemplate) *t, struct err *e)
             cpu = plan_cpu_millis(r->limits[i]->value);
     int32_t n = t->max_instance_request_concurrency;
     if (n < 0 || n > RUN_CONCURRENCY_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.maxInstanceRequestConcurrency: %d is not between 0 (the default) and %d", n, RUN_CONCURRENCY_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.maxInstanceRequestConcurrency: %d is not between 0 (the default) and %d", n,
+                       RUN_CONCURRENCY_MAX);
     if (n == 0)
         t->max_instance_request_concurrency = cpu >= 1000 ? RUN_CONCURRENCY_DEFAULT : 1;
     return 0;
 }
 
-static int check_template(struct executor *x, struct arena *a, RUN(RevisionTemplate) *t, const char *id, struct err *e)
+static int check_template(struct executor *x, struct arena *a, RUN(RevisionTemplate) * t, const char *id, struct err *e)
 {
     size_t n = strlen(id);
     if (refuse_template(t, e) || check_map("template.labels", t->labels, t->n_labels, e) ||
@@ -316,18 +324,21 @@ static int check_template(struct executor *x, struct arena *a, RUN(RevisionTempl
         default_timeout(a, t, e) || default_scaling(a, t, e) || default_concurrency(t, e))
         return -(int)e->code;
     if (*t->revision && (!is_id(t->revision, REVISION_ID_MAX) || strncmp(t->revision, id, n) != 0 || t->revision[n] != '-'))
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.revision: '%.80s' must begin with '%s-', be lower case letters, digits and hyphens, "
-                       "and have at most %d characters", t->revision, id, REVISION_ID_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "template.revision: '%.80s' must begin with '%s-', be lower case letters, digits and hyphens, "
+                       "and have at most %d characters",
+                       t->revision, id, REVISION_ID_MAX);
     return 0;
 }
 
 /* ---- the service */
 
-static int check_scaling(const RUN(ServiceScaling) *s, struct err *e)
+static int check_scaling(const RUN(ServiceScaling) * s, struct err *e)
 {
     if (!s)
         return 0;
-    bool manual_given = s->_manual_instance_count_case == GOOGLE__CLOUD__RUN__V2__SERVICE_SCALING___MANUAL_INSTANCE_COUNT_MANUAL_INSTANCE_COUNT;
+    bool manual_given =
+        s->_manual_instance_count_case == GOOGLE__CLOUD__RUN__V2__SERVICE_SCALING___MANUAL_INSTANCE_COUNT_MANUAL_INSTANCE_COUNT;
     if (s->min_instance_count < 0 || s->max_instance_count < 0 || (manual_given && s->manual_instance_count < 0))
         return err_set(e, ERR_INVALID_ARGUMENT, "scaling: a number of instances is negative");
     if (s->max_instance_count && s->min_instance_count > s->max_instance_count)
@@ -340,7 +351,7 @@ static int check_scaling(const RUN(ServiceScaling) *s, struct err *e)
     return 0;
 }
 
-static int refuse_service(const RUN(Service) *m, struct err *e)
+static int refuse_service(const RUN(Service) * m, struct err *e)
 {
     if (m->binary_authorization)
         return unimplemented(e, "binaryAuthorization");
@@ -350,13 +361,14 @@ static int refuse_service(const RUN(Service) *m, struct err *e)
         return unimplemented(e, "buildConfig");
     if (m->ingress == GOOGLE__CLOUD__RUN__V2__INGRESS_TRAFFIC__INGRESS_TRAFFIC_INTERNAL_ONLY ||
         m->ingress == GOOGLE__CLOUD__RUN__V2__INGRESS_TRAFFIC__INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER)
-        return err_set(e, ERR_UNIMPLEMENTED, "ingress: this server knows INGRESS_TRAFFIC_ALL and INGRESS_TRAFFIC_NONE; it cannot tell internal callers");
+        return err_set(e, ERR_UNIMPLEMENTED,
+                       "ingress: this server knows INGRESS_TRAFFIC_ALL and INGRESS_TRAFFIC_NONE; it cannot tell internal callers");
     if (m->ingress < 0 || m->ingress > GOOGLE__CLOUD__RUN__V2__INGRESS_TRAFFIC__INGRESS_TRAFFIC_NONE)
         return err_set(e, ERR_INVALID_ARGUMENT, "ingress: %d is not a kind of ingress", m->ingress);
     return 0;
 }
 
-int validate_service(struct executor *x, struct arena *a, RUN(Service) *m, const char *id, struct err *e)
+int validate_service(struct executor *x, struct arena *a, RUN(Service) * m, const char *id, struct err *e)
 {
     if (!m->template_)
         return err_set(e, ERR_INVALID_ARGUMENT, "template: required, with the container to run");

@@ -24,15 +24,15 @@
 #define ENVIRON_READ_MAX 4096 /* the mark is the first variable */
 #define FRAME_FDS 3
 
-struct charge {               /* one program under the warden's care */
+struct charge { /* one program under the warden's care */
     uint64_t key;
-    pid_t pid;                /* leader; kept after it was reaped: it is also the session's id */
-    int status;               /* waitpid's */
-    int exec_fd;              /* reports that exec failed; -1 after exec */
+    pid_t pid;   /* leader; kept after it was reaped: it is also the session's id */
+    int status;  /* waitpid's */
+    int exec_fd; /* reports that exec failed; -1 after exec */
     bool reaped, dying;
-    size_t found;             /* in this sweep */
+    size_t found; /* in this sweep */
     struct cgroup cgroup;
-    char mark[96];            /* WARDEN_MARK + id */
+    char mark[96]; /* WARDEN_MARK + id */
 };
 struct proc {
     pid_t pid, ppid, sid;
@@ -42,7 +42,7 @@ struct proc {
 struct warden {
     int fd, signal_fd;
     bool server_gone;
-    int sweep_ms;             /* until the next sweep; 0: none is due */
+    int sweep_ms; /* until the next sweep; 0: none is due */
     size_t n, n_procs, procs_cap;
     struct charge *charges[WARDEN_INSTANCES_MAX];
     struct proc *procs;
@@ -130,10 +130,10 @@ static void charge_remove(struct warden *w, struct charge *c)
 /* ---- starting */
 
 struct spec {
-    char *bytes;              /* owned */
+    char *bytes; /* owned */
     struct warden_spec head;
     const char *program, *dir, *id;
-    char **argv, **envp;      /* owned arrays into bytes */
+    char **argv, **envp; /* owned arrays into bytes */
 };
 
 static void spec_fini(struct spec *s)
@@ -189,8 +189,8 @@ static void child_fails(int exec_fd, int step)
 static const char *const step_names[] = {"standard input could not be opened", "its directory could not be entered",
                                          "it could not be executed", "the warden is gone"};
 
-static void child_run(const struct warden *w, const struct charge *c, const struct spec *s, const int fds[FRAME_FDS],
-                      int exec_fd, pid_t parent)
+static void child_run(const struct warden *w, const struct charge *c, const struct spec *s, const int fds[FRAME_FDS], int exec_fd,
+                      pid_t parent)
 {
     sigset_t none;
     sigemptyset(&none);

@@ -14,7 +14,7 @@
 
 #define WARDEN_INSTANCES_MAX 4096
 #define WARDEN_SPEC_MAX (4u * 1024 * 1024)
-#define WARDEN_ARGS_MAX 4096 /* arguments, and as many variables */
+#define WARDEN_ARGS_MAX 4096              /* arguments, and as many variables */
 #define WARDEN_MAGIC UINT32_C(0x52574431) /* RWD1 */
 #define WARDEN_MARK "RUNNEL_INSTANCE_ID="
 

@@ -93,10 +93,7 @@ char *arena_dup(struct arena *a, struct str s)
     return p;
 }
 
-char *arena_strdup(struct arena *a, const char *z)
-{
-    return arena_dup(a, str_of(z));
-}
+char *arena_strdup(struct arena *a, const char *z) { return arena_dup(a, str_of(z)); }
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {

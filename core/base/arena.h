@@ -9,7 +9,7 @@
 struct arena;
 struct arena *arena_new(size_t max_bytes);
 void arena_free(struct arena *a);
-void *arena_alloc(struct arena *a, size_t n);  /* zeroed, 16-byte aligned */
+void *arena_alloc(struct arena *a, size_t n);   /* zeroed, 16-byte aligned */
 char *arena_dup(struct arena *a, struct str s); /* terminated copy */
 char *arena_strdup(struct arena *a, const char *z);
 FMT(2, 3) char *arena_printf(struct arena *a, const char *fmt, ...);

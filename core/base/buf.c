@@ -9,10 +9,7 @@
 
 #define BUF_FIRST_BYTES 256
 
-bool str_eq(struct str a, struct str b)
-{
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
+bool str_eq(struct str a, struct str b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
 
 static unsigned char fold(char c)
 {
@@ -30,10 +27,7 @@ bool str_ieq(struct str a, struct str b)
     return true;
 }
 
-void buf_init(struct buf *b, size_t max)
-{
-    *b = (struct buf){.max = max};
-}
+void buf_init(struct buf *b, size_t max) { *b = (struct buf){.max = max}; }
 
 void buf_fini(struct buf *b)
 {
@@ -106,10 +100,7 @@ int buf_add(struct buf *b, const void *data, size_t n)
     return 0;
 }
 
-int buf_addz(struct buf *b, const char *z)
-{
-    return buf_add(b, z, strlen(z));
-}
+int buf_addz(struct buf *b, const char *z) { return buf_add(b, z, strlen(z)); }
 
 int buf_addf(struct buf *b, const char *fmt, ...)
 {
@@ -144,10 +135,7 @@ void buf_consume(struct buf *b, size_t n)
         b->off = b->end = 0;
 }
 
-void buf_clear(struct buf *b)
-{
-    b->off = b->end = 0;
-}
+void buf_clear(struct buf *b) { b->off = b->end = 0; }
 
 void buf_truncate(struct buf *b, size_t len)
 {

@@ -19,8 +19,8 @@ static inline bool str_is(struct str a, const char *z) { return str_eq(a, str_of
 
 struct buf {
     char *mem;
-    size_t off;  /* first unread byte */
-    size_t end;  /* one past the last */
+    size_t off; /* first unread byte */
+    size_t end; /* one past the last */
     size_t cap;
     size_t max;
 };

@@ -23,8 +23,7 @@ void civil_from_days(int64_t days, int *year, int *month, int *day)
     int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
     int64_t day_of_era = z - era * 146097;
-    int64_t year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t march_month = (5 * day_of_year + 2) / 153;
     *day = (int)(day_of_year - (153 * march_month + 2) / 5 + 1);
@@ -49,8 +48,8 @@ char *wall_format_parts(int64_t seconds, int32_t nanos, char out[WALL_TEXT_MAX])
     }
     int year, month, day;
     civil_from_days(days, &year, &month, &day);
-    int n = snprintf(out, WALL_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day,
-                     (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
+    int n = snprintf(out, WALL_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day, (int)(rest / 3600), (int)(rest / 60 % 60),
+                     (int)(rest % 60));
     char *end = out + n;
     size_t room = WALL_TEXT_MAX - (size_t)n;
     if (nanos == 0)
@@ -127,8 +126,7 @@ static bool take_offset(struct scan *s, int64_t *offset_s)
         return true;
     int sign = take_char(s, '+', '+') ? 1 : take_char(s, '-', '-') ? -1 : 0;
     int hours, minutes;
-    if (sign == 0 || !take_digits(s, 2, &hours) || !take_char(s, ':', ':') ||
-        !take_digits(s, 2, &minutes) || hours > 23 || minutes > 59)
+    if (sign == 0 || !take_digits(s, 2, &hours) || !take_char(s, ':', ':') || !take_digits(s, 2, &minutes) || hours > 23 || minutes > 59)
         return false;
     *offset_s = sign * (hours * INT64_C(3600) + minutes * INT64_C(60));
     return true;
@@ -138,18 +136,15 @@ static bool parse_parts(struct scan *s, int64_t *seconds, int32_t *nanos)
 {
     int year, month, day, hour, minute, second;
     int64_t offset_s;
-    if (!take_digits(s, 4, &year) || !take_char(s, '-', '-') || !take_digits(s, 2, &month) ||
-        !take_char(s, '-', '-') || !take_digits(s, 2, &day) || !take_char(s, 'T', 't') ||
-        !take_digits(s, 2, &hour) || !take_char(s, ':', ':') || !take_digits(s, 2, &minute) ||
-        !take_char(s, ':', ':') || !take_digits(s, 2, &second) || !take_fraction(s, nanos) ||
+    if (!take_digits(s, 4, &year) || !take_char(s, '-', '-') || !take_digits(s, 2, &month) || !take_char(s, '-', '-') ||
+        !take_digits(s, 2, &day) || !take_char(s, 'T', 't') || !take_digits(s, 2, &hour) || !take_char(s, ':', ':') ||
+        !take_digits(s, 2, &minute) || !take_char(s, ':', ':') || !take_digits(s, 2, &second) || !take_fraction(s, nanos) ||
         !take_offset(s, &offset_s) || s->p != s->end)
         return false;
     /* 60 is a leap second, which neither Timestamp nor our clock can hold. */
-    if (year < 1 || month < 1 || month > 12 || day < 1 || day > month_days(year, month) ||
-        hour > 23 || minute > 59 || second > 59)
+    if (year < 1 || month < 1 || month > 12 || day < 1 || day > month_days(year, month) || hour > 23 || minute > 59 || second > 59)
         return false;
-    *seconds = days_from_civil(year, month, day) * DAY_S + hour * INT64_C(3600) + minute * INT64_C(60) +
-               second - offset_s;
+    *seconds = days_from_civil(year, month, day) * DAY_S + hour * INT64_C(3600) + minute * INT64_C(60) + second - offset_s;
     return *seconds >= WALL_SECONDS_MIN && *seconds <= WALL_SECONDS_MAX;
 }
 
@@ -162,7 +157,8 @@ int wall_parse_parts(const char *text, size_t len, int64_t *seconds, int32_t *na
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "\"%.*s\" is not a time: write it as 2026-10-05T01:41:00Z, with years from "
                        "0001 to 9999, an optional fraction of up to 9 digits, and Z or an offset "
-                       "such as +02:00", (int)(len < 64 ? len : 64), text);
+                       "such as +02:00",
+                       (int)(len < 64 ? len : 64), text);
     *seconds = got_s;
     *nanos = got_ns;
     return 0;
@@ -181,8 +177,7 @@ int wall_parse(const char *text, size_t len, int64_t *wall_ns, struct err *e)
         nanos -= (int32_t)NS_PER_S;
     }
     if (__builtin_mul_overflow(seconds, NS_PER_S, &ns) || __builtin_add_overflow(ns, nanos, &ns))
-        return err_set(e, ERR_INVALID_ARGUMENT,
-                       "\"%.*s\" is out of range: times here lie between the years 1678 and 2261",
+        return err_set(e, ERR_INVALID_ARGUMENT, "\"%.*s\" is out of range: times here lie between the years 1678 and 2261",
                        (int)(len < 64 ? len : 64), text);
     *wall_ns = ns;
     return 0;

@@ -39,7 +39,7 @@ FMT(2, 0) static void text_format(char *out, const char *fmt, va_list ap)
         trim_partial_utf8(out);
 }
 
-int (err_set)(struct err *e, enum err_code code, const char *fmt, ...)
+int(err_set)(struct err *e, enum err_code code, const char *fmt, ...)
 {
     if (e) {
         /* Through a copy, because an argument may be the old message. */
@@ -55,7 +55,7 @@ int (err_set)(struct err *e, enum err_code code, const char *fmt, ...)
     return -(int)code;
 }
 
-int (err_sys)(struct err *e, enum err_code code, int sys, const char *fmt, ...)
+int(err_sys)(struct err *e, enum err_code code, int sys, const char *fmt, ...)
 {
     if (e) {
         char text[ERR_TEXT_MAX];
@@ -73,7 +73,7 @@ int (err_sys)(struct err *e, enum err_code code, int sys, const char *fmt, ...)
     return -(int)code;
 }
 
-int (err_wrap)(struct err *e, const char *fmt, ...)
+int(err_wrap)(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return -ERR_UNKNOWN;
@@ -98,10 +98,7 @@ static const struct {
 #undef ERR_ROW
 };
 
-static size_t row_of(enum err_code code)
-{
-    return (size_t)code < ARRAY_LEN(codes) ? (size_t)code : (size_t)ERR_UNKNOWN;
-}
+static size_t row_of(enum err_code code) { return (size_t)code < ARRAY_LEN(codes) ? (size_t)code : (size_t)ERR_UNKNOWN; }
 
 const char *err_name(enum err_code code) { return codes[row_of(code)].name; }
 int err_http(enum err_code code) { return codes[row_of(code)].http; }
@@ -112,17 +109,29 @@ enum err_code err_from_http(int status)
     if (status >= 200 && status <= 299)
         return ERR_OK;
     switch (status) {
-    case 400: return ERR_INVALID_ARGUMENT;
-    case 401: return ERR_UNAUTHENTICATED;
-    case 403: return ERR_PERMISSION_DENIED;
-    case 404: return ERR_NOT_FOUND;
-    case 409: return ERR_ALREADY_EXISTS;
-    case 429: return ERR_RESOURCE_EXHAUSTED;
-    case 499: return ERR_CANCELLED;
-    case 500: return ERR_INTERNAL;
-    case 501: return ERR_UNIMPLEMENTED;
-    case 503: return ERR_UNAVAILABLE;
-    case 504: return ERR_DEADLINE_EXCEEDED;
-    default: return ERR_UNKNOWN;
+    case 400:
+        return ERR_INVALID_ARGUMENT;
+    case 401:
+        return ERR_UNAUTHENTICATED;
+    case 403:
+        return ERR_PERMISSION_DENIED;
+    case 404:
+        return ERR_NOT_FOUND;
+    case 409:
+        return ERR_ALREADY_EXISTS;
+    case 429:
+        return ERR_RESOURCE_EXHAUSTED;
+    case 499:
+        return ERR_CANCELLED;
+    case 500:
+        return ERR_INTERNAL;
+    case 501:
+        return ERR_UNIMPLEMENTED;
+    case 503:
+        return ERR_UNAVAILABLE;
+    case 504:
+        return ERR_DEADLINE_EXCEEDED;
+    default:
+        return ERR_UNKNOWN;
     }
 }

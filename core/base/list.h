@@ -16,7 +16,11 @@ struct list {
 
 static inline void node_init(struct node *n) { n->prev = n->next = n; }
 static inline bool node_linked(const struct node *n) { return n->next != n; }
-static inline void list_init(struct list *l) { node_init(&l->head); l->count = 0; }
+static inline void list_init(struct list *l)
+{
+    node_init(&l->head);
+    l->count = 0;
+}
 static inline bool list_empty(const struct list *l) { return l->head.next == &l->head; }
 
 static inline void list_link_before(struct list *l, struct node *at, struct node *n)
@@ -50,8 +54,6 @@ static inline struct node *list_pop(struct list *l)
 
 #define LIST_EACH(l, n) for (struct node *n = (l)->head.next; n != &(l)->head; n = n->next)
 /* `n` may be removed inside the loop. */
-#define LIST_EACH_SAFE(l, n)                                                             \
-    for (struct node *n = (l)->head.next, *n##_next = n->next; n != &(l)->head;          \
-         n = n##_next, n##_next = n->next)
+#define LIST_EACH_SAFE(l, n) for (struct node *n = (l)->head.next, *n##_next = n->next; n != &(l)->head; n = n##_next, n##_next = n->next)
 
 #endif

@@ -54,10 +54,7 @@ void log_free(struct log *l)
         free(l);
 }
 
-bool log_enabled(const struct log *l, enum log_level level)
-{
-    return l && (int)level >= l->level;
-}
+bool log_enabled(const struct log *l, enum log_level level) { return l && (int)level >= l->level; }
 
 struct line {
     char bytes[LOG_LINE_MAX];
@@ -137,12 +134,16 @@ static bool put_string(struct line *ln, const char *s, bool text)
 static bool put_value(struct line *ln, const struct log_field *f, bool text)
 {
     switch (f->kind) {
-    case LOG_KIND_STR: return put_string(ln, f->s, text);
-    case LOG_KIND_INT: return put_f(ln, "%" PRId64, f->i);
-    case LOG_KIND_BOOL: return put(ln, f->b ? "true" : "false");
+    case LOG_KIND_STR:
+        return put_string(ln, f->s, text);
+    case LOG_KIND_INT:
+        return put_f(ln, "%" PRId64, f->i);
+    case LOG_KIND_BOOL:
+        return put(ln, f->b ? "true" : "false");
     case LOG_KIND_DOUBLE: /* JSON has no word for the others */
         return isfinite(f->d) ? put_f(ln, "%.9g", f->d) : put_string(ln, isnan(f->d) ? "NaN" : f->d > 0 ? "Infinity" : "-Infinity", text);
-    case LOG_KIND_END: break;
+    case LOG_KIND_END:
+        break;
     }
     return put(ln, text ? "-" : "null");
 }
@@ -166,16 +167,14 @@ static void put_fields(struct line *ln, const struct log_field *fields, size_t n
 static void build_json(struct line *ln, enum log_level level, const char *event, int64_t wall_ns)
 {
     char when[WALL_TEXT_MAX];
-    put_f(ln, "{\"time\":\"%s\",\"severity\":\"%s\",\"event\":",
-          wall_format(wall_ns - wall_ns % NS_PER_US, when), levels[level].severity);
+    put_f(ln, "{\"time\":\"%s\",\"severity\":\"%s\",\"event\":", wall_format(wall_ns - wall_ns % NS_PER_US, when), levels[level].severity);
     put_quoted(ln, event);
 }
 
 static void build_text(struct line *ln, const struct log *l, enum log_level level, const char *event, int64_t wall_ns)
 {
     int64_t ms = wall_ns / NS_PER_MS;
-    put_f(ln, "%02d:%02d:%02d.%03d ", (int)(ms / 3600000 % 24), (int)(ms / 60000 % 60),
-          (int)(ms / 1000 % 60), (int)(ms % 1000));
+    put_f(ln, "%02d:%02d:%02d.%03d ", (int)(ms / 3600000 % 24), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
     if (l->colour)
         put(ln, levels[level].colour);
     put(ln, levels[level].label);

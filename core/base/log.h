@@ -33,12 +33,12 @@ void log_free(struct log *l);
 bool log_enabled(const struct log *l, enum log_level level);
 void log_fields(struct log *l, enum log_level level, const char *event, const struct log_field *fields, size_t n);
 /* log_kv(log, LOG_WARN, "push.retry", LSTR("subscription", name), LINT("attempt", 3)); at least one field */
-#define log_kv(l, level, event, ...)                                                         \
-    do {                                                                                     \
-        if (log_enabled(l, level)) {                                                         \
-            const struct log_field log_f[] = {__VA_ARGS__};                                  \
-            log_fields(l, level, event, log_f, sizeof log_f / sizeof log_f[0]);              \
-        }                                                                                    \
+#define log_kv(l, level, event, ...)                                            \
+    do {                                                                        \
+        if (log_enabled(l, level)) {                                            \
+            const struct log_field log_f[] = {__VA_ARGS__};                     \
+            log_fields(l, level, event, log_f, sizeof log_f / sizeof log_f[0]); \
+        }                                                                       \
     } while (0)
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLE_FIRST 8            /* entries; a power of two */
+#define TABLE_FIRST 8              /* entries; a power of two */
 #define TABLE_MAX (UINT32_MAX / 4) /* places are 32 bits and the index is twice as large */
 #define NO_ENTRY SIZE_MAX
 
@@ -66,8 +66,8 @@ static void sip_word(uint64_t v[4], uint64_t word)
 
 static uint64_t sip_hash(const uint64_t seed[2], const char *p, size_t n)
 {
-    uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
-                     seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d), seed[0] ^ UINT64_C(0x6c7967656e657261),
+                     seed[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t last = (uint64_t)n << 56;
     for (; n >= 8; p += 8, n -= 8) {
         uint64_t word;
@@ -290,10 +290,7 @@ void *map_get_n(const struct map *m, const char *key, size_t len)
     return en ? en->value : NULL;
 }
 
-void *map_get(const struct map *m, const char *key)
-{
-    return map_get_n(m, key, strlen(key));
-}
+void *map_get(const struct map *m, const char *key) { return map_get_n(m, key, strlen(key)); }
 
 void *map_remove(struct map *m, const char *key)
 {
@@ -365,10 +362,7 @@ void *u64map_get(const struct u64map *m, uint64_t key)
     return en ? en->value : NULL;
 }
 
-void *u64map_remove(struct u64map *m, uint64_t key)
-{
-    return table_remove(&m->t, key, NULL, 0);
-}
+void *u64map_remove(struct u64map *m, uint64_t key) { return table_remove(&m->t, key, NULL, 0); }
 
 size_t u64map_count(const struct u64map *m) { return m->t.count; }
 

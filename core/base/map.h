@@ -9,8 +9,8 @@
 
 #include "core/base/err.h"
 
-struct map;     /* string -> pointer */
-struct u64map;  /* uint64_t -> pointer */
+struct map;    /* string -> pointer */
+struct u64map; /* uint64_t -> pointer */
 
 struct map *map_new(size_t max);
 void map_free(struct map *m);

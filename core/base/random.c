@@ -60,15 +60,9 @@ uint64_t rng_below(struct rng *r, uint64_t n)
     return v % n;
 }
 
-double rng_double(struct rng *r)
-{
-    return (double)(rng_u64(r) >> 11) * 0x1.0p-53;
-}
+double rng_double(struct rng *r) { return (double)(rng_u64(r) >> 11) * 0x1.0p-53; }
 
-bool rng_chance(struct rng *r, double probability)
-{
-    return rng_double(r) < probability;
-}
+bool rng_chance(struct rng *r, double probability) { return rng_double(r) < probability; }
 
 void rng_name(struct rng *r, char *out, size_t len)
 {

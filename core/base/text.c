@@ -37,26 +37,19 @@ static int encode64(struct buf *b, const unsigned char *in, size_t n, const char
     return 0;
 }
 
-int base64_add(struct buf *b, const void *data, size_t n)
-{
-    return encode64(b, data, n, base64_std, true);
-}
+int base64_add(struct buf *b, const void *data, size_t n) { return encode64(b, data, n, base64_std, true); }
 
-int base64url_add(struct buf *b, const void *data, size_t n)
-{
-    return encode64(b, data, n, base64_url, false);
-}
+int base64url_add(struct buf *b, const void *data, size_t n) { return encode64(b, data, n, base64_url, false); }
 
 /* One more than its value for each character of either alphabet; 0: no base64. A table, since comparing costs a
  * mispredicted branch per character: it was two thirds of the CPU of a publish. */
 static const unsigned char value64_plus_1[256] = {
-    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,  ['I'] = 9,  ['J'] = 10,
-    ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20,
-    ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30,
-    ['e'] = 31, ['f'] = 32, ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
-    ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48, ['w'] = 49, ['x'] = 50,
-    ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56, ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60,
-    ['8'] = 61, ['9'] = 62, ['+'] = 63, ['-'] = 63, ['/'] = 64, ['_'] = 64,
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,  ['I'] = 9,  ['J'] = 10, ['K'] = 11,
+    ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22,
+    ['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32, ['g'] = 33,
+    ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40, ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44,
+    ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48, ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55,
+    ['3'] = 56, ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['-'] = 63, ['/'] = 64, ['_'] = 64,
 };
 
 static uint32_t value64(char c) { return value64_plus_1[(unsigned char)c] - 1u; }
@@ -131,8 +124,7 @@ int percent_decode(char *s, size_t n, bool plus)
 
 static bool unreserved(unsigned char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 int percent_add(struct buf *b, struct str s)
@@ -198,9 +190,14 @@ size_t json_escape_next(const char *s, size_t n, char out[JSON_ESCAPE_MAX], size
         *out_len = 3;
         return used;
     }
-    const char *short_form = code == '"' ? "\"" : code == '\\' ? "\\" : code == '\n' ? "n" :
-                             code == '\r' ? "r" : code == '\t' ? "t" : code == '\b' ? "b" :
-                             code == '\f' ? "f" : NULL;
+    const char *short_form = code == '"'    ? "\""
+                             : code == '\\' ? "\\"
+                             : code == '\n' ? "n"
+                             : code == '\r' ? "r"
+                             : code == '\t' ? "t"
+                             : code == '\b' ? "b"
+                             : code == '\f' ? "f"
+                                            : NULL;
     if (short_form) {
         out[0] = '\\';
         out[1] = short_form[0];
@@ -282,12 +279,10 @@ int parse_u64(struct str s, uint64_t max, uint64_t *out, struct err *e)
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] < '0' || s.p[i] > '9')
             return err_set(e, ERR_INVALID_ARGUMENT, "\"%.*s\" is not a whole number of 0 or more", shown, s.p);
-        over = over || __builtin_mul_overflow(v, UINT64_C(10), &v) ||
-               __builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v);
+        over = over || __builtin_mul_overflow(v, UINT64_C(10), &v) || __builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v);
     }
     if (over || v > max)
-        return err_set(e, ERR_INVALID_ARGUMENT, "%.*s is too large: at most %llu", shown, s.p,
-                       (unsigned long long)max);
+        return err_set(e, ERR_INVALID_ARGUMENT, "%.*s is too large: at most %llu", shown, s.p, (unsigned long long)max);
     *out = v;
     return 0;
 }

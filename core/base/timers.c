@@ -17,10 +17,7 @@ struct timers {
     bool running;
 };
 
-struct timers *timers_new(void)
-{
-    return calloc(1, sizeof(struct timers));
-}
+struct timers *timers_new(void) { return calloc(1, sizeof(struct timers)); }
 
 void timers_free(struct timers *ts)
 {
@@ -134,10 +131,7 @@ void timer_cancel(struct timers *ts, struct timer *t)
     }
 }
 
-int64_t timers_next_ns(const struct timers *ts)
-{
-    return ts->count ? ts->heap[0]->due_ns : TIMER_NEVER;
-}
+int64_t timers_next_ns(const struct timers *ts) { return ts->count ? ts->heap[0]->due_ns : TIMER_NEVER; }
 
 size_t timers_run(struct timers *ts, int64_t now_ns)
 {

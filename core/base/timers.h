@@ -23,10 +23,7 @@ struct timers;
 
 struct timers *timers_new(void);
 void timers_free(struct timers *ts);
-static inline void timer_init(struct timer *t, void (*fire)(struct timer *, int64_t))
-{
-    *t = (struct timer){.fire = fire};
-}
+static inline void timer_init(struct timer *t, void (*fire)(struct timer *, int64_t)) { *t = (struct timer){.fire = fire}; }
 static inline bool timer_armed(const struct timer *t) { return t->slot != 0; }
 MUST_USE int timer_set(struct timers *ts, struct timer *t, int64_t due_ns, struct err *e);
 void timer_cancel(struct timers *ts, struct timer *t);

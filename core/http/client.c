@@ -46,8 +46,7 @@ void http_client_free(struct http_client *c)
         return;
     c->freed = true;
     err_set(&stopping, ERR_CANCELLED, "the HTTP client is being shut down");
-    LIST_EACH_SAFE(&c->conns, n)
-    {
+    LIST_EACH_SAFE(&c->conns, n) {
         struct client_conn *conn = CONTAINER_OF(n, struct client_conn, link);
         if (conn->call)
             client_conn_end_call(conn, &stopping);
@@ -178,7 +177,8 @@ static int spec_check(const struct http_target *t, const struct http_call_spec *
     if (!header_name_valid(s->method) || s->method.n > 32 || str_is(s->method, "CONNECT"))
         return err_set(e, ERR_INVALID_ARGUMENT, "this method cannot be called");
     if (!target_valid(s->target))
-        return err_set(e, ERR_INVALID_ARGUMENT, "the request target does not begin with / or holds a character that must be percent-encoded");
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "the request target does not begin with / or holds a character that must be percent-encoded");
     if (!header_value_valid(s->host) || s->host.n > OWN_FIELDS_MAX / 2)
         return err_set(e, ERR_INVALID_ARGUMENT, "the Host of the request is too long or has a line break");
     if (t->local ? t->port == 0 : (t->url.host.n == 0 || t->url.host.n > 253))

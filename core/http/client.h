@@ -21,7 +21,7 @@
 #include "core/http/url.h"
 #include "core/loop/loop.h"
 
-#define HTTP_CLIENT_CONNECTIONS_MAX 8192   /* per thread */
+#define HTTP_CLIENT_CONNECTIONS_MAX 8192 /* per thread */
 #define HTTP_CLIENT_PER_TARGET_MAX 2048
 #define HTTP_CLIENT_IDLE_NS (60 * NS_PER_S)
 #define HTTP_CLIENT_CONNECT_NS (10 * NS_PER_S)
@@ -30,7 +30,7 @@
 
 /* Where to: an instance on this host, or a URL. */
 struct http_target {
-    bool local;          /* true: plain socket to 127.0.0.1:port */
+    bool local; /* true: plain socket to 127.0.0.1:port */
     uint16_t port;
     uint64_t generation; /* local: pools of an older generation of the same port are not reused */
     struct url url;      /* otherwise */
@@ -44,21 +44,21 @@ struct http_response {
 struct http_call_ops {
     void (*on_head)(void *arg, const struct http_response *r); /* the final answer's head, or 101 */
     void (*on_body)(void *arg, struct str bytes);
-    void (*on_writable)(void *arg);                            /* may be NULL when the body is given whole */
-    void (*on_done)(void *arg, const struct err *e);           /* e == NULL: complete */
+    void (*on_writable)(void *arg);                  /* may be NULL when the body is given whole */
+    void (*on_done)(void *arg, const struct err *e); /* e == NULL: complete */
 };
 struct http_call_spec {
     struct str method;
-    struct str target;            /* path and query */
-    struct str host;              /* Host header; empty: from the URL */
+    struct str target;             /* path and query */
+    struct str host;               /* Host header; empty: from the URL */
     const struct headers *headers; /* Host, Content-Length, Transfer-Encoding, Connection are the client's business */
-    struct str body;              /* whole body when !stream */
-    bool stream;                  /* the body follows by http_call_write / http_call_end */
-    int64_t stream_bytes;         /* its length, -1 chunked */
-    bool upgrade;                 /* send Connection: Upgrade (the Upgrade header itself is in headers) */
+    struct str body;               /* whole body when !stream */
+    bool stream;                   /* the body follows by http_call_write / http_call_end */
+    int64_t stream_bytes;          /* its length, -1 chunked */
+    bool upgrade;                  /* send Connection: Upgrade (the Upgrade header itself is in headers) */
     bool replayable;
-    bool processing_ends;         /* 102 Processing is the answer (push: it acknowledges); else it is passed over as 1xx are */
-    int64_t due_ns;               /* absolute deadline for the whole call; TIMER_NEVER none */
+    bool processing_ends; /* 102 Processing is the answer (push: it acknowledges); else it is passed over as 1xx are */
+    int64_t due_ns;       /* absolute deadline for the whole call; TIMER_NEVER none */
 };
 struct http_client;
 struct http_call;
@@ -68,8 +68,8 @@ void http_client_free(struct http_client *c);
 struct http_call *http_call_start(struct http_client *c, const struct http_target *t, const struct http_call_spec *s,
                                   const struct http_call_ops *ops, void *arg, struct err *e);
 bool http_call_write(struct http_call *x, struct str bytes); /* false: above the high mark, wait for on_writable */
-void http_call_end(struct http_call *x); /* of the request's body; after an upgrade: half-close (not over TLS) */
-void http_call_pause(struct http_call *x);  /* stop reading the answer */
+void http_call_end(struct http_call *x);                     /* of the request's body; after an upgrade: half-close (not over TLS) */
+void http_call_pause(struct http_call *x);                   /* stop reading the answer */
 void http_call_resume(struct http_call *x);
 void http_call_cancel(struct http_call *x); /* on_done(CANCELLED) follows from the loop */
 struct http_client_stats {

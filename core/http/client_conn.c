@@ -178,10 +178,7 @@ static void conn_lost_unread(struct client_conn *c, const struct err *e, bool un
         client_conn_end_call(c, e);
 }
 
-static void conn_lost(struct client_conn *c, const struct err *e)
-{
-    conn_lost_unread(c, e, false);
-}
+static void conn_lost(struct client_conn *c, const struct err *e) { conn_lost_unread(c, e, false); }
 
 /* A peer that closes with input unread, or gets some when it has closed, answers with a reset; one that read all only closes. */
 static bool conn_was_reset(const struct client_conn *c, int sys)

@@ -64,8 +64,7 @@ static void client_make_room(struct http_client *c)
 {
     if (c->conns.count < HTTP_CLIENT_CONNECTIONS_MAX || c->idle_count == 0)
         return;
-    LIST_EACH(&c->conns, n)
-    {
+    LIST_EACH(&c->conns, n) {
         struct client_conn *conn = CONTAINER_OF(n, struct client_conn, link);
         if (node_linked(&conn->idle_link)) {
             client_conn_close(conn);

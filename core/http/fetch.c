@@ -8,10 +8,7 @@
 
 #define FETCH_ANSWER_MAX ((size_t)256 * 1024 * 1024)
 
-static size_t on_answer(char *data, size_t size, size_t n, void *arg)
-{
-    return buf_add(arg, data, size * n) == 0 ? size * n : 0;
-}
+static size_t on_answer(char *data, size_t size, size_t n, void *arg) { return buf_add(arg, data, size * n) == 0 ? size * n : 0; }
 
 static bool list_addf(struct curl_slist **list, const char *name, const char *value)
 {

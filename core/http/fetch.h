@@ -9,7 +9,7 @@ struct fetch {
     const char *bearer;                      /* may be NULL */
     struct str body;
     int64_t timeout_ms;
-    int status;      /* out */
+    int status;        /* out */
     struct buf answer; /* out; buf_fini it */
 };
 /** UNAVAILABLE with the reason when there was no answer at all; any HTTP status is success. */

@@ -42,8 +42,7 @@ static int line_ends_head(struct h1_scan *s, enum h1_kind kind, const char *line
     return 0;
 }
 
-int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, size_t head_max_bytes,
-                 size_t *head_bytes, struct err *e)
+int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, size_t head_max_bytes, size_t *head_bytes, struct err *e)
 {
     *head_bytes = 0;
     const char *lf;
@@ -166,8 +165,8 @@ static int length_read(struct str v, struct h1_head *h, struct err *e)
 /* What the fields say about this connection, gathered while they are read. */
 struct notes {
     bool chunked, upgrade, connection;
-    struct str start;                          /* the first line, with its CR LF, as the framing lines are */
-    struct str framing[H1_FRAMING_LINES_MAX];  /* the lines that framing depends on */
+    struct str start;                         /* the first line, with its CR LF, as the framing lines are */
+    struct str framing[H1_FRAMING_LINES_MAX]; /* the lines that framing depends on */
     size_t framing_count;
 };
 
@@ -290,8 +289,8 @@ static int second_reading(enum http_parser_type type, struct str head, const str
     if (bad != HPE_OK)
         return refuse(e, 400, http_errno_description(bad));
     bool chunked = parser.flags & F_CHUNKED, length = parser.flags & F_CONTENTLENGTH;
-    if (!complete || !used || parser.http_major != 1 || parser.http_minor != h->minor || chunked != k->chunked ||
-        length != h->has_length || (type == HTTP_RESPONSE && parser.status_code != (unsigned)h->status))
+    if (!complete || !used || parser.http_major != 1 || parser.http_minor != h->minor || chunked != k->chunked || length != h->has_length ||
+        (type == HTTP_RESPONSE && parser.status_code != (unsigned)h->status))
         return refuse(e, 400, "the head can be read in two ways");
     return 0;
 }
@@ -346,13 +345,13 @@ int h1_response_parse(const char *p, size_t n, struct h1_head *h, struct headers
 /* ---- bodies ---- */
 
 enum chunk_state {
-    CHUNK_SIZE,       /* hex digits */
-    CHUNK_EXTENSION,  /* after ";" */
+    CHUNK_SIZE,      /* hex digits */
+    CHUNK_EXTENSION, /* after ";" */
     CHUNK_SIZE_LF,
     CHUNK_DATA,
     CHUNK_DATA_CR,
     CHUNK_DATA_LF,
-    TRAILER_LINE,     /* at the beginning of a line after the last chunk */
+    TRAILER_LINE, /* at the beginning of a line after the last chunk */
     TRAILER_NAME,
     TRAILER_VALUE,
     TRAILER_LF,

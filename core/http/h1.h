@@ -29,8 +29,7 @@ struct h1_scan {
     unsigned blank_lines, lines;
 };
 /** *head_bytes becomes the head's length with its blank line, 0 when more bytes are needed. Give the same bytes and more. */
-int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, size_t head_max_bytes,
-                 size_t *head_bytes, struct err *e);
+int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, size_t head_max_bytes, size_t *head_bytes, struct err *e);
 
 enum h1_framing { H1_NO_BODY, H1_LENGTH, H1_CHUNKED, H1_UNTIL_CLOSE };
 struct h1_head {
@@ -52,9 +51,9 @@ int h1_response_parse(const char *p, size_t n, struct h1_head *h, struct headers
 struct h1_body {
     enum h1_framing framing;
     bool done;
-    uint8_t state;     /* of chunked */
-    uint8_t digits;    /* of the chunk's size so far */
-    uint64_t left;     /* bytes of the length or the chunk still to come */
+    uint8_t state;  /* of chunked */
+    uint8_t digits; /* of the chunk's size so far */
+    uint64_t left;  /* bytes of the length or the chunk still to come */
     uint32_t line_bytes, extension_bytes, trailer_bytes;
 };
 void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t length);

@@ -3,9 +3,9 @@
 
 /* tchar of RFC 9110 5.6.2. */
 static const bool token_char[256] = {
-    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['!'] = true,  ['#'] = true, ['$'] = true,
-    ['%'] = true,         ['&'] = true,         ['\''] = true,        ['*'] = true,  ['+'] = true, ['-'] = true,
-    ['.'] = true,         ['^'] = true,         ['_'] = true,         ['`'] = true,  ['|'] = true, ['~'] = true,
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['!'] = true, ['#'] = true, ['$'] = true,
+    ['%'] = true,         ['&'] = true,         ['\''] = true,        ['*'] = true, ['+'] = true, ['-'] = true,
+    ['.'] = true,         ['^'] = true,         ['_'] = true,         ['`'] = true, ['|'] = true, ['~'] = true,
 };
 
 int headers_add(struct headers *h, struct str name, struct str value, struct err *e)
@@ -120,7 +120,4 @@ static bool name_is_hop(struct str name)
     return (name.n == 7 && str_ieq(name, STR("upgrade"))) || (name.n == 10 && str_ieq(name, STR("keep-alive")));
 }
 
-bool header_is_hop(const struct headers *h, struct str name)
-{
-    return name_is_hop(name) || field_has_token(h, STR("connection"), name);
-}
+bool header_is_hop(const struct headers *h, struct str name) { return name_is_hop(name) || field_has_token(h, STR("connection"), name); }

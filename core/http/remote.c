@@ -129,10 +129,7 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
     return 0;
 }
 
-static void on_timer(struct timer *t, int64_t now_ns)
-{
-    remote_drive(CONTAINER_OF(t, struct remote, timer), CURL_SOCKET_TIMEOUT, 0);
-}
+static void on_timer(struct timer *t, int64_t now_ns) { remote_drive(CONTAINER_OF(t, struct remote, timer), CURL_SOCKET_TIMEOUT, 0); }
 
 struct remote *remote_new(struct loop *l, struct err *e)
 {

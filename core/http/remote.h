@@ -20,8 +20,8 @@ int remote_fd(const struct remote_conn *c); /* -1 before on_ready */
 /** How many bytes were taken, at most REMOTE_SEND_BYTES; they may still be pending here. -1 and errno. n = 0: only the pending ones. */
 #define REMOTE_SEND_BYTES (16 * 1024) /* what one TLS record holds */
 ssize_t remote_send(struct remote_conn *c, const void *data, size_t n);
-bool remote_pending(const struct remote_conn *c); /* taken by remote_send, not by the socket: call it again when writable */
-ssize_t remote_recv(struct remote_conn *c, void *data, size_t n);       /* 0: the peer's end */
+bool remote_pending(const struct remote_conn *c);                 /* taken by remote_send, not by the socket: call it again when writable */
+ssize_t remote_recv(struct remote_conn *c, void *data, size_t n); /* 0: the peer's end */
 /** libcurl's one-time initialisation, for every thread and file that uses it; 0 or UNAVAILABLE. */
 MUST_USE int http_curl_prepare(struct err *e);
 /** The file of trusted CAs from CURL_CA_BUNDLE or SSL_CERT_FILE, which libcurl itself does not look at; NULL: its default. */

@@ -63,10 +63,7 @@ static void listeners_want(struct http_server *s, int events)
         loop_fd_want(s->listeners[i].watch, events);
 }
 
-static void accept_again(struct timer *t, int64_t now_ns)
-{
-    listeners_want(CONTAINER_OF(t, struct http_server, accept_timer), LOOP_READ);
-}
+static void accept_again(struct timer *t, int64_t now_ns) { listeners_want(CONTAINER_OF(t, struct http_server, accept_timer), LOOP_READ); }
 
 /* Out of descriptors: the waiting connection stays readable, so look away for a moment. */
 static void accept_pause(struct http_server *s)
@@ -189,8 +186,7 @@ void http_server_drain(struct http_server *s, int64_t due_ns, void (*done)(void 
     s->drained_arg = arg;
     if (timer_set(loop_timers(s->loop), &s->drain_timer, due_ns, NULL) != 0)
         due_ns = loop_now(s->loop); /* without a deadline we do not wait at all */
-    LIST_EACH_SAFE(&s->conns, n)
-    {
+    LIST_EACH_SAFE(&s->conns, n) {
         struct http_conn *c = CONTAINER_OF(n, struct http_conn, link);
         if (http_conn_is_idle(c))
             http_conn_close(c);
@@ -248,8 +244,8 @@ static int listen_on(const struct addrinfo *a, bool reuse_port, int *sys)
     int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if ((!reuse_port || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
-            bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0)
+        if ((!reuse_port || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) && bind(fd, a->ai_addr, a->ai_addrlen) == 0 &&
+            listen(fd, SOMAXCONN) == 0)
             return fd;
     }
     *sys = errno;
@@ -272,7 +268,8 @@ int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct 
         fd = listen_on(a, reuse_port, &sys);
     freeaddrinfo(found);
     if (fd < 0)
-        return err_sys(e, sys == EADDRINUSE ? ERR_ALREADY_EXISTS : ERR_UNAVAILABLE, sys, "cannot listen on %s port %u", host, (unsigned)port);
+        return err_sys(e, sys == EADDRINUSE ? ERR_ALREADY_EXISTS : ERR_UNAVAILABLE, sys, "cannot listen on %s port %u", host,
+                       (unsigned)port);
     return fd;
 }
 

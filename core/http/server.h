@@ -35,21 +35,22 @@ struct http_exchange_ops {
     /* The request is complete. After an upgrade: the client has half-closed; so for an upgrade that is answered later than in
      * on_request it comes twice, first for the request (always without a body) and then for the raw bytes. */
     void (*on_end)(struct http_exchange *x, void *arg);
-    void (*on_writable)(struct http_exchange *x, void *arg);               /* below the low mark again after http_write returned false */
-    void (*on_close)(struct http_exchange *x, void *arg, bool complete);   /* complete: the whole answer was handed to the kernel */
-    void (*on_half_close)(struct http_exchange *x, void *arg);             /* the client sends no more: most likely it has gone, yet it may still read. May be NULL */
+    void (*on_writable)(struct http_exchange *x, void *arg);             /* below the low mark again after http_write returned false */
+    void (*on_close)(struct http_exchange *x, void *arg, bool complete); /* complete: the whole answer was handed to the kernel */
+    void (*on_half_close)(struct http_exchange *x,
+                          void *arg); /* the client sends no more: most likely it has gone, yet it may still read. May be NULL */
 };
 
 /* The table of limits (defaults; 0 in the config means the default). */
 #define HTTP_HEAD_MAX (64 * 1024)
 #define HTTP_TARGET_MAX 8192
 #define HTTP_CONNECTIONS_MAX 16384
-#define HTTP_HEAD_TIMEOUT_NS (20 * NS_PER_S)   /* from the first byte of a request to the end of its head */
-#define HTTP_BODY_TIMEOUT_NS (60 * NS_PER_S)   /* without a byte while a body is expected */
-#define HTTP_IDLE_TIMEOUT_NS (75 * NS_PER_S)   /* between requests */
-#define HTTP_WRITE_TIMEOUT_NS (60 * NS_PER_S)  /* without progress while output waits */
-#define HTTP_OUT_HIGH (256 * 1024)             /* http_write returns false above this */
-#define HTTP_PIPELINE_BYTES_MAX (128 * 1024)   /* unread input kept while an exchange is under way */
+#define HTTP_HEAD_TIMEOUT_NS (20 * NS_PER_S)  /* from the first byte of a request to the end of its head */
+#define HTTP_BODY_TIMEOUT_NS (60 * NS_PER_S)  /* without a byte while a body is expected */
+#define HTTP_IDLE_TIMEOUT_NS (75 * NS_PER_S)  /* between requests */
+#define HTTP_WRITE_TIMEOUT_NS (60 * NS_PER_S) /* without progress while output waits */
+#define HTTP_OUT_HIGH (256 * 1024)            /* http_write returns false above this */
+#define HTTP_PIPELINE_BYTES_MAX (128 * 1024)  /* unread input kept while an exchange is under way */
 
 struct http_server_config {
     size_t head_max_bytes, connections_max;

@@ -85,10 +85,7 @@ static void conn_linger(struct http_conn *c)
     buf_clear(&c->in);
 }
 
-bool http_conn_is_idle(const struct http_conn *c)
-{
-    return !c->x && c->rx == RX_HEAD && buf_len(&c->in) == 0;
-}
+bool http_conn_is_idle(const struct http_conn *c) { return !c->x && c->rx == RX_HEAD && buf_len(&c->in) == 0; }
 
 void http_conn_mark(struct http_conn *c)
 {
@@ -168,7 +165,8 @@ static void conn_timed_out(struct http_conn *c)
         http_conn_close(c);
         return;
     }
-    http_exchange_refuse(x, 408, head ? "the head of the request did not arrive in time" : "the body of the request did not arrive in time");
+    http_exchange_refuse(x, 408,
+                         head ? "the head of the request did not arrive in time" : "the body of the request did not arrive in time");
 }
 
 static void on_timer(struct timer *t, int64_t now_ns)

@@ -10,17 +10,17 @@
 #include "core/http/server.h"
 
 #define HTTP_LISTENERS_MAX 8
-#define HTTP_ACCEPT_BATCH 64                     /* connections taken per event, so that the others are not starved */
-#define HTTP_ACCEPT_PAUSE_NS (100 * NS_PER_MS)   /* after accept failed for want of file descriptors */
-#define HTTP_REFUSALS_MAX 64                     /* connections above the maximum that are still told 503 */
+#define HTTP_ACCEPT_BATCH 64                   /* connections taken per event, so that the others are not starved */
+#define HTTP_ACCEPT_PAUSE_NS (100 * NS_PER_MS) /* after accept failed for want of file descriptors */
+#define HTTP_REFUSALS_MAX 64                   /* connections above the maximum that are still told 503 */
 #define HTTP_READ_BYTES (64 * 1024)
-#define HTTP_OUT_LOW (64 * 1024)                 /* on_writable below this */
-#define HTTP_OUT_MAX (64 * 1024 * 1024)          /* an answer that a handler piles up regardless is broken off here */
-#define HTTP_DIRECT_BYTES (16 * 1024)            /* pieces from this size on are not copied when the socket takes them */
-#define HTTP_LINGER_NS (2 * NS_PER_S)            /* for the peer to read the last answer before the close */
-#define HTTP_LINGER_BYTES_MAX (4 * 1024 * 1024)  /* of a rest of a request that is read only to be dropped */
+#define HTTP_OUT_LOW (64 * 1024)                /* on_writable below this */
+#define HTTP_OUT_MAX (64 * 1024 * 1024)         /* an answer that a handler piles up regardless is broken off here */
+#define HTTP_DIRECT_BYTES (16 * 1024)           /* pieces from this size on are not copied when the socket takes them */
+#define HTTP_LINGER_NS (2 * NS_PER_S)           /* for the peer to read the last answer before the close */
+#define HTTP_LINGER_BYTES_MAX (4 * 1024 * 1024) /* of a rest of a request that is read only to be dropped */
 #define HTTP_SPARE_EXCHANGES_MAX 256
-#define HTTP_SPARE_BUFFER_BYTES (16 * 1024)      /* larger buffers are not kept with a spare exchange */
+#define HTTP_SPARE_BUFFER_BYTES (16 * 1024) /* larger buffers are not kept with a spare exchange */
 
 enum conn_rx {
     RX_HEAD, /* between requests or inside a head */
@@ -41,13 +41,13 @@ struct http_conn {
     int fd;
     enum conn_rx rx;
     enum conn_wait wait;
-    bool progress;     /* bytes moved since the deadline was set */
-    bool eof;          /* the client sends no more */
-    bool write_full;   /* the socket takes no more for now */
+    bool progress;      /* bytes moved since the deadline was set */
+    bool eof;           /* the client sends no more */
+    bool write_full;    /* the socket takes no more for now */
     struct timer timer; /* set no later than due_ns: moving a deadline back costs nothing */
     int64_t due_ns;
     struct http_exchange *x; /* NULL between requests */
-    struct buf in;     /* input not taken yet */
+    struct buf in;           /* input not taken yet */
     struct h1_scan scan;
     size_t dropped_bytes;
     char peer[48];
@@ -67,12 +67,12 @@ struct exchange_state {
     bool expects;         /* Expect: 100-continue, not answered yet */
     bool head_only;       /* the answer has no body: HEAD, 204, 304 */
     bool has_length, chunked;
-    bool whole;           /* http_reply: answer and end at once */
+    bool whole; /* http_reply: answer and end at once */
     bool close_after;
     bool paused;
     bool request_done;
     bool aborted;
-    bool blocked;         /* http_write said false */
+    bool blocked; /* http_write said false */
     bool raw, raw_shut;
 };
 struct http_exchange {
@@ -120,7 +120,7 @@ struct http_exchange *http_exchange_new(struct http_conn *c);
 void http_exchange_end(struct http_exchange *x, bool complete); /* on_close, then back to the spare ones */
 void http_exchange_spare_free(struct http_server *s);
 void http_exchange_refuse(struct http_exchange *x, int status, const char *why); /* a plain answer that ends the connection */
-void http_exchange_continue(struct http_exchange *x); /* 100 Continue */
+void http_exchange_continue(struct http_exchange *x);                            /* 100 Continue */
 /* Write what waits. False: the connection is broken. */
 bool http_exchange_flush(struct http_exchange *x);
 

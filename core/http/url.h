@@ -9,10 +9,10 @@
 #define URL_LEN_MAX 2083
 struct url {
     bool https;
-    struct str host;    /* without brackets for IPv6; no user-info allowed */
-    uint16_t port;      /* 80 or 443 when absent */
+    struct str host; /* without brackets for IPv6; no user-info allowed */
+    uint16_t port;   /* 80 or 443 when absent */
     bool port_given;
-    struct str target;  /* path and query, at least "/"; the fragment is dropped */
+    struct str target; /* path and query, at least "/"; the fragment is dropped */
     struct str path, query;
 };
 /** INVALID_ARGUMENT names what is wrong. */

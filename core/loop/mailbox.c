@@ -25,10 +25,7 @@ struct mailbox *mailbox_new(size_t max, void (*wake)(void *arg), void *arg)
     return mb;
 }
 
-void mailbox_free(struct mailbox *mb)
-{
-    free(mb);
-}
+void mailbox_free(struct mailbox *mb) { free(mb); }
 
 static void push(struct mailbox *mb, struct mail *m)
 {
@@ -36,8 +33,7 @@ static void push(struct mailbox *mb, struct mail *m)
     struct mail *seen = atomic_load_explicit(&mb->newest, memory_order_relaxed);
     do
         m->next = seen;
-    while (!atomic_compare_exchange_weak_explicit(&mb->newest, &seen, m, memory_order_release,
-                                                  memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(&mb->newest, &seen, m, memory_order_release, memory_order_relaxed));
     /* `m` may be delivered and gone already; whoever found it empty owes the wake-up. */
     if (!seen && mb->wake)
         mb->wake(mb->arg);

@@ -11,14 +11,26 @@
 #include <stdlib.h>
 
 #define LABELS_TEXT_MAX (METRIC_LABELS_MAX * (2 * METRIC_VALUE_MAX + 128)) /* an escape doubles a byte */
-#define OBSERVATION_MAX_S 1e6 /* keeps the sum of 9,000 of the longest within 64 bits of ns */
+#define OBSERVATION_MAX_S 1e6                                              /* keeps the sum of 9,000 of the longest within 64 bits of ns */
 #define OVERFLOW_VALUE "overflow"
 
 /* Upper bounds in ns; the text is what `le` shows. The last bucket is +Inf. */
-#define BUCKETS(X)                                                                                                   \
-    X(500000, "0.0005") X(1000000, "0.001") X(2500000, "0.0025") X(5000000, "0.005") X(10000000, "0.01")             \
-    X(25000000, "0.025") X(50000000, "0.05") X(100000000, "0.1") X(250000000, "0.25") X(500000000, "0.5")            \
-    X(1000000000, "1") X(2500000000, "2.5") X(5000000000, "5") X(10000000000, "10") X(30000000000, "30")             \
+#define BUCKETS(X)       \
+    X(500000, "0.0005")  \
+    X(1000000, "0.001")  \
+    X(2500000, "0.0025") \
+    X(5000000, "0.005")  \
+    X(10000000, "0.01")  \
+    X(25000000, "0.025") \
+    X(50000000, "0.05")  \
+    X(100000000, "0.1")  \
+    X(250000000, "0.25") \
+    X(500000000, "0.5")  \
+    X(1000000000, "1")   \
+    X(2500000000, "2.5") \
+    X(5000000000, "5")   \
+    X(10000000000, "10") \
+    X(30000000000, "30") \
     X(60000000000, "60")
 static const struct {
     int64_t ns;
@@ -44,11 +56,11 @@ struct metric_family {
     struct metrics *owner;
     enum metric_kind kind;
     const char *name, *help;
-    char *text;                  /* owns name, help and label names */
+    char *text; /* owns name, help and label names */
     const char *label[METRIC_LABELS_MAX];
     size_t n_labels;
     struct map *series;
-    struct metric overflow;      /* also the only one of a family without labels */
+    struct metric overflow; /* also the only one of a family without labels */
     bool overflowed;
 };
 struct metrics {
@@ -277,10 +289,7 @@ void metric_observe(struct metric *s, double seconds)
     atomic_fetch_add_explicit(&s->value, 1, memory_order_relaxed);
 }
 
-int64_t metric_value(const struct metric *s)
-{
-    return s ? atomic_load_explicit(&s->value, memory_order_relaxed) : 0;
-}
+int64_t metric_value(const struct metric *s) { return s ? atomic_load_explicit(&s->value, memory_order_relaxed) : 0; }
 
 /* ---- printing ---- */
 
@@ -290,7 +299,8 @@ static int render_histogram(const struct metric_family *f, const struct metric *
     int64_t sum_ns = atomic_load_explicit(&s->histogram->sum_ns, memory_order_relaxed), count = 0;
     for (size_t i = 0; i <= BUCKET_COUNT; i++) {
         count += atomic_load_explicit(&s->histogram->counts[i], memory_order_relaxed);
-        int rc = buf_addf(b, "%s_bucket{%s%sle=\"%s\"} %" PRId64 "\n", f->name, labels, comma, i < BUCKET_COUNT ? buckets[i].text : "+Inf", count);
+        int rc = buf_addf(b, "%s_bucket{%s%sle=\"%s\"} %" PRId64 "\n", f->name, labels, comma, i < BUCKET_COUNT ? buckets[i].text : "+Inf",
+                          count);
         if (rc)
             return rc;
     }

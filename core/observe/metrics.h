@@ -29,10 +29,10 @@ struct metric_family *metrics_family(struct metrics *m, enum metric_kind kind, c
 struct metric *metric_series(struct metric_family *f, const char *const *values);
 /** Drop the series (a deleted subscription). */
 void metric_drop(struct metric_family *f, const char *const *values);
-void metric_add(struct metric *s, int64_t n);      /* NULL is fine */
+void metric_add(struct metric *s, int64_t n); /* NULL is fine */
 void metric_set(struct metric *s, int64_t value);
 void metric_observe(struct metric *s, double seconds); /* below 0 counts as 0; not a number is ignored */
-int64_t metric_value(const struct metric *s); /* of a histogram: how many observations */
+int64_t metric_value(const struct metric *s);          /* of a histogram: how many observations */
 /** Append all families in the order they were declared, series by label text. On failure `b` is as before. */
 MUST_USE int metrics_render(const struct metrics *m, struct buf *b);
 

@@ -51,9 +51,15 @@ static void place_write(struct buf *b, const struct place *at)
     char name[JSON_NAME_MAX];
     int rc = 0;
     switch (at->kind) {
-    case PLACE_FIELD: rc = buf_addf(b, "%s%s", at->up ? "." : "", json_name(at->name, name)); break;
-    case PLACE_ELEMENT: rc = buf_addf(b, "[%zu]", at->index); break;
-    case PLACE_KEY: rc = buf_addf(b, "[\"%.60s\"]", at->name); break;
+    case PLACE_FIELD:
+        rc = buf_addf(b, "%s%s", at->up ? "." : "", json_name(at->name, name));
+        break;
+    case PLACE_ELEMENT:
+        rc = buf_addf(b, "[%zu]", at->index);
+        break;
+    case PLACE_KEY:
+        rc = buf_addf(b, "[\"%.60s\"]", at->name);
+        break;
     }
     (void)rc; /* a path that does not fit is cut */
 }
@@ -221,24 +227,28 @@ static const char *read_number(const struct reader *r, ProtobufCType type, const
         return wrong;
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64: return read_signed(v, INT64_MIN, INT64_MAX, out);
+    case PROTOBUF_C_TYPE_SFIXED64:
+        return read_signed(v, INT64_MIN, INT64_MAX, out);
     case PROTOBUF_C_TYPE_UINT32:
     case PROTOBUF_C_TYPE_FIXED32:
         wrong = read_unsigned(v, UINT32_MAX, &u);
         *(uint32_t *)out = (uint32_t)u;
         return wrong;
     case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64: return read_unsigned(v, UINT64_MAX, out);
-    case PROTOBUF_C_TYPE_FLOAT: return read_float(v, out);
-    case PROTOBUF_C_TYPE_DOUBLE: return read_double(v, out);
-    default: return read_bool(r, v, out);
+    case PROTOBUF_C_TYPE_FIXED64:
+        return read_unsigned(v, UINT64_MAX, out);
+    case PROTOBUF_C_TYPE_FLOAT:
+        return read_float(v, out);
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return read_double(v, out);
+    default:
+        return read_bool(r, v, out);
     }
 }
 
 /* --- other scalars -------------------------------------------------------------------------------------------- */
 
-static int read_enum(struct reader *r, const ProtobufCEnumDescriptor *d, const struct scalar *v, int32_t *out,
-                     const struct place *at)
+static int read_enum(struct reader *r, const ProtobufCEnumDescriptor *d, const struct scalar *v, int32_t *out, const struct place *at)
 {
     int64_t n;
     if (v->kind == SCALAR_TEXT) {
@@ -280,8 +290,7 @@ static int read_bytes(struct reader *r, struct str text, ProtobufCBinaryData *ou
 }
 
 /* Any scalar but a message into `out`, which has the field's type. */
-static int read_scalar(struct reader *r, const ProtobufCFieldDescriptor *f, const struct scalar *v, void *out,
-                       const struct place *at)
+static int read_scalar(struct reader *r, const ProtobufCFieldDescriptor *f, const struct scalar *v, void *out, const struct place *at)
 {
     if (f->type == PROTOBUF_C_TYPE_ENUM)
         return read_enum(r, f->descriptor, v, out, at);
@@ -371,16 +380,19 @@ static int read_message(struct reader *r, const ProtobufCMessageDescriptor *d, c
     case WKT_FIELD_MASK:
         rc = cJSON_IsString(v) ? read_text_message(r, kind, str_of(v->valuestring), m, at) : fail(r, at, "not a string");
         break;
-    case WKT_ANY: rc = read_any(r, v, m, at); break;
-    default: rc = read_object(r, v, m, at); break;
+    case WKT_ANY:
+        rc = read_any(r, v, m, at);
+        break;
+    default:
+        rc = read_object(r, v, m, at);
+        break;
     }
     if (!rc)
         *out = m;
     return rc;
 }
 
-static int read_value(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, void *out,
-                      const struct place *at)
+static int read_value(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, void *out, const struct place *at)
 {
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
         return read_message(r, f->descriptor, v, out, at);
@@ -396,8 +408,7 @@ static size_t child_count(const cJSON *v)
     return n;
 }
 
-static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m,
-                     const struct place *at)
+static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m, const struct place *at)
 {
     if (!cJSON_IsArray(v))
         return fail(r, at, "not a list");
@@ -407,8 +418,7 @@ static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const 
         return full(r);
     for (const cJSON *c = v->child; c; c = c->next, i++) {
         struct place here = {.up = at, .index = i, .kind = PLACE_ELEMENT};
-        int rc = cJSON_IsNull(c) ? fail(r, &here, "null is not allowed in a list")
-                                 : read_value(r, f, c, values + i * size, &here);
+        int rc = cJSON_IsNull(c) ? fail(r, &here, "null is not allowed in a list") : read_value(r, f, c, values + i * size, &here);
         if (rc)
             return rc;
     }
@@ -418,8 +428,7 @@ static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const 
 }
 
 /* A map's key is always a string in JSON, whatever its type. */
-static int read_entry(struct reader *r, const ProtobufCMessageDescriptor *d, const cJSON *v, ProtobufCMessage **out,
-                      const struct place *at)
+static int read_entry(struct reader *r, const ProtobufCMessageDescriptor *d, const cJSON *v, ProtobufCMessage **out, const struct place *at)
 {
     ProtobufCMessage *entry = pb_new(r->a, d);
     if (!entry)
@@ -470,8 +479,7 @@ static bool drop_doubles(const cJSON *v, ProtobufCMessage **entries, size_t *n)
     return true;
 }
 
-static int read_map(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m,
-                    const struct place *at)
+static int read_map(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m, const struct place *at)
 {
     if (!cJSON_IsObject(v))
         return fail(r, at, "not an object of keys and values");
@@ -508,8 +516,7 @@ static int choose(struct reader *r, ProtobufCMessage *m, const ProtobufCFieldDes
     return 0;
 }
 
-static int read_field(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m,
-                      const struct place *up)
+static int read_field(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m, const struct place *up)
 {
     struct place at = {.up = up, .name = f->name, .kind = PLACE_FIELD};
     if (cJSON_IsNull(v))
@@ -566,7 +573,8 @@ int json_decode(struct arena *a, struct str text, ProtobufCMessage *m, struct er
         if (!rc)
             memcpy(m, out, m->descriptor->sizeof_message);
         break;
-    default: rc = read_object(&r, tree, m, NULL);
+    default:
+        rc = read_object(&r, tree, m, NULL);
     }
     cJSON_Delete(tree);
     return rc;
@@ -575,8 +583,7 @@ int json_decode(struct arena *a, struct str text, ProtobufCMessage *m, struct er
 /* --- one field from text -------------------------------------------------------------------------------------- */
 
 /* Append one element; lists from queries are short, so each append makes a new array. */
-static int append(struct reader *r, const ProtobufCFieldDescriptor *f, ProtobufCMessage *m, struct scalar v,
-                  const struct place *at)
+static int append(struct reader *r, const ProtobufCFieldDescriptor *f, ProtobufCMessage *m, struct scalar v, const struct place *at)
 {
     size_t n = *pb_count(m, f), size = pb_type_size(f->type);
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
@@ -596,8 +603,7 @@ static int append(struct reader *r, const ProtobufCFieldDescriptor *f, ProtobufC
     return 0;
 }
 
-static int set_last(struct reader *r, const ProtobufCFieldDescriptor *f, ProtobufCMessage *m, struct str value,
-                    const struct place *at)
+static int set_last(struct reader *r, const ProtobufCFieldDescriptor *f, ProtobufCMessage *m, struct str value, const struct place *at)
 {
     struct scalar v = {.kind = SCALAR_TEXT, .text = value};
     if (f->label == PROTOBUF_C_LABEL_REPEATED)

@@ -14,8 +14,8 @@
 
 #define JSON_DEPTH_MAX 64
 #define JSON_VALUES_MAX 500000 /* in one text: keeps the tree of a small text small */
-#define JSON_APPEND_MAX 1000 /* elements of a list given by json_set_field */
-#define JSON_PATH_MAX 16    /* steps of its path */
+#define JSON_APPEND_MAX 1000   /* elements of a list given by json_set_field */
+#define JSON_PATH_MAX 16       /* steps of its path */
 enum json_flags { JSON_ENUM_AS_INT = 1, JSON_PRETTY = 2 };
 
 /** Merge the object `text` into `m` (an arena message). Empty text, `""` and {} leave it as it is. */

@@ -14,8 +14,7 @@ static int scan_fail(const struct scan *s, const char *what)
     size_t line = 1;
     for (const char *p = s->start; p < s->p; p++)
         line += *p == '\n';
-    return err_set(s->e, ERR_INVALID_ARGUMENT, "the JSON is malformed at line %zu, byte %zu: %s", line,
-                   (size_t)(s->p - s->start), what);
+    return err_set(s->e, ERR_INVALID_ARGUMENT, "the JSON is malformed at line %zu, byte %zu: %s", line, (size_t)(s->p - s->start), what);
 }
 
 static void skip_space(struct scan *s)

@@ -119,8 +119,8 @@ static bool take_offset(struct str *s, int *seconds)
     if (take_char(s, "Zz"))
         return true;
     int sign = s->n && s->p[0] == '-' ? -1 : 1, hours, minutes;
-    if (!take_char(s, "+-") || !take_digits(s, 2, &hours) || !take_char(s, ":") || !take_digits(s, 2, &minutes) ||
-        hours > 23 || minutes > 59)
+    if (!take_char(s, "+-") || !take_digits(s, 2, &hours) || !take_char(s, ":") || !take_digits(s, 2, &minutes) || hours > 23 ||
+        minutes > 59)
         return false;
     *seconds = sign * (hours * 3600 + minutes * 60);
     return true;
@@ -133,11 +133,10 @@ static const char *read_timestamp(struct str s, Google__Protobuf__Timestamp *t)
     int32_t nanos;
     if (!take_digits(&s, 4, &year) || !take_char(&s, "-") || !take_digits(&s, 2, &month) || !take_char(&s, "-") ||
         !take_digits(&s, 2, &day) || !take_char(&s, "Tt ") || !take_digits(&s, 2, &hour) || !take_char(&s, ":") ||
-        !take_digits(&s, 2, &minute) || !take_char(&s, ":") || !take_digits(&s, 2, &second) ||
-        !take_fraction(&s, &nanos) || !take_offset(&s, &offset) || s.n)
+        !take_digits(&s, 2, &minute) || !take_char(&s, ":") || !take_digits(&s, 2, &second) || !take_fraction(&s, &nanos) ||
+        !take_offset(&s, &offset) || s.n)
         return wrong;
-    if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 ||
-        minute > 59 || second > 59)
+    if (year < 1 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 59)
         return wrong;
     int64_t seconds = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
     if (seconds < TIMESTAMP_SECONDS_MIN || seconds > TIMESTAMP_SECONDS_MAX)
@@ -170,8 +169,7 @@ static int write_timestamp(struct buf *b, const Google__Protobuf__Timestamp *t, 
     }
     int year, month, day;
     date_of(days, &year, &month, &day);
-    if (buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day, (int)(rest / 3600), (int)(rest / 60 % 60),
-                 (int)(rest % 60)) ||
+    if (buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day, (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60)) ||
         write_fraction(b, t->nanos) || buf_addz(b, "Z"))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for a time");
     return 0;
@@ -199,12 +197,10 @@ static const char *read_duration(struct str s, Google__Protobuf__Duration *d)
 static int write_duration(struct buf *b, const Google__Protobuf__Duration *d, struct err *e)
 {
     bool mixed = (d->seconds > 0 && d->nanos < 0) || (d->seconds < 0 && d->nanos > 0);
-    if (mixed || d->seconds > DURATION_SECONDS_MAX || d->seconds < -DURATION_SECONDS_MAX || d->nanos >= NS_PER_S ||
-        d->nanos <= -NS_PER_S)
+    if (mixed || d->seconds > DURATION_SECONDS_MAX || d->seconds < -DURATION_SECONDS_MAX || d->nanos >= NS_PER_S || d->nanos <= -NS_PER_S)
         return err_set(e, ERR_INTERNAL, "a Duration of %lld s and %d ns is out of range", (long long)d->seconds, d->nanos);
     bool negative = d->seconds < 0 || d->nanos < 0;
-    if ((negative && buf_addz(b, "-")) ||
-        buf_addf(b, "%lld", (long long)(d->seconds < 0 ? -d->seconds : d->seconds)) ||
+    if ((negative && buf_addz(b, "-")) || buf_addf(b, "%lld", (long long)(d->seconds < 0 ? -d->seconds : d->seconds)) ||
         write_fraction(b, d->nanos < 0 ? -d->nanos : d->nanos) || buf_addz(b, "s"))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for a duration");
     return 0;
@@ -294,19 +290,27 @@ const char *wkt_read(struct arena *a, enum wkt kind, struct str text, ProtobufCM
 {
     *full = false;
     switch (kind) {
-    case WKT_TIMESTAMP: return read_timestamp(text, (Google__Protobuf__Timestamp *)m);
-    case WKT_DURATION: return read_duration(text, (Google__Protobuf__Duration *)m);
-    case WKT_FIELD_MASK: return read_mask(a, text, (Google__Protobuf__FieldMask *)m, full);
-    default: return "not a type that is written as text";
+    case WKT_TIMESTAMP:
+        return read_timestamp(text, (Google__Protobuf__Timestamp *)m);
+    case WKT_DURATION:
+        return read_duration(text, (Google__Protobuf__Duration *)m);
+    case WKT_FIELD_MASK:
+        return read_mask(a, text, (Google__Protobuf__FieldMask *)m, full);
+    default:
+        return "not a type that is written as text";
     }
 }
 
 int wkt_write(struct buf *b, enum wkt kind, const ProtobufCMessage *m, struct err *e)
 {
     switch (kind) {
-    case WKT_TIMESTAMP: return write_timestamp(b, (const Google__Protobuf__Timestamp *)m, e);
-    case WKT_DURATION: return write_duration(b, (const Google__Protobuf__Duration *)m, e);
-    case WKT_FIELD_MASK: return write_mask(b, (const Google__Protobuf__FieldMask *)m, e);
-    default: return err_set(e, ERR_INTERNAL, "%s is not written as text", m->descriptor->name);
+    case WKT_TIMESTAMP:
+        return write_timestamp(b, (const Google__Protobuf__Timestamp *)m, e);
+    case WKT_DURATION:
+        return write_duration(b, (const Google__Protobuf__Duration *)m, e);
+    case WKT_FIELD_MASK:
+        return write_mask(b, (const Google__Protobuf__FieldMask *)m, e);
+    default:
+        return err_set(e, ERR_INTERNAL, "%s is not written as text", m->descriptor->name);
     }
 }

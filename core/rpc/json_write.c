@@ -99,21 +99,42 @@ static int write_value(struct writer *w, const ProtobufCFieldDescriptor *f, cons
     switch (f->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32: w->bad |= buf_addf(w->b, "%d", *(const int32_t *)p) != 0; break;
+    case PROTOBUF_C_TYPE_SFIXED32:
+        w->bad |= buf_addf(w->b, "%d", *(const int32_t *)p) != 0;
+        break;
     case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32: w->bad |= buf_addf(w->b, "%u", *(const uint32_t *)p) != 0; break;
+    case PROTOBUF_C_TYPE_FIXED32:
+        w->bad |= buf_addf(w->b, "%u", *(const uint32_t *)p) != 0;
+        break;
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64: w->bad |= buf_addf(w->b, "\"%lld\"", (long long)*(const int64_t *)p) != 0; break;
+    case PROTOBUF_C_TYPE_SFIXED64:
+        w->bad |= buf_addf(w->b, "\"%lld\"", (long long)*(const int64_t *)p) != 0;
+        break;
     case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64: w->bad |= buf_addf(w->b, "\"%llu\"", (unsigned long long)*(const uint64_t *)p) != 0; break;
-    case PROTOBUF_C_TYPE_FLOAT: put_double(w, (double)*(const float *)p, true); break;
-    case PROTOBUF_C_TYPE_DOUBLE: put_double(w, *(const double *)p, false); break;
-    case PROTOBUF_C_TYPE_BOOL: put(w, *(const protobuf_c_boolean *)p ? "true" : "false"); break;
-    case PROTOBUF_C_TYPE_ENUM: put_enum(w, f->descriptor, *(const int32_t *)p); break;
-    case PROTOBUF_C_TYPE_STRING: put_string(w, *(char *const *)p ? str_of(*(char *const *)p) : STR("")); break;
-    case PROTOBUF_C_TYPE_BYTES: put_bytes(w, p); break;
-    case PROTOBUF_C_TYPE_MESSAGE: return write_object(w, *(ProtobufCMessage *const *)p);
+    case PROTOBUF_C_TYPE_FIXED64:
+        w->bad |= buf_addf(w->b, "\"%llu\"", (unsigned long long)*(const uint64_t *)p) != 0;
+        break;
+    case PROTOBUF_C_TYPE_FLOAT:
+        put_double(w, (double)*(const float *)p, true);
+        break;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        put_double(w, *(const double *)p, false);
+        break;
+    case PROTOBUF_C_TYPE_BOOL:
+        put(w, *(const protobuf_c_boolean *)p ? "true" : "false");
+        break;
+    case PROTOBUF_C_TYPE_ENUM:
+        put_enum(w, f->descriptor, *(const int32_t *)p);
+        break;
+    case PROTOBUF_C_TYPE_STRING:
+        put_string(w, *(char *const *)p ? str_of(*(char *const *)p) : STR(""));
+        break;
+    case PROTOBUF_C_TYPE_BYTES:
+        put_bytes(w, p);
+        break;
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return write_object(w, *(ProtobufCMessage *const *)p);
     }
     return 0;
 }
@@ -147,7 +168,7 @@ static void put_key(struct writer *w, const ProtobufCFieldDescriptor *f, const v
 
 static int write_map(struct writer *w, const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
 {
-    ProtobufCMessage *const *entries = *(ProtobufCMessage **const *)pb_member(m, f);
+    ProtobufCMessage *const *entries = *(ProtobufCMessage * *const *)pb_member(m, f);
     const ProtobufCFieldDescriptor *fields = ((const ProtobufCMessageDescriptor *)f->descriptor)->fields;
     bool first = true;
     int rc = 0;
@@ -175,9 +196,9 @@ static int write_fields(struct writer *w, const ProtobufCMessage *m, bool *first
             continue; /* a chosen oneof member without its message */
         put_next(w, first);
         put_name(w, f->name);
-        int rc = pb_field_is_map(f)                          ? write_map(w, f, m)
+        int rc = pb_field_is_map(f)                      ? write_map(w, f, m)
                  : f->label == PROTOBUF_C_LABEL_REPEATED ? write_list(w, f, m)
-                                                             : write_value(w, f, pb_member(m, f));
+                                                         : write_value(w, f, pb_member(m, f));
         if (rc)
             return rc;
     }

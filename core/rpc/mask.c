@@ -80,8 +80,8 @@ static int copy_fields(struct arena *a, ProtobufCMessage *to, const ProtobufCMes
     return 0;
 }
 
-int mask_apply(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, char **paths, size_t n,
-               bool all_when_empty, struct err *e)
+int mask_apply(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, char **paths, size_t n, bool all_when_empty,
+               struct err *e)
 {
     assert(to->descriptor == from->descriptor);
     if (n == 0)

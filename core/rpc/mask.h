@@ -10,8 +10,8 @@
  *  `all_when_empty`); both arena messages of one type. A path that names a message replaces it whole; maps and repeated
  *  fields are replaced. INVALID_ARGUMENT names an unknown path. Paths are accepted in snake_case and lowerCamelCase; "*"
  *  names everything, also what is not set. */
-MUST_USE int mask_apply(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, char **paths, size_t n,
-                        bool all_when_empty, struct err *e);
+MUST_USE int mask_apply(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, char **paths, size_t n, bool all_when_empty,
+                        struct err *e);
 /** Is `path` (snake_case) named by the mask, itself or by a parent? */
 bool mask_has(char **paths, size_t n, const char *path);
 

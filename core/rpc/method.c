@@ -83,8 +83,7 @@ static int check_body(const struct method *m, struct err *e)
         return 0;
     const ProtobufCFieldDescriptor *f = pb_field_find(m->request, str_of(m->body));
     if (!f || f->type != PROTOBUF_C_TYPE_MESSAGE || f->label == PROTOBUF_C_LABEL_REPEATED)
-        return err_set(e, ERR_INTERNAL, "%s: the body `%s` is not a message field of %s", m->name, m->body,
-                       m->request->name);
+        return err_set(e, ERR_INTERNAL, "%s: the body `%s` is not a message field of %s", m->name, m->body, m->request->name);
     return 0;
 }
 
@@ -93,8 +92,7 @@ int registry_add(struct registry *r, const struct method *methods, size_t n, voi
     for (size_t i = 0; i < n; i++) {
         const struct method *m = &methods[i];
         if (r->n == REGISTRY_METHODS_MAX)
-            return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s: the method table holds at most %d rows", m->name,
-                           REGISTRY_METHODS_MAX);
+            return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s: the method table holds at most %d rows", m->name, REGISTRY_METHODS_MAX);
         if (!m->request || !m->response || !m->handler)
             return err_set(e, ERR_INTERNAL, "%s: the row lacks a request type, a response type or a handler", m->name);
         int rc = check_body(m, e);
@@ -118,15 +116,11 @@ void registry_dispatch(struct registry *r, struct call *c)
     struct err e = {0};
     if (r->authorize && r->authorize(r->authorize_arg, c, &e) < 0) {
         if (e.code == ERR_OK)
-            err_set(&e, ERR_PERMISSION_DENIED, "permission %s denied",
-                    c->method->permission ? c->method->permission : c->method->name);
+            err_set(&e, ERR_PERMISSION_DENIED, "permission %s denied", c->method->permission ? c->method->permission : c->method->name);
         call_fail(c, &e);
         return;
     }
     c->method->handler(c->service, c, c->request);
 }
 
-const struct method *registry_method(const struct registry *r, size_t i)
-{
-    return i < r->n ? r->rows[i].method : NULL;
-}
+const struct method *registry_method(const struct registry *r, size_t i) { return i < r->n ? r->rows[i].method : NULL; }

@@ -23,7 +23,7 @@ struct call;
 typedef void (*method_fn)(void *service, struct call *c, const ProtobufCMessage *request);
 
 struct method {
-    const char *name;       /* "google.pubsub.v1.Publisher/Publish"; several rows may share it (additional bindings) */
+    const char *name; /* "google.pubsub.v1.Publisher/Publish"; several rows may share it (additional bindings) */
     enum http_verb verb;
     const char *path;       /* "/v1/{topic=projects/ * /topics/ *}:publish" without the spaces */
     const char *body;       /* "*" the whole request, "field", or NULL */
@@ -34,14 +34,14 @@ struct method {
 
 /* Who called, as far as the transport knows; the authorizer makes sense of it. */
 struct caller {
-    char *bearer;      /* token without "Bearer ", or NULL */
-    char *peer;        /* address */
-    char *host;        /* Host header, lower case: gcloud run names the region only there */
-    bool local;        /* came over loopback */
+    char *bearer; /* token without "Bearer ", or NULL */
+    char *peer;   /* address */
+    char *host;   /* Host header, lower case: gcloud run names the region only there */
+    bool local;   /* came over loopback */
 };
 
 struct call {
-    struct mail mail;      /* travels to the engine and back */
+    struct mail mail; /* travels to the engine and back */
     const struct method *method;
     void *service;
     struct arena *arena;
@@ -49,15 +49,15 @@ struct call {
     struct caller caller;
     /* the answer */
     const ProtobufCMessage *reply;
-    struct err err;        /* code OK when there is a reply */
+    struct err err; /* code OK when there is a reply */
     /* set by the transport: takes the call back (posts it to its io thread). Runs on the engine thread. */
     void (*finish)(struct call *c);
     /* set by a handler that waits (a long pull): runs on the engine thread when the client has gone; the handler
      * must still answer once. The transport calls it at most once, never after the answer. */
     void (*on_cancel)(struct call *c);
     void *handler_data;
-    bool answered;         /* engine thread: call_reply or call_fail was called */
-    bool cancelled;        /* engine thread: the client has gone. A handler that is about to wait looks at it first. */
+    bool answered;  /* engine thread: call_reply or call_fail was called */
+    bool cancelled; /* engine thread: the client has gone. A handler that is about to wait looks at it first. */
 };
 void call_reply(struct call *c, const ProtobufCMessage *reply);
 void call_fail(struct call *c, const struct err *e);
@@ -85,15 +85,15 @@ struct route_match {
     const struct method *method;
     void *service;
     struct {
-        const char *field;  /* dotted path, e.g. "topic.name" */
+        const char *field; /* dotted path, e.g. "topic.name" */
         size_t field_len;
-        char *value;        /* decoded, in the arena */
+        char *value; /* decoded, in the arena */
     } vars[8];
     size_t n_vars;
 };
 /** Find verb + path (still percent-encoded; ids are decoded after splitting). NOT_FOUND names the path;
  *  UNIMPLEMENTED when the path is known but not with this verb. */
-MUST_USE int registry_match(const struct registry *r, enum http_verb verb, struct str path, struct arena *a,
-                            struct route_match *m, struct err *e);
+MUST_USE int registry_match(const struct registry *r, enum http_verb verb, struct str path, struct arena *a, struct route_match *m,
+                            struct err *e);
 
 #endif

@@ -82,8 +82,7 @@ void operations_free(struct operations *ops)
     timer_cancel(ops->env->timers, &ops->expire);
     struct list *lists[] = {&ops->running, &ops->finished};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-        LIST_EACH_SAFE(lists[i], n)
-        {
+        LIST_EACH_SAFE(lists[i], n) {
             struct operation *op = CONTAINER_OF(n, struct operation, link);
             LIST_EACH(&op->waiters, w)
                 timer_cancel(ops->env->timers, &CONTAINER_OF(w, struct waiter, link)->timer);
@@ -225,10 +224,7 @@ static void waiter_fire(struct timer *t, int64_t now_ns)
     reply_operation(waiter_end(w), op);
 }
 
-static void waiter_cancel(struct call *c)
-{
-    call_failf(waiter_end(c->handler_data), ERR_CANCELLED, "the client has gone");
-}
+static void waiter_cancel(struct call *c) { call_failf(waiter_end(c->handler_data), ERR_CANCELLED, "the client has gone"); }
 
 static void operation_end(struct operation *op)
 {
@@ -347,8 +343,7 @@ static int fill_page(struct call *c, const char *parent, struct operation **sort
         return -ERR_RESOURCE_EXHAUSTED;
     for (size_t i = 0; i < n; i++) {
         const char *name = sorted[i]->name;
-        if (strncmp(name, parent, parent_len) || strncmp(name + parent_len, "/operations/", 12) ||
-            strcmp(name, page->after) <= 0)
+        if (strncmp(name, parent, parent_len) || strncmp(name + parent_len, "/operations/", 12) || strcmp(name, page->after) <= 0)
             continue;
         if (answer->n_operations == page->size) {
             answer->next_page_token = page_token(c->arena, parent, last);
@@ -376,8 +371,7 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
         return;
     }
     drop_old(ops);
-    Google__Longrunning__ListOperationsResponse *answer =
-        pb_new(c->arena, &google__longrunning__list_operations_response__descriptor);
+    Google__Longrunning__ListOperationsResponse *answer = pb_new(c->arena, &google__longrunning__list_operations_response__descriptor);
     struct operation **sorted = (struct operation **)map_sorted(ops->by_name);
     int rc = answer && sorted ? fill_page(c, r->name, sorted, map_count(ops->by_name), &page, answer) : -ERR_RESOURCE_EXHAUSTED;
     free(sorted);
@@ -388,18 +382,14 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
 }
 
 static const struct method methods[] = {
-    {"google.longrunning.Operations/GetOperation", VERB_GET, "/v2/{name=projects/*/locations/*/operations/*}", NULL,
-     "run.operations.get", &google__longrunning__get_operation_request__descriptor,
-     &google__longrunning__operation__descriptor, on_get},
-    {"google.longrunning.Operations/ListOperations", VERB_GET, "/v2/{name=projects/*/locations/*}/operations", NULL,
-     "run.operations.list", &google__longrunning__list_operations_request__descriptor,
-     &google__longrunning__list_operations_response__descriptor, on_list},
+    {"google.longrunning.Operations/GetOperation", VERB_GET, "/v2/{name=projects/*/locations/*/operations/*}", NULL, "run.operations.get",
+     &google__longrunning__get_operation_request__descriptor, &google__longrunning__operation__descriptor, on_get},
+    {"google.longrunning.Operations/ListOperations", VERB_GET, "/v2/{name=projects/*/locations/*}/operations", NULL, "run.operations.list",
+     &google__longrunning__list_operations_request__descriptor, &google__longrunning__list_operations_response__descriptor, on_list},
     {"google.longrunning.Operations/DeleteOperation", VERB_DELETE, "/v2/{name=projects/*/locations/*/operations/*}", NULL,
-     "run.operations.delete", &google__longrunning__delete_operation_request__descriptor,
-     &google__protobuf__empty__descriptor, on_delete},
+     "run.operations.delete", &google__longrunning__delete_operation_request__descriptor, &google__protobuf__empty__descriptor, on_delete},
     {"google.longrunning.Operations/WaitOperation", VERB_POST, "/v2/{name=projects/*/locations/*/operations/*}:wait", "*",
-     "run.operations.get", &google__longrunning__wait_operation_request__descriptor,
-     &google__longrunning__operation__descriptor, on_wait},
+     "run.operations.get", &google__longrunning__wait_operation_request__descriptor, &google__longrunning__operation__descriptor, on_wait},
 };
 
 int operations_register(struct operations *ops, struct registry *r, struct err *e)

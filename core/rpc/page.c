@@ -41,8 +41,7 @@ char *page_token(struct arena *a, const char *list, const char *last_name)
     buf_init(&raw, PAGE_TOKEN_MAX / 4 * 3);
     buf_init(&text, PAGE_TOKEN_MAX);
     char *token = NULL;
-    if (!buf_add(&raw, &check, sizeof check) && !buf_addz(&raw, last_name) &&
-        !base64url_add(&text, buf_data(&raw), buf_len(&raw)))
+    if (!buf_add(&raw, &check, sizeof check) && !buf_addz(&raw, last_name) && !base64url_add(&text, buf_data(&raw), buf_len(&raw)))
         token = arena_dup(a, buf_str(&text));
     buf_fini(&raw);
     buf_fini(&text);

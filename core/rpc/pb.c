@@ -303,8 +303,7 @@ static bool list_copy(struct arena *a, ProtobufCMessage *to, const ProtobufCMess
     return true;
 }
 
-int pb_field_copy(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from,
-                  const ProtobufCFieldDescriptor *f, struct err *e)
+int pb_field_copy(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, const ProtobufCFieldDescriptor *f, struct err *e)
 {
     assert(to->descriptor == from->descriptor);
     bool done;

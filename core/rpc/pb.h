@@ -37,12 +37,9 @@ bool pb_field_is_set(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *
 /** A field by its name in snake_case or lowerCamelCase; NULL when there is none. */
 const ProtobufCFieldDescriptor *pb_field_find(const ProtobufCMessageDescriptor *d, struct str name);
 /** Make `f` of `to` what it is in `from` (also: unset), copied into the arena. Both are of one type. */
-MUST_USE int pb_field_copy(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from,
-                           const ProtobufCFieldDescriptor *f, struct err *e);
-static inline void *pb_member(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
-{
-    return (char *)m + f->offset;
-}
+MUST_USE int pb_field_copy(struct arena *a, ProtobufCMessage *to, const ProtobufCMessage *from, const ProtobufCFieldDescriptor *f,
+                           struct err *e);
+static inline void *pb_member(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f) { return (char *)m + f->offset; }
 /* The count of a repeated field. */
 static inline size_t *pb_count(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
 {

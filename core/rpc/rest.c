@@ -95,8 +95,7 @@ static struct rest_job *job_new(struct rest *r, struct http_exchange *x)
 /* --- answers -------------------------------------------------------------------------------------------------- */
 
 /* One answer with up to one header more. Nothing of a job may be touched afterwards: it may be gone. */
-static void send_answer(struct http_exchange *x, int status, const char *type, struct str body, const char *name,
-                        const char *value)
+static void send_answer(struct http_exchange *x, int status, const char *type, struct str body, const char *name, const char *value)
 {
     if (!name) {
         http_reply(x, status, type, body);
@@ -104,8 +103,8 @@ static void send_answer(struct http_exchange *x, int status, const char *type, s
     }
     struct headers h = {.n = 0};
     struct err e;
-    if ((type && headers_add(&h, STR("content-type"), str_of(type), &e)) ||
-        headers_add(&h, str_of(name), str_of(value), &e) || http_respond(x, status, &h, (int64_t)body.n, &e)) {
+    if ((type && headers_add(&h, STR("content-type"), str_of(type), &e)) || headers_add(&h, str_of(name), str_of(value), &e) ||
+        http_respond(x, status, &h, (int64_t)body.n, &e)) {
         http_abort(x);
         return;
     }
@@ -318,10 +317,7 @@ static void cancel_call(struct rest_job *job)
     mailbox_post(job->rest->shared->engine, &job->cancel);
 }
 
-static void on_half_close(struct http_exchange *x, void *arg)
-{
-    cancel_call(arg);
-}
+static void on_half_close(struct http_exchange *x, void *arg) { cancel_call(arg); }
 
 static void on_close(struct http_exchange *x, void *arg, bool complete)
 {
@@ -332,7 +328,10 @@ static void on_close(struct http_exchange *x, void *arg, bool complete)
 }
 
 static const struct http_exchange_ops exchange_ops = {
-    .on_body = on_body, .on_end = on_end, .on_half_close = on_half_close, .on_close = on_close,
+    .on_body = on_body,
+    .on_end = on_end,
+    .on_half_close = on_half_close,
+    .on_close = on_close,
 };
 
 /* --- routing -------------------------------------------------------------------------------------------------- */
@@ -359,8 +358,7 @@ static const char *allowed(struct rest_job *job, struct str raw_path, struct str
         if (registry_match(job->rest->shared->registry, (enum http_verb)v, raw_path, job->arena, &m, NULL) &&
             !web_match(job->rest->shared->web, (enum http_verb)v, path, &known))
             continue;
-        if (buf_addf(&b, "%s%s", buf_len(&b) ? ", " : "", verb_names[v]) ||
-            (v == VERB_GET && buf_addz(&b, ", HEAD")))
+        if (buf_addf(&b, "%s%s", buf_len(&b) ? ", " : "", verb_names[v]) || (v == VERB_GET && buf_addz(&b, ", HEAD")))
             break;
     }
     const char *list = buf_len(&b) ? arena_dup(job->arena, buf_str(&b)) : NULL;
@@ -408,8 +406,8 @@ static bool find_target(struct rest_job *job, const struct http_request *req, st
 static bool body_acceptable(const struct http_request *req, struct refusal *no)
 {
     if (req->body_bytes > (int64_t)CALL_BODY_MAX) {
-        err_set(&no->err, ERR_INVALID_ARGUMENT, "the request body of %lld bytes is larger than %u bytes",
-                (long long)req->body_bytes, CALL_BODY_MAX);
+        err_set(&no->err, ERR_INVALID_ARGUMENT, "the request body of %lld bytes is larger than %u bytes", (long long)req->body_bytes,
+                CALL_BODY_MAX);
         no->status = 413;
         return false;
     }

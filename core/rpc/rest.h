@@ -14,13 +14,13 @@
 struct web_call {
     struct mail mail;
     struct arena *arena;
-    char *path, *query;     /* decoded path; raw query */
+    char *path, *query; /* decoded path; raw query */
     struct str body;
     struct caller caller;
     struct str metadata_flavor; /* the header's value, for the metadata server */
     int status;
     const char *content_type;
-    struct buf answer;      /* filled by the handler; at most WEB_ANSWER_MAX */
+    struct buf answer;                    /* filled by the handler; at most WEB_ANSWER_MAX */
     const char *extra_name, *extra_value; /* one more header, or NULL */
     void (*finish)(struct web_call *w);
     const struct web_route *route;

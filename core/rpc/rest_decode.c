@@ -6,10 +6,7 @@
 #include "core/rpc/json.h"
 #include "core/rpc/pb.h"
 
-static int no_room(struct err *e)
-{
-    return err_set(e, ERR_RESOURCE_EXHAUSTED, "the request needs more memory than a call may use");
-}
+static int no_room(struct err *e) { return err_set(e, ERR_RESOURCE_EXHAUSTED, "the request needs more memory than a call may use"); }
 
 static int decode_body(struct rest_job *job, ProtobufCMessage *request, struct err *e)
 {
@@ -34,8 +31,8 @@ static int decode_body(struct rest_job *job, ProtobufCMessage *request, struct e
 /* Parameters of the protocol itself, which every Google API takes. */
 static bool is_system_parameter(struct str name)
 {
-    static const char *const names[] = {"alt", "prettyPrint", "key", "access_token", "callback", "fields", "quotaUser",
-                                        "userIp", "oauth_token", "uploadType", "upload_protocol"};
+    static const char *const names[] = {"alt",       "prettyPrint", "key",         "access_token", "callback",       "fields",
+                                        "quotaUser", "userIp",      "oauth_token", "uploadType",   "upload_protocol"};
     if (name.n == 0 || name.p[0] == '$')
         return true;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -62,8 +59,8 @@ static int decoded(struct arena *a, struct str *s, struct err *e)
         return no_room(e);
     int n = percent_decode(copy, s->n, true);
     if (n < 0)
-        return err_set(e, ERR_INVALID_ARGUMENT, "the query has a malformed percent-encoding at \"%.*s\"",
-                       (int)(s->n > 60 ? 60 : s->n), s->p);
+        return err_set(e, ERR_INVALID_ARGUMENT, "the query has a malformed percent-encoding at \"%.*s\"", (int)(s->n > 60 ? 60 : s->n),
+                       s->p);
     copy[n] = '\0';
     *s = (struct str){copy, (size_t)n};
     return 0;
@@ -87,8 +84,8 @@ static int decode_query(struct rest_job *job, struct str query, ProtobufCMessage
         if (dot)
             first.n = (size_t)(dot - name.p);
         if (!pb_field_find(request->descriptor, first) || !utf8_valid(name.p, name.n))
-            return err_set(e, ERR_INVALID_ARGUMENT, "unknown query parameter \"%.60s\" for %s",
-                           utf8_valid(name.p, name.n) ? name.p : "?", job->match.method->name);
+            return err_set(e, ERR_INVALID_ARGUMENT, "unknown query parameter \"%.60s\" for %s", utf8_valid(name.p, name.n) ? name.p : "?",
+                           job->match.method->name);
         rc = json_set_field(job->arena, request, name, value, e);
         if (rc)
             return rc;
@@ -111,10 +108,7 @@ int rest_decode(struct rest_job *job, const struct http_request *req, struct err
     return rc;
 }
 
-static bool is_loopback(const char *peer)
-{
-    return !strncmp(peer, "127.", 4) || !strcmp(peer, "::1");
-}
+static bool is_loopback(const char *peer) { return !strncmp(peer, "127.", 4) || !strcmp(peer, "::1"); }
 
 int rest_caller(struct arena *a, const struct http_request *req, struct caller *c, struct err *e)
 {

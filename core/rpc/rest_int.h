@@ -17,15 +17,15 @@ struct rest_job {
     struct buf body;
     size_t body_bytes; /* counted in rest->body_bytes until the job ends: decoded, they are still there */
     struct buf answer;
-    struct route_match match;     /* an API call: match.method is set */
+    struct route_match match; /* an API call: match.method is set */
     unsigned json_flags;
     bool replied;
     bool at_engine, cancel_out;
-    bool cancel_sent;             /* at most once */
-    bool waits_for_end;           /* refused; told when the body has passed by */
+    bool cancel_sent;   /* at most once */
+    bool waits_for_end; /* refused; told when the body has passed by */
     struct err refused;
     struct call call;
-    struct web_call web;          /* a page: web.route is set */
+    struct web_call web; /* a page: web.route is set */
     struct mail cancel;
 };
 

@@ -211,9 +211,15 @@ static struct leaf *leaf_for(struct route_tree *t, const struct route *r)
     struct route_node *n = &t->root;
     for (size_t i = 0; i < r->n_segments && n; i++)
         switch (r->segments[i].step) {
-        case STEP_LITERAL: n = node_literal(n, r->segments[i].literal); break;
-        case STEP_ONE: n = node_at(&n->one); break;
-        case STEP_MANY: n = node_at(&n->many); break;
+        case STEP_LITERAL:
+            n = node_literal(n, r->segments[i].literal);
+            break;
+        case STEP_ONE:
+            n = node_at(&n->one);
+            break;
+        case STEP_MANY:
+            n = node_at(&n->many);
+            break;
         }
     if (!n)
         return NULL;
@@ -263,7 +269,7 @@ int route_add(struct route_tree *t, const struct method *m, size_t row, struct e
 /* --- matching ------------------------------------------------------------------------------------------------- */
 
 struct search {
-    struct str raw[ROUTE_SEGMENTS_MAX];     /* as sent, the last one without its verb */
+    struct str raw[ROUTE_SEGMENTS_MAX]; /* as sent, the last one without its verb */
     struct str decoded[ROUTE_SEGMENTS_MAX];
     size_t n;
     struct str verb;
@@ -375,8 +381,8 @@ static const struct leaf *search_node(struct search *s, const struct route_node 
     return l;
 }
 
-static int bind_var(const struct search *s, const struct route *r, const struct route_var *v, struct str path,
-                    struct arena *a, char **value, struct err *e)
+static int bind_var(const struct search *s, const struct route *r, const struct route_var *v, struct str path, struct arena *a,
+                    char **value, struct err *e)
 {
     bool rest = r->segments[v->first + v->count - 1].step == STEP_MANY;
     size_t end = rest ? s->n : v->first + v->count, room = 1;
@@ -401,8 +407,7 @@ static int bind_var(const struct search *s, const struct route *r, const struct 
     return 0;
 }
 
-int registry_match(const struct registry *r, enum http_verb verb, struct str path, struct arena *a,
-                   struct route_match *m, struct err *e)
+int registry_match(const struct registry *r, enum http_verb verb, struct str path, struct arena *a, struct route_match *m, struct err *e)
 {
     struct search s = {.http = verb};
     int shown = (int)(path.n > 200 ? 200 : path.n);

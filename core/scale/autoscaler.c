@@ -25,17 +25,11 @@ void scaler_config_default(struct scaler_config *c)
     };
 }
 
-void scaler_init(struct scaler *s, int64_t now_ns)
-{
-    *s = (struct scaler){.last_ns = now_ns, .last_demand_ns = now_ns};
-}
+void scaler_init(struct scaler *s, int64_t now_ns) { *s = (struct scaler){.last_ns = now_ns, .last_demand_ns = now_ns}; }
 
 /* ---- demand ---- */
 
-static double known(double v)
-{
-    return isfinite(v) && v > 0 ? v : 0;
-}
+static double known(double v) { return isfinite(v) && v > 0 ? v : 0; }
 
 /* How much concurrency it takes to serve `n` requests of this latency within `within_ns`; never more than n. */
 static double to_clear(uint32_t n, double latency_s, int64_t within_ns)
@@ -59,10 +53,7 @@ static double backlog_now(const struct scaler_sample *m)
     return latency_s > 0 ? to_clear(m->backlog, latency_s, SCALER_DRAIN_NS) : 1;
 }
 
-static bool is_demand(const struct scaler_sample *m)
-{
-    return m->running || m->waiting || m->backlog;
-}
+static bool is_demand(const struct scaler_sample *m) { return m->running || m->waiting || m->backlog; }
 
 /* ---- the windows ---- */
 
@@ -233,7 +224,8 @@ static uint32_t decide_stable(const struct inputs *in, const struct demand *m, s
     return want;
 }
 
-static uint32_t decide_panic(struct scaler *s, const struct inputs *in, const struct demand *m, uint32_t stable, struct scaler_decision *out)
+static uint32_t decide_panic(struct scaler *s, const struct inputs *in, const struct demand *m, uint32_t stable,
+                             struct scaler_decision *out)
 {
     uint32_t need = ceil_count(m->concurrency / in->target), rush = within_rates(in, need);
     uint32_t most = rush > stable ? rush : stable;
@@ -294,7 +286,8 @@ static uint32_t at_least_one(const struct scaler *s, const struct inputs *in, ui
         return 1;
     }
     if (have)
-        say(out, "no request for %s, the last one is kept for %s", duration(quiet, in->now_ns - s->last_demand_ns), duration(idle, in->config->idle_ns));
+        say(out, "no request for %s, the last one is kept for %s", duration(quiet, in->now_ns - s->last_demand_ns),
+            duration(idle, in->config->idle_ns));
     else
         say(out, "no request");
     return have ? 1 : 0;

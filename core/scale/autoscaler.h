@@ -31,29 +31,29 @@ struct scaler_config {
 struct scaler {
     struct {
         int64_t start_ns;
-        double area;      /* concurrency x ns */
+        double area; /* concurrency x ns */
         int64_t span_ns;
     } buckets[SCALER_BUCKETS];
-    int64_t last_ns;      /* last observation */
+    int64_t last_ns; /* last observation */
     double last_concurrency;
     int64_t panic_since_ns; /* 0 = not panicking */
     uint32_t panic_max;
     int64_t last_demand_ns;
 };
 struct scaler_sample {
-    uint32_t running, waiting;  /* requests now */
-    uint32_t backlog;           /* messages ready to be pushed that are not requests yet */
-    double arrivals_per_s;      /* recent; 0 unknown */
-    double latency_s;           /* recent mean; 0 unknown */
+    uint32_t running, waiting; /* requests now */
+    uint32_t backlog;          /* messages ready to be pushed that are not requests yet */
+    double arrivals_per_s;     /* recent; 0 unknown */
+    double latency_s;          /* recent mean; 0 unknown */
 };
 struct scaler_state {
     uint32_t ready, starting;
-    uint32_t host_room;         /* how many more the host can hold */
+    uint32_t host_room; /* how many more the host can hold */
 };
 struct scaler_decision {
-    uint32_t want;              /* in all: ready, starting and still to be started */
+    uint32_t want; /* in all: ready, starting and still to be started */
     bool panicking;
-    char why[SCALER_WHY_MAX];   /* for people: metrics, logs, console */
+    char why[SCALER_WHY_MAX]; /* for people: metrics, logs, console */
 };
 void scaler_init(struct scaler *s, int64_t now_ns);
 /** Target 56 (80 at 70 %), 0 to 100 instances, Knative's windows, 15 min idle. */

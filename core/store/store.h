@@ -34,7 +34,7 @@ struct store_item {
     struct store_item *next; /* in the queue of the store, then in the group that is reported together */
     struct store *store;
     int kind;
-    struct err err;          /* the outcome; code OK: done */
+    struct err err; /* the outcome; code OK: done */
 };
 typedef void (*store_done_fn)(void *arg, const struct err *e); /* e NULL: durable */
 
@@ -45,7 +45,7 @@ struct store_row {
 };
 struct store_read {
     uint64_t topic_id, from_seq;
-    size_t max_count, max_bytes; /* at least one row comes back if there is one */
+    size_t max_count, max_bytes;                             /* at least one row comes back if there is one */
     void (*done)(struct store_read *r, const struct err *e); /* rows are valid only during done */
     struct store_row *rows;
     size_t n;
@@ -55,7 +55,8 @@ struct store_read {
 struct store_seek {
     uint64_t topic_id;
     int64_t wall_ns;
-    uint64_t seq; /* out: the first message published at or after wall_ns; one past the last when none. Publish times must not fall with seq. */
+    uint64_t
+        seq; /* out: the first message published at or after wall_ns; one past the last when none. Publish times must not fall with seq. */
     void (*done)(struct store_seek *s, const struct err *e);
     void *arg;
     struct store_item item; /* the store's */
@@ -72,10 +73,11 @@ struct store_ops {
     void (*seek)(struct store *s, struct store_seek *q);
     struct store_stats (*stats)(struct store *s);
     void (*close)(struct store *s); /* commits what is queued (done runs for all of it), then frees */
-    int (*load_resources)(struct store *s, const char *kind,
-                          int (*fn)(void *arg, const char *name, struct str body, struct err *e), void *arg, struct err *e);
+    int (*load_resources)(struct store *s, const char *kind, int (*fn)(void *arg, const char *name, struct str body, struct err *e),
+                          void *arg, struct err *e);
     int (*load_meta)(struct store *s, const char *key, uint64_t *value, struct err *e); /* 0 when absent */
-    int (*topic_bounds)(struct store *s, uint64_t topic_id, uint64_t *first, uint64_t *next, struct err *e); /* first == next: empty, both 0 if never used */
+    int (*topic_bounds)(struct store *s, uint64_t topic_id, uint64_t *first, uint64_t *next,
+                        struct err *e); /* first == next: empty, both 0 if never used */
     int (*load_acks)(struct store *s, uint64_t sub_id, uint64_t *floor,
                      int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e);
 };
@@ -83,7 +85,7 @@ struct store {
     const struct store_ops *ops;
 };
 
-struct store_txn *store_txn_new(void); /* NULL: out of memory */
+struct store_txn *store_txn_new(void);    /* NULL: out of memory */
 void store_txn_free(struct store_txn *t); /* only when it was not submitted */
 /* Each returns -RESOURCE_EXHAUSTED when memory is out; the txn is then only good for store_txn_free. */
 MUST_USE int store_txn_put(struct store_txn *t, const char *kind, const char *name, struct str body, struct err *e);
@@ -92,7 +94,8 @@ MUST_USE int store_txn_meta(struct store_txn *t, const char *key, uint64_t value
 MUST_USE int store_txn_append(struct store_txn *t, uint64_t topic_id, uint64_t seq, int64_t wall_ns, struct str blob, struct err *e);
 /** Drop messages of the topic with seq < below. */
 MUST_USE int store_txn_trim(struct store_txn *t, uint64_t topic_id, uint64_t below_seq, struct err *e);
-MUST_USE int store_txn_floor(struct store_txn *t, uint64_t sub_id, uint64_t floor_seq, struct err *e); /* also drops chunks wholly below it */
+MUST_USE int store_txn_floor(struct store_txn *t, uint64_t sub_id, uint64_t floor_seq,
+                             struct err *e); /* also drops chunks wholly below it */
 MUST_USE int store_txn_chunk(struct store_txn *t, uint64_t sub_id, uint64_t chunk, const uint8_t bits[ACK_CHUNK_BYTES], struct err *e);
 MUST_USE int store_txn_drop_acks(struct store_txn *t, uint64_t sub_id, struct err *e); /* floor and all chunks */
 

@@ -28,7 +28,7 @@ struct store_op {
     uint64_t id;            /* topic or subscription */
     uint64_t num;           /* seq, below_seq, floor, chunk or value */
     int64_t wall_ns;
-    struct str blob;        /* body, message or ack bits */
+    struct str blob; /* body, message or ack bits */
 };
 struct store_txn {
     struct store_item item;

@@ -39,15 +39,12 @@ struct store_memory {
     struct store store;
     struct store_item *head, **tail;
     size_t queued, bytes_queued;
-    struct map *records;      /* resources and meta */
+    struct map *records; /* resources and meta */
     struct u64map *topics, *acks;
     struct store_stats stats;
 };
 
-static struct store_memory *of(const struct store *s)
-{
-    return CONTAINER_OF((struct store *)(uintptr_t)s, struct store_memory, store);
-}
+static struct store_memory *of(const struct store *s) { return CONTAINER_OF((struct store *)(uintptr_t)s, struct store_memory, store); }
 
 /* ---- the tables ---- */
 
@@ -140,8 +137,8 @@ static size_t row_at(const struct topic_log *t, uint64_t seq)
 
 /* What the first pass made ready for an operation. */
 struct prepared {
-    char *copy;     /* of body or bits, until the second pass takes it */
-    uint64_t limit; /* trim: what is dropped at most */
+    char *copy;           /* of body or bits, until the second pass takes it */
+    uint64_t limit;       /* trim: what is dropped at most */
     uint64_t next_before; /* append: to take it back */
     bool appended;
 };
@@ -165,7 +162,8 @@ static int prepare_append(struct store_memory *s, const struct store_op *op, str
     size_t at = row_at(t, op->num);
     if (at < t->n && t->rows[at].seq == op->num) {
         free(bytes);
-        return err_set(e, ERR_ALREADY_EXISTS, "message %llu of topic %llu is there already", (unsigned long long)op->num, (unsigned long long)op->id);
+        return err_set(e, ERR_ALREADY_EXISTS, "message %llu of topic %llu is there already", (unsigned long long)op->num,
+                       (unsigned long long)op->id);
     }
     if (op->blob.n)
         memcpy(bytes, op->blob.p, op->blob.n);
@@ -461,10 +459,7 @@ size_t store_memory_step(struct store *store, size_t n, enum err_code fail)
     return did;
 }
 
-size_t store_memory_queued(const struct store *s)
-{
-    return of(s)->queued;
-}
+size_t store_memory_queued(const struct store *s) { return of(s)->queued; }
 
 void store_memory_crash(struct store *store)
 {

@@ -57,8 +57,9 @@ static int check_owner(struct store_sqlite *s, int *version, struct err *e)
     if (id != STORE_APPLICATION_ID && (id || *version || tables))
         return err_set(e, ERR_FAILED_PRECONDITION, "%s is a database of another program: choose another data directory", s->path);
     if (*version > SCHEMA_VERSION)
-        return err_set(e, ERR_FAILED_PRECONDITION, "%s was written by a newer version of this program (schema %d, this one knows %d): use that version",
-                       s->path, *version, SCHEMA_VERSION);
+        return err_set(e, ERR_FAILED_PRECONDITION,
+                       "%s was written by a newer version of this program (schema %d, this one knows %d): use that version", s->path,
+                       *version, SCHEMA_VERSION);
     return 0;
 }
 
@@ -95,8 +96,7 @@ int store_schema_open(struct store_sqlite *s, struct err *e)
     /* We are alone by the lock file: an exclusive lock saves the shared-memory file. A checkpoint is run by the store
      * thread after it has answered (store_sql_checkpoint), so SQLite's own is off. */
     if ((rc = exec(s, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF", e)) ||
-        (rc = check_owner(s, &version, e)) ||
-        (rc = exec(s, version ? "" : first, e)) || /* only possible before the first table */
+        (rc = check_owner(s, &version, e)) || (rc = exec(s, version ? "" : first, e)) || /* only possible before the first table */
         (rc = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0", e)) || (rc = exec(s, cache, e)))
         return rc;
     return upgrade(s, version, e);

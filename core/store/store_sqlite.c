@@ -14,10 +14,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-static struct store_sqlite *of(struct store *s)
-{
-    return CONTAINER_OF(s, struct store_sqlite, store);
-}
+static struct store_sqlite *of(struct store *s) { return CONTAINER_OF(s, struct store_sqlite, store); }
 
 /* ---- the engine's side ---- */
 
@@ -87,10 +84,7 @@ static struct store_stats sqlite_stats(struct store *store)
 
 /* ---- the store thread ---- */
 
-static void wake(void *arg)
-{
-    sem_post(&((struct store_sqlite *)arg)->more);
-}
+static void wake(void *arg) { sem_post(&((struct store_sqlite *)arg)->more); }
 
 /* Put what has come into the queue; false when nothing is waiting at all. */
 static bool take(struct store_sqlite *s)
@@ -149,7 +143,8 @@ static void report_trouble(struct store_sqlite *s, const struct err *why)
         return;
     s->trouble = now;
     if (why)
-        log_kv(s->log, LOG_ERROR, now == ERR_RESOURCE_EXHAUSTED ? "store.full" : "store.failed", LSTR("dir", s->dir), LSTR("error", why->msg), LINT("sqlite_code", why->sys));
+        log_kv(s->log, LOG_ERROR, now == ERR_RESOURCE_EXHAUSTED ? "store.full" : "store.failed", LSTR("dir", s->dir),
+               LSTR("error", why->msg), LINT("sqlite_code", why->sys));
     else
         log_kv(s->log, LOG_INFO, "store.works_again", LSTR("dir", s->dir));
 }
@@ -189,7 +184,9 @@ static const struct err *refuse_appends(struct store_sqlite *s, struct store_ite
     for (struct store_item *i = s->low ? first : NULL; i; i = i->next) {
         if (i->err.code != ERR_OK || !appends(store_item_txn(i)))
             continue;
-        err_set(&i->err, ERR_RESOURCE_EXHAUSTED, "the disk of %s is nearly full (%" PRIu64 " MB left): free some space; nothing accepted before is lost", s->dir, left >> 20);
+        err_set(&i->err, ERR_RESOURCE_EXHAUSTED,
+                "the disk of %s is nearly full (%" PRIu64 " MB left): free some space; nothing accepted before is lost", s->dir,
+                left >> 20);
         why = &i->err;
     }
     return why;
@@ -247,7 +244,8 @@ static bool tidy_idle(struct store_sqlite *s)
 {
     pthread_mutex_lock(&s->db_lock);
     bool did = store_sql_background(s, STORE_TRIM_ROWS_IDLE);
-    if (s->wal_pages >= s->checkpoint_at || (!did && s->wal_pages >= STORE_CHECKPOINT_IDLE_PAGES && s->checkpoint_at == STORE_CHECKPOINT_BUSY_PAGES))
+    if (s->wal_pages >= s->checkpoint_at ||
+        (!did && s->wal_pages >= STORE_CHECKPOINT_IDLE_PAGES && s->checkpoint_at == STORE_CHECKPOINT_BUSY_PAGES))
         store_sql_checkpoint(s);
     pthread_mutex_unlock(&s->db_lock);
     return did;
@@ -266,8 +264,7 @@ static void thread_main(void *arg)
         } else if (stopping) {
             return;
         } else if (!started || !tidy_idle(s)) {
-            while (sem_wait(&s->more) && errno == EINTR) {
-            }
+            while (sem_wait(&s->more) && errno == EINTR) {}
         }
     }
 }
@@ -333,8 +330,11 @@ static int refused(struct store_sqlite *s, struct err *e)
     ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
     long pid = n > 0 ? strtol(text, NULL, 10) : 0;
     if (pid > 0)
-        return err_set(e, ERR_FAILED_PRECONDITION, "the data directory %s is in use by another server (process %ld): stop that one, or choose another directory", s->dir, pid);
-    return err_set(e, ERR_FAILED_PRECONDITION, "the data directory %s is in use by another server: stop that one, or choose another directory", s->dir);
+        return err_set(e, ERR_FAILED_PRECONDITION,
+                       "the data directory %s is in use by another server (process %ld): stop that one, or choose another directory",
+                       s->dir, pid);
+    return err_set(e, ERR_FAILED_PRECONDITION,
+                   "the data directory %s is in use by another server: stop that one, or choose another directory", s->dir);
 }
 
 /* One server a directory. The kernel drops the lock with the process, however that ends; the file's text is for people. */
@@ -375,7 +375,8 @@ static int open_all(struct store_sqlite *s, const char *dir, struct err *e)
     if (!*dir || n < 0 || m < 0 || (size_t)m >= sizeof s->path)
         return err_set(e, ERR_INVALID_ARGUMENT, "the name of the data directory is %s", *dir ? "too long" : "empty");
     int rc;
-    if ((rc = make_dir(s->dir, e)) || (rc = lock_dir(s, e)) || (rc = make_file(s, e)) || (rc = store_schema_open(s, e)) || (rc = store_sql_prepare(s, e)))
+    if ((rc = make_dir(s->dir, e)) || (rc = lock_dir(s, e)) || (rc = make_file(s, e)) || (rc = store_schema_open(s, e)) ||
+        (rc = store_sql_prepare(s, e)))
         return rc;
     s->inbox = mailbox_new(SIZE_MAX, wake, s);
     if (!s->inbox)

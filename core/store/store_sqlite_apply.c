@@ -8,7 +8,7 @@
 
 #define SEQ_BITS 40
 #define MESSAGE_ID(topic_id, seq) ((int64_t)((topic_id) << SEQ_BITS | (seq)))
-#define MESSAGE_SEQ(id) ((uint64_t)(id) & STORE_SEQ_MAX)
+#define MESSAGE_SEQ(id) ((uint64_t)(id)&STORE_SEQ_MAX)
 
 /* ---- errors ---- */
 
@@ -128,10 +128,7 @@ static int fetch_numbers(struct store_sqlite *s, enum store_statement which, int
 }
 
 /* A zero pointer would bind NULL, which the tables refuse. */
-static void bind_blob(sqlite3_stmt *st, int at, struct str b)
-{
-    sqlite3_bind_blob(st, at, b.n ? b.p : "", (int)b.n, SQLITE_STATIC);
-}
+static void bind_blob(sqlite3_stmt *st, int at, struct str b) { sqlite3_bind_blob(st, at, b.n ? b.p : "", (int)b.n, SQLITE_STATIC); }
 
 /* ---- operations ---- */
 
@@ -510,7 +507,8 @@ bool store_sql_background(struct store_sqlite *s, int rows)
         return true;
     struct err e = {0};
     store_sql_fail(s, rc, &e);
-    log_kv(s->log, LOG_WARN, "store.trim.failed", LSTR("dir", s->dir), LSTR("error", e.msg), LSTR("note", "continues after the next trim or restart"));
+    log_kv(s->log, LOG_WARN, "store.trim.failed", LSTR("dir", s->dir), LSTR("error", e.msg),
+           LSTR("note", "continues after the next trim or restart"));
     s->trims_waiting = s->space_waiting = false;
     return false;
 }
@@ -539,7 +537,8 @@ static int prepare_own(struct store_sqlite *s, enum store_statement which, sqlit
     return rc == SQLITE_OK ? 0 : store_sql_fail(s, rc, e);
 }
 
-int store_sql_load_resources(struct store_sqlite *s, const char *kind, int (*fn)(void *arg, const char *name, struct str body, struct err *e), void *arg, struct err *e)
+int store_sql_load_resources(struct store_sqlite *s, const char *kind,
+                             int (*fn)(void *arg, const char *name, struct str body, struct err *e), void *arg, struct err *e)
 {
     sqlite3_stmt *st;
     int rc = SQLITE_DONE, answer = prepare_own(s, SQL_RESOURCES, &st, e);
@@ -584,7 +583,8 @@ int store_sql_bounds(struct store_sqlite *s, uint64_t topic_id, uint64_t *first,
     return 0;
 }
 
-int store_sql_load_acks(struct store_sqlite *s, uint64_t sub_id, uint64_t *floor, int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e)
+int store_sql_load_acks(struct store_sqlite *s, uint64_t sub_id, uint64_t *floor,
+                        int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e)
 {
     int64_t v = 0;
     bool found;

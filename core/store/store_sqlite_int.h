@@ -15,19 +15,19 @@
 
 #define STORE_PATH_MAX 4096
 /* Limits of the SQLite store. */
-#define STORE_GROUP_OPS_MAX 8192               /* one commit */
+#define STORE_GROUP_OPS_MAX 8192 /* one commit */
 #define STORE_GROUP_BYTES_MAX (8u * 1024 * 1024)
 #define STORE_READ_KEEP_BYTES (1u * 1024 * 1024) /* scratch kept between reads */
-#define STORE_PAGE_BYTES 4096                  /* set when the file is made */
-#define STORE_CACHE_KIB 6144                   /* pages in memory: an empty server stays within 16 MB in all */
-#define STORE_WAL_KEEP_BYTES (16 * 1024 * 1024) /* the log file shrinks to this when it starts anew */
-#define STORE_CHECKPOINT_IDLE_PAGES 256        /* log pages worth moving when nobody waits */
-#define STORE_CHECKPOINT_BUSY_PAGES 2048       /* ... and when somebody does */
-#define STORE_TRIM_ROWS_AT_ONCE 512            /* dropped by the transaction itself */
-#define STORE_TRIM_ROWS_BUSY 1000              /* in the background, between two groups */
+#define STORE_PAGE_BYTES 4096                    /* set when the file is made */
+#define STORE_CACHE_KIB 6144                     /* pages in memory: an empty server stays within 16 MB in all */
+#define STORE_WAL_KEEP_BYTES (16 * 1024 * 1024)  /* the log file shrinks to this when it starts anew */
+#define STORE_CHECKPOINT_IDLE_PAGES 256          /* log pages worth moving when nobody waits */
+#define STORE_CHECKPOINT_BUSY_PAGES 2048         /* ... and when somebody does */
+#define STORE_TRIM_ROWS_AT_ONCE 512              /* dropped by the transaction itself */
+#define STORE_TRIM_ROWS_BUSY 1000                /* in the background, between two groups */
 #define STORE_TRIM_ROWS_IDLE 5000
-#define STORE_VACUUM_PAGES 256                 /* given back to the file system at once */
-#define STORE_VACUUM_FREE_PAGES 2048           /* free pages below this are kept for new messages */
+#define STORE_VACUUM_PAGES 256       /* given back to the file system at once */
+#define STORE_VACUUM_FREE_PAGES 2048 /* free pages below this are kept for new messages */
 /* Appends are refused while less than this is left of the disk, so that acknowledgements and trims, which make room, still
  * work. Small file systems keep a part of themselves. */
 #define STORE_RESERVE_BYTES (32u * 1024 * 1024)
@@ -38,46 +38,46 @@ struct sqlite3;
 struct sqlite3_stmt;
 
 /* name, SQL */
-#define STORE_STATEMENTS(X)                                                                                   \
-    X(BEGIN, "BEGIN IMMEDIATE")                                                                               \
-    X(COMMIT, "COMMIT")                                                                                       \
-    X(ROLLBACK, "ROLLBACK")                                                                                   \
-    X(SAVEPOINT, "SAVEPOINT txn")                                                                             \
-    X(RELEASE, "RELEASE txn")                                                                                 \
-    X(ROLLBACK_TO, "ROLLBACK TO txn")                                                                         \
-    X(PUT, "INSERT INTO resources(kind,name,body) VALUES(?1,?2,?3) "                                          \
-           "ON CONFLICT(kind,name) DO UPDATE SET body=excluded.body")                                         \
-    X(DELETE, "DELETE FROM resources WHERE kind=?1 AND name=?2")                                              \
-    X(META, "INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value")  \
-    X(APPEND, "INSERT INTO messages(id,wall_ns,bytes) VALUES(?1,?2,?3)")                                      \
-    X(TOPIC, "SELECT floor,next,trimming FROM topics WHERE id=?1")                                            \
-    X(TOPIC_SET, "INSERT INTO topics(id,floor,next,trimming) VALUES(?1,?2,?3,?4) ON CONFLICT(id) DO UPDATE "  \
-                 "SET floor=excluded.floor,next=excluded.next,trimming=excluded.trimming")                    \
-    X(TOPIC_TRIMMED, "UPDATE topics SET trimming=0 WHERE id=?1")                                              \
-    X(TRIMMING, "SELECT id,floor FROM topics WHERE trimming LIMIT 1")                                         \
-    X(ROW_FIRST, "SELECT id,wall_ns FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT 1")               \
-    X(ROW_LAST, "SELECT id FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id DESC LIMIT 1")                   \
-    X(ROWS_DROP, "DELETE FROM messages WHERE id>=?1 AND id<?2")                                               \
-    X(ROWS, "SELECT id,wall_ns,bytes FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT ?3")             \
-    X(FLOOR, "INSERT INTO acks(sub_id,floor) VALUES(?1,?2) ON CONFLICT(sub_id) DO UPDATE SET "                \
-             "floor=excluded.floor")                                                                          \
-    X(FLOOR_GET, "SELECT floor FROM acks WHERE sub_id=?1")                                                    \
-    X(FLOOR_DROP, "DELETE FROM acks WHERE sub_id=?1")                                                         \
-    X(CHUNK, "INSERT INTO ack_chunks(sub_id,chunk,bits) VALUES(?1,?2,?3) ON CONFLICT(sub_id,chunk) DO "       \
-             "UPDATE SET bits=excluded.bits")                                                                 \
-    X(CHUNKS, "SELECT chunk,bits FROM ack_chunks WHERE sub_id=?1 ORDER BY chunk")                             \
-    X(CHUNKS_BELOW_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1 AND chunk<?2")                               \
-    X(CHUNKS_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1")                                                  \
-    X(RESOURCES, "SELECT name,body FROM resources WHERE kind=?1 ORDER BY name")                               \
-    X(META_GET, "SELECT value FROM meta WHERE key=?1")                                                        \
-    X(FREE_PAGES, "PRAGMA freelist_count")                                                                    \
+#define STORE_STATEMENTS(X)                                                                                  \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                              \
+    X(COMMIT, "COMMIT")                                                                                      \
+    X(ROLLBACK, "ROLLBACK")                                                                                  \
+    X(SAVEPOINT, "SAVEPOINT txn")                                                                            \
+    X(RELEASE, "RELEASE txn")                                                                                \
+    X(ROLLBACK_TO, "ROLLBACK TO txn")                                                                        \
+    X(PUT, "INSERT INTO resources(kind,name,body) VALUES(?1,?2,?3) "                                         \
+           "ON CONFLICT(kind,name) DO UPDATE SET body=excluded.body")                                        \
+    X(DELETE, "DELETE FROM resources WHERE kind=?1 AND name=?2")                                             \
+    X(META, "INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value") \
+    X(APPEND, "INSERT INTO messages(id,wall_ns,bytes) VALUES(?1,?2,?3)")                                     \
+    X(TOPIC, "SELECT floor,next,trimming FROM topics WHERE id=?1")                                           \
+    X(TOPIC_SET, "INSERT INTO topics(id,floor,next,trimming) VALUES(?1,?2,?3,?4) ON CONFLICT(id) DO UPDATE " \
+                 "SET floor=excluded.floor,next=excluded.next,trimming=excluded.trimming")                   \
+    X(TOPIC_TRIMMED, "UPDATE topics SET trimming=0 WHERE id=?1")                                             \
+    X(TRIMMING, "SELECT id,floor FROM topics WHERE trimming LIMIT 1")                                        \
+    X(ROW_FIRST, "SELECT id,wall_ns FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT 1")              \
+    X(ROW_LAST, "SELECT id FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id DESC LIMIT 1")                  \
+    X(ROWS_DROP, "DELETE FROM messages WHERE id>=?1 AND id<?2")                                              \
+    X(ROWS, "SELECT id,wall_ns,bytes FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT ?3")            \
+    X(FLOOR, "INSERT INTO acks(sub_id,floor) VALUES(?1,?2) ON CONFLICT(sub_id) DO UPDATE SET "               \
+             "floor=excluded.floor")                                                                         \
+    X(FLOOR_GET, "SELECT floor FROM acks WHERE sub_id=?1")                                                   \
+    X(FLOOR_DROP, "DELETE FROM acks WHERE sub_id=?1")                                                        \
+    X(CHUNK, "INSERT INTO ack_chunks(sub_id,chunk,bits) VALUES(?1,?2,?3) ON CONFLICT(sub_id,chunk) DO "      \
+             "UPDATE SET bits=excluded.bits")                                                                \
+    X(CHUNKS, "SELECT chunk,bits FROM ack_chunks WHERE sub_id=?1 ORDER BY chunk")                            \
+    X(CHUNKS_BELOW_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1 AND chunk<?2")                              \
+    X(CHUNKS_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1")                                                 \
+    X(RESOURCES, "SELECT name,body FROM resources WHERE kind=?1 ORDER BY name")                              \
+    X(META_GET, "SELECT value FROM meta WHERE key=?1")                                                       \
+    X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(PAGES, "PRAGMA page_count")
 
 enum store_statement {
 #define STORE_STATEMENT_ENUM(name, sql) SQL_##name,
     STORE_STATEMENTS(STORE_STATEMENT_ENUM)
 #undef STORE_STATEMENT_ENUM
-    SQL_N
+        SQL_N
 };
 
 struct store_sqlite {
@@ -92,11 +92,11 @@ struct store_sqlite {
     struct sqlite3_stmt *stmts[SQL_N];
 
     /* the store thread's */
-    struct store_item *head, **tail; /* taken, not yet worked on */
-    int wal_pages, checkpoint_at;    /* pages in the log; when to try the next checkpoint */
+    struct store_item *head, **tail;   /* taken, not yet worked on */
+    int wal_pages, checkpoint_at;      /* pages in the log; when to try the next checkpoint */
     bool trims_waiting, space_waiting; /* background work there may be */
-    enum err_code trouble;           /* of the last group */
-    bool low;                        /* the reserve is touched */
+    enum err_code trouble;             /* of the last group */
+    bool low;                          /* the reserve is touched */
     struct buf scratch;
     struct store_row *scratch_rows;
     size_t scratch_rows_cap;
@@ -128,10 +128,12 @@ bool store_sql_background(struct store_sqlite *s, int rows);
 void store_sql_checkpoint(struct store_sqlite *s);
 /** The error of SQLite code `rc` in our terms; returns -code. */
 int store_sql_fail(const struct store_sqlite *s, int rc, struct err *e);
-int store_sql_load_resources(struct store_sqlite *s, const char *kind, int (*fn)(void *arg, const char *name, struct str body, struct err *e), void *arg, struct err *e);
+int store_sql_load_resources(struct store_sqlite *s, const char *kind,
+                             int (*fn)(void *arg, const char *name, struct str body, struct err *e), void *arg, struct err *e);
 int store_sql_load_meta(struct store_sqlite *s, const char *key, uint64_t *value, struct err *e);
 int store_sql_bounds(struct store_sqlite *s, uint64_t topic_id, uint64_t *first, uint64_t *next, struct err *e);
-int store_sql_load_acks(struct store_sqlite *s, uint64_t sub_id, uint64_t *floor, int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e);
+int store_sql_load_acks(struct store_sqlite *s, uint64_t sub_id, uint64_t *floor,
+                        int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e);
 
 /* store_schema.c */
 /** Open the file, set it up for us and bring its schema up to date. */

@@ -170,10 +170,7 @@ int store_txn_chunk(struct store_txn *t, uint64_t sub_id, uint64_t chunk, const 
     return 0;
 }
 
-int store_txn_drop_acks(struct store_txn *t, uint64_t sub_id, struct err *e)
-{
-    return add_numbers(t, STORE_OP_DROP_ACKS, sub_id, 0, e);
-}
+int store_txn_drop_acks(struct store_txn *t, uint64_t sub_id, struct err *e) { return add_numbers(t, STORE_OP_DROP_ACKS, sub_id, 0, e); }
 
 void store_item_begin(struct store_item *i, struct store *s, enum store_item_kind kind)
 {

@@ -71,25 +71,29 @@ static void make_service(struct sim *s, int k)
     snprintf(v->short_name, sizeof v->short_name, "svc%d", k);
     snprintf(v->name, sizeof v->name, LOCATION "/services/svc%d", k);
     sim_want(s, "google.cloud.run.v2.Services/CreateService", v->name,
-         "{\"parent\":\"" LOCATION "\",\"serviceId\":\"%s\",\"service\":{\"template\":{\"containers\":[{\"image\":\"exec:///sim\","
-         "\"command\":[\"server\"]}],\"scaling\":{\"maxInstanceCount\":%u},\"maxInstanceRequestConcurrency\":%u}}}",
-         v->short_name, v->max, v->concurrency);
+             "{\"parent\":\"" LOCATION "\",\"serviceId\":\"%s\",\"service\":{\"template\":{\"containers\":[{\"image\":\"exec:///sim\","
+             "\"command\":[\"server\"]}],\"scaling\":{\"maxInstanceCount\":%u},\"maxInstanceRequestConcurrency\":%u}}}",
+             v->short_name, v->max, v->concurrency);
 }
 
 void sim_make_sub(struct sim *s, int k)
 {
     static const char *const extra[] = {
-        [SUB_PULL] = "", [SUB_PULL_ORDERED] = ",\"enableMessageOrdering\":true",
-        [SUB_PUSH] = ",\"pushConfig\":{\"pushEndpoint\":\"http://10.0.0.1/push\",\"oidcToken\":{\"serviceAccountEmail\":\"p@sim.iam.gserviceaccount.com\"}}",
-        [SUB_PUSH_ORDERED] = ",\"enableMessageOrdering\":true,\"pushConfig\":{\"pushEndpoint\":\"http://10.0.0.2/\",\"noWrapper\":{\"writeMetadata\":true}}",
+        [SUB_PULL] = "",
+        [SUB_PULL_ORDERED] = ",\"enableMessageOrdering\":true",
+        [SUB_PUSH] =
+            ",\"pushConfig\":{\"pushEndpoint\":\"http://10.0.0.1/push\",\"oidcToken\":{\"serviceAccountEmail\":\"p@sim.iam.gserviceaccount.com\"}}",
+        [SUB_PUSH_ORDERED] =
+            ",\"enableMessageOrdering\":true,\"pushConfig\":{\"pushEndpoint\":\"http://10.0.0.2/\",\"noWrapper\":{\"writeMetadata\":true}}",
         [SUB_PUSH_SERVICE] = ",\"pushConfig\":{\"pushEndpoint\":\"http://svc0.localhost:8080/\"}",
         [SUB_PULL_SLOW] = ",\"retryPolicy\":{\"minimumBackoff\":\"1s\",\"maximumBackoff\":\"20s\"}",
-        [SUB_PULL_SOUGHT] = ",\"retainAckedMessages\":true", [SUB_PULL_REMADE] = "",
+        [SUB_PULL_SOUGHT] = ",\"retainAckedMessages\":true",
+        [SUB_PULL_REMADE] = "",
     };
     struct sim_sub *sub = &s->subs[k];
     sim_want(s, "google.pubsub.v1.Subscriber/CreateSubscription", sub->name,
-         "{\"name\":\"%s\",\"topic\":\"" PROJECT "/topics/top-%u\",\"ackDeadlineSeconds\":%u%s}", sub->name, sub->topic,
-         sub->ack_deadline_s, extra[sub->kind]);
+             "{\"name\":\"%s\",\"topic\":\"" PROJECT "/topics/top-%u\",\"ackDeadlineSeconds\":%u%s}", sub->name, sub->topic,
+             sub->ack_deadline_s, extra[sub->kind]);
 }
 
 void sim_actors_init(struct sim *s)
@@ -191,16 +195,13 @@ static void publishes(struct sim *s, void *arg)
 
 struct pulled {
     uint32_t sub, delivery;
-    int64_t got_ns, due_ns;   /* due: certainly held until then */
+    int64_t got_ns, due_ns; /* due: certainly held until then */
     char data[16], ack_id[128];
     bool in_time;
 };
 
 /* Somebody has sought or deleted the subscription since: what becomes of this delivery says nothing. */
-static bool is_void(struct sim *s, const struct pulled *p)
-{
-    return p->got_ns <= s->subs[p->sub].quiet_ns;
-}
+static bool is_void(struct sim *s, const struct pulled *p) { return p->got_ns <= s->subs[p->sub].quiet_ns; }
 
 static void on_acknowledged(struct sim *s, void *arg, const struct call *c)
 {
@@ -210,15 +211,13 @@ static void on_acknowledged(struct sim *s, void *arg, const struct call *c)
     free(p);
 }
 
-static void on_modified(struct sim *s, void *arg, const struct call *c)
-{
-}
+static void on_modified(struct sim *s, void *arg, const struct call *c) {}
 
 static void modify(struct sim *s, struct pulled *p, uint32_t seconds)
 {
     char json[512];
-    snprintf(json, sizeof json, "{\"subscription\":\"%s\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":%u}", s->subs[p->sub].name,
-             p->ack_id, seconds);
+    snprintf(json, sizeof json, "{\"subscription\":\"%s\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":%u}", s->subs[p->sub].name, p->ack_id,
+             seconds);
     sim_call(s, "google.pubsub.v1.Subscriber/ModifyAckDeadline", json, on_modified, NULL);
 }
 

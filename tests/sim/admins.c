@@ -21,17 +21,14 @@ static void begin_quiet(struct sim *s, int k)
         fact_mark(s, i, k, FACT_OPTIONAL);
 }
 
-static void end_quiet(struct sim *s, int k)
-{
-    s->subs[k].quiet_ns = s->now_ns;
-}
+static void end_quiet(struct sim *s, int k) { s->subs[k].quiet_ns = s->now_ns; }
 
 /* ---- seeks and snapshots ---- */
 
 struct seek {
     bool to_snapshot;
-    int64_t time_ns;    /* of the virtual clock */
-    size_t n_facts;     /* published before */
+    int64_t time_ns; /* of the virtual clock */
+    size_t n_facts;  /* published before */
 };
 
 static enum fact_is after_seek(const struct sim *s, const struct seek *q, size_t i)
@@ -107,9 +104,7 @@ static void take_snapshot(struct sim *s)
     sim_call(s, "google.pubsub.v1.Subscriber/CreateSnapshot", json, on_snapshot, NULL);
 }
 
-static void on_done(struct sim *s, void *arg, const struct call *c)
-{
-}
+static void on_done(struct sim *s, void *arg, const struct call *c) {}
 
 static void drop_snapshot(struct sim *s)
 {

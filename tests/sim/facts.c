@@ -8,15 +8,9 @@
 /* Settlements of pushes are flushed within this, as long as the disk works. */
 #define FLUSH_BOUND_NS (5 * NS_PER_S)
 
-static bool is_push(enum sub_kind k)
-{
-    return k == SUB_PUSH || k == SUB_PUSH_ORDERED || k == SUB_PUSH_SERVICE;
-}
+static bool is_push(enum sub_kind k) { return k == SUB_PUSH || k == SUB_PUSH_ORDERED || k == SUB_PUSH_SERVICE; }
 
-static bool is_ordered(enum sub_kind k)
-{
-    return k == SUB_PULL_ORDERED || k == SUB_PUSH_ORDERED;
-}
+static bool is_ordered(enum sub_kind k) { return k == SUB_PULL_ORDERED || k == SUB_PUSH_ORDERED; }
 
 int sim_sub_index(struct sim *s, const char *name)
 {
@@ -88,10 +82,7 @@ void fact_leased(struct sim *s, uint32_t sub, struct str data, uint32_t delivery
         f->sub[sub].leased_until_ns = until_ns;
 }
 
-uint32_t fact_deliveries(struct sim *s, uint32_t sub, struct str data)
-{
-    return s->facts[fact_number(s, data)].sub[sub].deliveries;
-}
+uint32_t fact_deliveries(struct sim *s, uint32_t sub, struct str data) { return s->facts[fact_number(s, data)].sub[sub].deliveries; }
 
 /* Every earlier message of its key must have gone before: settled for push, at least delivered for pull. */
 static void check_order(struct sim *s, uint32_t sub, uint32_t number)
@@ -186,10 +177,7 @@ void facts_crashed(struct sim *s)
     }
 }
 
-void facts_check_step(struct sim *s)
-{
-    sim_runtime_check(s);
-}
+void facts_check_step(struct sim *s) { sim_runtime_check(s); }
 
 /* Healed and quiet: everything accepted has arrived, no lease is left, every call was answered. */
 void facts_check_end(struct sim *s)
@@ -197,7 +185,8 @@ void facts_check_end(struct sim *s)
     for (uint32_t i = 0; i < s->n_facts; i++)
         for (int k = 0; k < SIM_SUBS; k++)
             if (is_missing(s, &s->facts[i], k))
-                sim_fail(s, "message %u was accepted but never reached %s (%u deliveries)", i, s->subs[k].name, s->facts[i].sub[k].deliveries);
+                sim_fail(s, "message %u was accepted but never reached %s (%u deliveries)", i, s->subs[k].name,
+                         s->facts[i].sub[k].deliveries);
     for (int k = 0; k < SIM_SUBS; k++) {
         struct subscription *sub = broker_subscription(s->broker, s->subs[k].name);
         if (!sub)

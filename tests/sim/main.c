@@ -38,8 +38,9 @@ static void run_seed(uint64_t seed, bool trace)
         sim_step(s);
     sim_run_for(s, 100 * NS_PER_S); /* the longest ack deadline here, and late answers */
     facts_check_end(s);
-    sim_trace(s, "%zu messages, %llu pushes, %llu pulls, %llu extensions, %llu seeks, %llu remakes, %llu instances, %llu crashes, %llu steps", s->n_facts,
-              (unsigned long long)s->pushes, (unsigned long long)s->pulls, (unsigned long long)s->extensions,
+    sim_trace(s,
+              "%zu messages, %llu pushes, %llu pulls, %llu extensions, %llu seeks, %llu remakes, %llu instances, %llu crashes, %llu steps",
+              s->n_facts, (unsigned long long)s->pushes, (unsigned long long)s->pulls, (unsigned long long)s->extensions,
               (unsigned long long)s->seeks, (unsigned long long)s->remakes, (unsigned long long)s->instances_started,
               (unsigned long long)s->crashes, (unsigned long long)s->steps);
     if (s->pushes == 0 || s->pulls == 0 || s->instances_started == 0)
@@ -110,8 +111,11 @@ int main(int argc, char **argv)
     bool trace = false, one = false;
     struct err e = {0};
     for (int i = 1; i < argc; i++) {
-        uint64_t *into = strcmp(argv[i], "--seeds") == 0 ? &count : strcmp(argv[i], "--from") == 0 ? &from
-                       : strcmp(argv[i], "--jobs") == 0 ? &jobs : strcmp(argv[i], "--seed") == 0 ? &seed : NULL;
+        uint64_t *into = strcmp(argv[i], "--seeds") == 0  ? &count
+                         : strcmp(argv[i], "--from") == 0 ? &from
+                         : strcmp(argv[i], "--jobs") == 0 ? &jobs
+                         : strcmp(argv[i], "--seed") == 0 ? &seed
+                                                          : NULL;
         if (strcmp(argv[i], "--trace") == 0)
             trace = true;
         else if (!into || i + 1 == argc || parse_u64(str_of(argv[++i]), UINT64_MAX, into, &e))

@@ -23,10 +23,7 @@ static struct runtime_instance *programs[PROGRAMS_MAX];
 static uint16_t next_port;
 static bool changed; /* since the last check */
 
-static struct sim *sim_of_runtime(struct runtime *rt)
-{
-    return CONTAINER_OF(rt, struct sim, runtime);
-}
+static struct sim *sim_of_runtime(struct runtime *rt) { return CONTAINER_OF(rt, struct sim, runtime); }
 
 static struct runtime_instance *by_port(uint16_t port)
 {
@@ -95,10 +92,7 @@ static void started(struct sim *s, void *arg)
         sim_after(s, sim_delay(s, NS_PER_MS, 60 * NS_PER_S), true, crashes, (void *)(uintptr_t)i->port);
 }
 
-static int check(struct runtime *rt, const char *image, const char *const *argv, struct err *e)
-{
-    return 0;
-}
+static int check(struct runtime *rt, const char *image, const char *const *argv, struct err *e) { return 0; }
 
 static int start(struct runtime *rt, const struct runtime_spec *spec, const struct runtime_events *events, void *arg,
                  struct runtime_instance **out, struct err *e)
@@ -134,20 +128,11 @@ static void send_signal(struct runtime *rt, struct runtime_instance *i, int sign
         end(i, sim_delay(i->sim, NS_PER_MS, 2 * NS_PER_S), 0, signo);
 }
 
-static void kill_program(struct runtime *rt, struct runtime_instance *i)
-{
-    end(i, sim_delay(i->sim, 0, 10 * NS_PER_MS), 0, SIGKILL);
-}
+static void kill_program(struct runtime *rt, struct runtime_instance *i) { end(i, sim_delay(i->sim, 0, 10 * NS_PER_MS), 0, SIGKILL); }
 
-static struct runtime_usage usage(struct runtime *rt, const struct runtime_instance *i)
-{
-    return (struct runtime_usage){0};
-}
+static struct runtime_usage usage(struct runtime *rt, const struct runtime_instance *i) { return (struct runtime_usage){0}; }
 
-static void close_runtime(struct runtime *rt, void (*done)(void *arg), void *arg)
-{
-    done(arg);
-}
+static void close_runtime(struct runtime *rt, void (*done)(void *arg), void *arg) { done(arg); }
 
 static const struct runtime_ops ops = {"simulated", check, start, send_signal, kill_program, usage, close_runtime};
 

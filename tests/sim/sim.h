@@ -18,20 +18,25 @@
 #define SIM_MESSAGES_MAX 4000
 
 enum sub_kind {
-    SUB_PULL, SUB_PULL_ORDERED, SUB_PUSH, SUB_PUSH_ORDERED, SUB_PUSH_SERVICE, SUB_PULL_SLOW,
+    SUB_PULL,
+    SUB_PULL_ORDERED,
+    SUB_PUSH,
+    SUB_PUSH_ORDERED,
+    SUB_PUSH_SERVICE,
+    SUB_PULL_SLOW,
     SUB_PULL_SOUGHT, /* somebody seeks it, to times and to snapshots */
     SUB_PULL_REMADE, /* somebody deletes it and makes it again */
 };
 
 /* What the world knows of one published message. */
 struct fact {
-    uint32_t topic, key;      /* key 0: no ordering key */
+    uint32_t topic, key; /* key 0: no ordering key */
     int64_t sent_ns;
     enum { FACT_SENT, FACT_ACCEPTED, FACT_REFUSED, FACT_UNKNOWN } state; /* UNKNOWN: the answer died in a crash */
     struct {
         bool acked;
-        bool repeatable;      /* acked, but that may not have counted: its answer is not there, or a crash took it back */
-        bool optional;        /* may come or not: a seek or a deletion was under way, or its outcome is not known */
+        bool repeatable;                     /* acked, but that may not have counted: its answer is not there, or a crash took it back */
+        bool optional;                       /* may come or not: a seek or a deletion was under way, or its outcome is not known */
         bool in_snapshot, acked_in_snapshot; /* certainly unacknowledged, certainly acknowledged in the latest snapshot */
         int64_t acked_ns, leased_until_ns;   /* not before that again, unless it goes back earlier */
         uint32_t deliveries, in_flight;
@@ -41,8 +46,8 @@ struct sim_sub {
     enum sub_kind kind;
     uint32_t topic, ack_deadline_s;
     char name[96];
-    int64_t quiet_ns;         /* what was delivered until then says nothing; INT64_MAX: a seek or a deletion is under way */
-    bool push_off;            /* certainly without an endpoint */
+    int64_t quiet_ns; /* what was delivered until then says nothing; INT64_MAX: a seek or a deletion is under way */
+    bool push_off;    /* certainly without an endpoint */
 };
 struct sim_service {
     char name[96], short_name[16];
@@ -58,7 +63,7 @@ struct sim {
     struct timers *world;
     struct log *log;
 
-    struct env env;           /* the engine's, new after each crash */
+    struct env env; /* the engine's, new after each crash */
     struct mailbox *mailbox;
     struct store *store;
     struct registry *registry;
@@ -76,13 +81,13 @@ struct sim {
     struct timer store_timer;
     bool disk_full;
     int64_t disk_ok_ns, flushed_ns; /* since when it works; see facts_disk */
-    double trouble;           /* how often things fail, by seed */
+    double trouble;                 /* how often things fail, by seed */
     struct fact facts[SIM_MESSAGES_MAX];
     size_t n_facts;
-    size_t missing;           /* accepted messages not yet acknowledged, over all subscriptions */
+    size_t missing; /* accepted messages not yet acknowledged, over all subscriptions */
     bool key_busy[SIM_TOPICS][8], deployed;
     uint32_t snapshot, snapshots_made; /* the number of the one there is; 0: none */
-    size_t snapshot_facts;    /* what was published when it was made */
+    size_t snapshot_facts;             /* what was published when it was made */
     bool snapshotting, remaking, push_restored;
     struct sim_sub subs[SIM_SUBS];
     struct sim_service services[SIM_SERVICES];

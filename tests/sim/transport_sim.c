@@ -14,10 +14,7 @@ struct sim_push {
     uint32_t sub;
 };
 
-static struct sim *sim_of(struct transport *t)
-{
-    return CONTAINER_OF(t, struct sim, transport);
-}
+static struct sim *sim_of(struct transport *t) { return CONTAINER_OF(t, struct sim, transport); }
 
 static void answer(struct sim_push *p, int status, enum err_code code)
 {

@@ -49,15 +49,9 @@ int64_t sim_delay(struct sim *s, int64_t min_ns, int64_t max_ns)
     return min_ns + (int64_t)rng_below(&s->world_rng, (uint64_t)(max_ns - min_ns + 1));
 }
 
-bool sim_chance(struct sim *s, double p)
-{
-    return rng_chance(&s->world_rng, p);
-}
+bool sim_chance(struct sim *s, double p) { return rng_chance(&s->world_rng, p); }
 
-static int64_t read_mono(void *ctx)
-{
-    return ((struct sim *)ctx)->now_ns;
-}
+static int64_t read_mono(void *ctx) { return ((struct sim *)ctx)->now_ns; }
 
 static int64_t read_wall(void *ctx)
 {
@@ -118,9 +112,7 @@ static void must(struct sim *s, int rc, const struct err *e, const char *what)
         sim_fail(s, "%s: %s", what, e->msg);
 }
 
-static void no_wake(void *arg)
-{
-}
+static void no_wake(void *arg) {}
 
 /* A fresh engine on the store as it is: what the server does at start. */
 static void start_engine(struct sim *s)
@@ -128,7 +120,11 @@ static void start_engine(struct sim *s)
     struct err e = {0};
     const struct broker_config broker = {.default_project = "sim-project"};
     const struct executor_config executor = {
-        .project = "sim-project", .region = "sim1", .domain = "localhost", .port = 8080, .idle_ns = 30 * NS_PER_S,
+        .project = "sim-project",
+        .region = "sim1",
+        .domain = "localhost",
+        .port = 8080,
+        .idle_ns = 30 * NS_PER_S,
     };
     rng_seed(&s->engine_rng, rng_u64(&s->world_rng));
     s->env = (struct env){.clock = &s->clock, .rng = &s->engine_rng, .timers = timers_new(), .log = s->log};
@@ -143,8 +139,13 @@ static void start_engine(struct sim *s)
     sim_transport_init(s);
     sim_runtime_init(s);
     const struct executor_deps deps = {
-        .env = &s->env, .store = s->store, .runtime = &s->runtime, .prober = &s->prober,
-        .operations = s->operations, .metrics = s->metrics, .engine = s->mailbox,
+        .env = &s->env,
+        .store = s->store,
+        .runtime = &s->runtime,
+        .prober = &s->prober,
+        .operations = s->operations,
+        .metrics = s->metrics,
+        .engine = s->mailbox,
     };
     s->executor = executor_new(&executor, &deps, &e);
     if (!s->broker || !s->executor)

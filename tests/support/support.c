@@ -17,10 +17,7 @@
 static int64_t fake_mono(void *ctx) { return ((struct fake_clock *)ctx)->mono_ns; }
 static int64_t fake_wall(void *ctx) { return ((struct fake_clock *)ctx)->wall_ns; }
 
-void fake_clock_init(struct fake_clock *fc)
-{
-    *fc = (struct fake_clock){FAKE_MONO_NS, FAKE_WALL_NS, {fake_mono, fake_wall, fc}};
-}
+void fake_clock_init(struct fake_clock *fc) { *fc = (struct fake_clock){FAKE_MONO_NS, FAKE_WALL_NS, {fake_mono, fake_wall, fc}}; }
 
 void fake_clock_move(struct fake_clock *fc, int64_t ns)
 {
@@ -103,10 +100,7 @@ static char tmpdirs[TMPDIRS_MAX][TMPDIR_PATH_MAX];
 static size_t tmpdir_count;
 static pid_t tmpdir_owner;
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    return remove(path);
-}
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where) { return remove(path); }
 
 static void remove_tmpdirs(void)
 {

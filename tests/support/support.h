@@ -14,7 +14,7 @@ struct fake_clock {
     int64_t mono_ns, wall_ns;
     struct clock clock;
 };
-void fake_clock_init(struct fake_clock *fc); /* at FAKE_MONO_NS and FAKE_WALL_NS */
+void fake_clock_init(struct fake_clock *fc);             /* at FAKE_MONO_NS and FAKE_WALL_NS */
 void fake_clock_move(struct fake_clock *fc, int64_t ns); /* both */
 
 /** Everything the engine is given from outside, seeded and silent. Do not copy it: env points into it. */

@@ -22,7 +22,7 @@ struct tb {
         bool gone;
         size_t calls;
     } watched;
-    char gone[512]; /* the last resource that was deleted */
+    char gone[512];    /* the last resource that was deleted */
     size_t fail_alloc; /* this allocation of the next call fails; then it is 0 */
     bool alloc_failed; /* it did */
 };
@@ -35,7 +35,7 @@ struct tb_call {
 };
 
 void tb_start(struct tb *tb);
-void tb_stop(struct tb *tb);  /* properly; frees everything */
+void tb_stop(struct tb *tb); /* properly; frees everything */
 void tb_restart(struct tb *tb, bool crash);
 /** Let the store answer and due timers fire until nothing moves. */
 void tb_run(struct tb *tb);

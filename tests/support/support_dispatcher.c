@@ -47,10 +47,7 @@ void engine_box_until(struct engine_box *b, const bool *flag)
         engine_box_once(b);
 }
 
-static void on_finish(struct web_call *w)
-{
-    CONTAINER_OF(w, struct fake_page, call)->answered = true;
-}
+static void on_finish(struct web_call *w) { CONTAINER_OF(w, struct fake_page, call)->answered = true; }
 
 void fake_page_init(struct fake_page *p, const char *path, const char *query)
 {

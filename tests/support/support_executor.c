@@ -22,7 +22,7 @@ struct runtime_instance {
     void *arg;
     uint16_t port;
     bool started;
-    int64_t listens_at_ns;    /* INT64_MAX never */
+    int64_t listens_at_ns; /* INT64_MAX never */
     struct timer start, end;
     struct runtime_exit exit;
 };
@@ -130,15 +130,9 @@ static void fake_kill(struct runtime *base, struct runtime_instance *i)
     end_with(i, NS_PER_MS, 0, SIGKILL);
 }
 
-static struct runtime_usage fake_usage(struct runtime *rt, const struct runtime_instance *i)
-{
-    return (struct runtime_usage){0};
-}
+static struct runtime_usage fake_usage(struct runtime *rt, const struct runtime_instance *i) { return (struct runtime_usage){0}; }
 
-static void fake_close(struct runtime *rt, void (*done)(void *arg), void *arg)
-{
-    done(arg);
-}
+static void fake_close(struct runtime *rt, void (*done)(void *arg), void *arg) { done(arg); }
 static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_usage, fake_close};
 
 void fake_runtime_init(struct fake_runtime *rt, const struct env *env)
@@ -219,10 +213,7 @@ void fake_prober_init(struct fake_prober *p, struct fake_runtime *rt)
 
 /* ---- the world */
 
-static void on_change(void *arg)
-{
-    ((struct world *)arg)->changes++;
-}
+static void on_change(void *arg) { ((struct world *)arg)->changes++; }
 
 static void open_executor(struct world *w)
 {

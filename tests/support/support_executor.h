@@ -12,23 +12,23 @@
 #define NEVER (-1)
 /* What a program does that is started from now on. Times are after its start, which is after `start_ns`. */
 struct fake_behaviour {
-    int64_t start_ns;         /* the runtime takes this long */
-    int64_t listens_ns;       /* NEVER */
-    int64_t exits_ns;         /* NEVER */
+    int64_t start_ns;   /* the runtime takes this long */
+    int64_t listens_ns; /* NEVER */
+    int64_t exits_ns;   /* NEVER */
     int exit_code;
-    const char *says;         /* a line on stderr at its start */
-    bool cannot_execute;      /* exits with started = false */
-    bool refuses_start;       /* ops->start fails */
+    const char *says;    /* a line on stderr at its start */
+    bool cannot_execute; /* exits with started = false */
+    bool refuses_start;  /* ops->start fails */
     bool ignores_term;
 };
 struct fake_runtime {
     struct runtime base;
     const struct env *env;
     struct fake_behaviour behaviour;
-    struct list running;      /* runtime_instance */
+    struct list running; /* runtime_instance */
     uint32_t starts, exits, kills, terms;
     uint16_t next_port;
-    char last_env[4096];      /* of the last start, joined by newlines */
+    char last_env[4096];           /* of the last start, joined by newlines */
     struct runtime_spec last_spec; /* pointers are only good until its revision goes */
 };
 struct fake_prober {
@@ -49,7 +49,7 @@ struct world {
     struct executor_config config;
     struct executor *x;
     enum err_code store_fails; /* transactions fail with this */
-    uint32_t changes;         /* calls of the watch */
+    uint32_t changes;          /* calls of the watch */
 };
 void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances);
 void world_fini(struct world *w);

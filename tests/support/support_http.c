@@ -55,10 +55,7 @@ void net_until(struct net *n, bool (*condition)(void *arg), void *arg, const cha
 
 static bool turns_over(void *arg) { return --*(int *)arg < 0; }
 
-void net_turns(struct net *n, int iterations)
-{
-    net_until(n, turns_over, &iterations, "iterations");
-}
+void net_turns(struct net *n, int iterations) { net_until(n, turns_over, &iterations, "iterations"); }
 
 /* ---- raw sockets ---- */
 
@@ -255,7 +252,10 @@ static void on_close(struct http_exchange *x, void *arg, bool complete)
 }
 
 static const struct http_exchange_ops service_ops = {
-    .on_body = on_body, .on_end = on_end, .on_writable = on_writable, .on_close = on_close,
+    .on_body = on_body,
+    .on_end = on_end,
+    .on_writable = on_writable,
+    .on_close = on_close,
 };
 
 static void service_upgrade(struct service *s, struct http_exchange *x)
@@ -410,10 +410,7 @@ static void on_call_head(void *arg, const struct http_response *r)
     snprintf(rec->type, sizeof rec->type, "%.*s", (int)(type.n < 60 ? type.n : 60), type.p ? type.p : "");
 }
 
-static void on_call_body(void *arg, struct str bytes)
-{
-    assert_int_equal(buf_add(&((struct record *)arg)->body, bytes.p, bytes.n), 0);
-}
+static void on_call_body(void *arg, struct str bytes) { assert_int_equal(buf_add(&((struct record *)arg)->body, bytes.p, bytes.n), 0); }
 
 static void on_call_writable(void *arg) { ((struct record *)arg)->writable++; }
 

@@ -65,7 +65,7 @@ struct service {
     char seen[256];             /* method, target, host, port and body_bytes of the latest request */
     bool big_blocked;
     size_t big_left;
-    struct buf body;            /* of /echo and what /hold saw */
+    struct buf body; /* of /echo and what /hold saw */
 };
 void service_init(struct service *s, struct net *n, const struct http_server_config *c);
 void service_fini(struct service *s);

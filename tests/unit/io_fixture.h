@@ -82,12 +82,22 @@ static inline int setup_threads(void **state, uint32_t threads, uint32_t concurr
     assert_int_equal(web_add(f->web, &page, &e), 0);
     f->pool = pool_new(&f->env, 4, concurrency, loop_mailbox(f->net.loop), &e);
     f->executor = (struct executor){
-        .view = {.name = SERVICE, .project = "proj-test", .region = "europe-west1", .service = "hello", .uri = "http://hello.localhost",
-                 .timeout_ns = 5 * NS_PER_S, .invoker_iam_disabled = true, .n_targets = 1},
+        .view = {.name = SERVICE,
+                 .project = "proj-test",
+                 .region = "europe-west1",
+                 .service = "hello",
+                 .uri = "http://hello.localhost",
+                 .timeout_ns = 5 * NS_PER_S,
+                 .invoker_iam_disabled = true,
+                 .n_targets = 1},
         .targets = {{.pool = f->pool, .revision = "hello-00001", .percent = 100, .tag = ""}},
     };
     const struct io_config c = {
-        .host = "127.0.0.1", .threads = threads, .engine = loop_mailbox(f->net.loop), .log = log_null(), .metrics = f->metrics,
+        .host = "127.0.0.1",
+        .threads = threads,
+        .engine = loop_mailbox(f->net.loop),
+        .log = log_null(),
+        .metrics = f->metrics,
         .rest = {.registry = f->registry, .web = f->web, .engine = loop_mailbox(f->net.loop)},
     };
     f->io = io_start(&c, &e);
@@ -176,8 +186,13 @@ static inline void push(struct fixture *f, const char *endpoint, const struct me
     f->endpoint.subscription = (char *)"projects/proj-test/subscriptions/s1";
     assert_int_equal(url_parse(str_of(endpoint), &f->endpoint.url, &e), 0);
     f->flag = false;
-    f->push = (struct push_request){.msg = m, .endpoint = &f->endpoint, .due_ns = loop_now(f->net.loop) + 5 * NS_PER_S,
-                                    .sent_ns = loop_now(f->net.loop), .done = on_pushed, .arg = f, .bearer = f->push.bearer};
+    f->push = (struct push_request){.msg = m,
+                                    .endpoint = &f->endpoint,
+                                    .due_ns = loop_now(f->net.loop) + 5 * NS_PER_S,
+                                    .sent_ns = loop_now(f->net.loop),
+                                    .done = on_pushed,
+                                    .arg = f,
+                                    .bearer = f->push.bearer};
     io_transport(f->io)->ops->send(io_transport(f->io), &f->push);
 }
 

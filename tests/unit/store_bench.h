@@ -19,10 +19,7 @@ struct bench {
     struct store *store;
 };
 
-static inline void on_wake(void *arg)
-{
-    sem_post(arg);
-}
+static inline void on_wake(void *arg) { sem_post(arg); }
 
 static inline void bench_open(struct bench *b)
 {
@@ -167,7 +164,8 @@ static inline void expect_bounds(struct bench *b, uint64_t topic, uint64_t want_
     uint64_t first = 99, next = 99;
     assert_int_equal(b->store->ops->topic_bounds(b->store, topic, &first, &next, NULL), 0);
     if (first != want_first || next != want_next)
-        fail_msg("%s: bounds of topic %" PRIu64 " are %" PRIu64 "..%" PRIu64 ", wanted %" PRIu64 "..%" PRIu64, b->kind, topic, first, next, want_first, want_next);
+        fail_msg("%s: bounds of topic %" PRIu64 " are %" PRIu64 "..%" PRIu64 ", wanted %" PRIu64 "..%" PRIu64, b->kind, topic, first, next,
+                 want_first, want_next);
 }
 
 /* Resources of a kind as "name=body," in the order they come. */

@@ -88,10 +88,8 @@ static void without_memory_it_says_so_and_goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(everything_is_zeroed_aligned_and_apart),
-        cmocka_unit_test(the_maximum_refuses_and_leaves_it_usable),
-        cmocka_unit_test(strings_are_terminated_copies),
-        cmocka_unit_test(a_large_object_does_not_waste_the_chunk_in_use),
+        cmocka_unit_test(everything_is_zeroed_aligned_and_apart), cmocka_unit_test(the_maximum_refuses_and_leaves_it_usable),
+        cmocka_unit_test(strings_are_terminated_copies),          cmocka_unit_test(a_large_object_does_not_waste_the_chunk_in_use),
         cmocka_unit_test(without_memory_it_says_so_and_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

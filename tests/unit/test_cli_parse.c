@@ -43,7 +43,10 @@ static int parse(struct cli *c, const char *line)
 
 static void usage_is_checked(void **state)
 {
-    static const struct { const char *name, *line; int want; } cases[] = {
+    static const struct {
+        const char *name, *line;
+        int want;
+    } cases[] = {
         {"a command with an argument", "pubsub topics create orders", 0},
         {"several arguments where the usage says so", "pubsub topics create a b c", 0},
         {"a missing argument", "pubsub topics create", CLI_USAGE},
@@ -100,7 +103,10 @@ static void values_are_read(void **state)
 {
     struct cli *c = cli_make();
     size_t n = 0;
-    assert_int_equal(parse(c, "run deploy s --set-env-vars=A=1,B=2 --set-env-vars ^;^C=x,y;D=4 --timeout=90 --allow-unauthenticated --port 80 --port 81"), 0);
+    assert_int_equal(
+        parse(c,
+              "run deploy s --set-env-vars=A=1,B=2 --set-env-vars ^;^C=x,y;D=4 --timeout=90 --allow-unauthenticated --port 80 --port 81"),
+        0);
     const char *const *pairs = cli_list(c, "set-env-vars", &n);
     assert_int_equal(n, 4);
     assert_string_equal(pairs[0], "A=1");
@@ -118,9 +124,12 @@ static void values_are_read(void **state)
 
 static void durations_are_read(void **state)
 {
-    static const struct { const char *text; int64_t want_ms; } cases[] = {
+    static const struct {
+        const char *text;
+        int64_t want_ms;
+    } cases[] = {
         {"10", 10000}, {"10s", 10000}, {"250ms", 250}, {"2m", 120000}, {"1h", 3600000}, {"7d", 604800000}, {"0.5s", 500},
-        {"", -1}, {"s", -1}, {"1w", -1}, {"-1s", -1}, {"1e400d", -1}, {"nan", -1}, {"5 s", -1},
+        {"", -1},      {"s", -1},      {"1w", -1},     {"-1s", -1},    {"1e400d", -1},  {"nan", -1},       {"5 s", -1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         int64_t ms = -1;
@@ -134,9 +143,17 @@ static void durations_are_read(void **state)
 static void the_nearest_word_is_found(void **state)
 {
     static const char *const words[] = {"image", "command", "args", "set-env-vars", "no-allow-unauthenticated", "allow-unauthenticated"};
-    static const struct { const char *word, *want; } cases[] = {
-        {"imag", "image"}, {"imgae", "image"}, {"comand", "command"}, {"set-env-var", "set-env-vars"}, {"allow-unauth", "allow-unauthenticated"},
-        {"xyz", NULL}, {"zzzzzzzzzzzz", NULL}, {"a", NULL},
+    static const struct {
+        const char *word, *want;
+    } cases[] = {
+        {"imag", "image"},
+        {"imgae", "image"},
+        {"comand", "command"},
+        {"set-env-var", "set-env-vars"},
+        {"allow-unauth", "allow-unauthenticated"},
+        {"xyz", NULL},
+        {"zzzzzzzzzzzz", NULL},
+        {"a", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *got = cli_near(cases[i].word, words, ARRAY_LEN(words));
@@ -182,8 +199,13 @@ static void every_command_has_help_and_an_example_that_parses(void **state)
 
 static void arguments_fit_their_usage(void **state)
 {
-    static const struct { const char *usage; size_t n; bool want; const char *missing; } cases[] = {
-        {"", 0, true, NULL}, {"", 1, false, NULL}, {"A", 0, false, "A"}, {"A", 1, true, NULL}, {"A", 2, false, NULL},
+    static const struct {
+        const char *usage;
+        size_t n;
+        bool want;
+        const char *missing;
+    } cases[] = {
+        {"", 0, true, NULL},     {"", 1, false, NULL},    {"A", 0, false, "A"},      {"A", 1, true, NULL},      {"A", 2, false, NULL},
         {"A...", 0, false, "A"}, {"A...", 5, true, NULL}, {"[A...]", 0, true, NULL}, {"[A...]", 3, true, NULL}, {"A B", 1, false, "B"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -81,8 +81,15 @@ static void a_body_that_is_too_large_is_refused(void **state)
 static void the_unwrapped_one_says_it_in_headers(void **state)
 {
     static const char *const attributes[][2] = {
-        {"color", "red"}, {"Content-Type", "text/csv"}, {"Authorization", "Bearer stolen"}, {"Content-Length", "3"}, {"Host", "evil"},
-        {"bad name", "x"}, {"bad-value", "a\r\nX-Evil: 1"}, {"x-goog-pubsub-message-id", "forged"}, {"Transfer-Encoding", "chunked"},
+        {"color", "red"},
+        {"Content-Type", "text/csv"},
+        {"Authorization", "Bearer stolen"},
+        {"Content-Length", "3"},
+        {"Host", "evil"},
+        {"bad name", "x"},
+        {"bad-value", "a\r\nX-Evil: 1"},
+        {"x-goog-pubsub-message-id", "forged"},
+        {"Transfer-Encoding", "chunked"},
     };
     struct err e = {0};
     struct headers h = {.n = 0};
@@ -93,9 +100,17 @@ static void the_unwrapped_one_says_it_in_headers(void **state)
     const struct {
         const char *name, *value; /* NULL: must not be there */
     } wants[] = {
-        {"x-goog-pubsub-subscription-name", SUB}, {"x-goog-pubsub-message-id", "2070443601311540"},
-        {"x-goog-pubsub-publish-time", "2021-02-26T19:13:55.749Z"}, {"x-goog-pubsub-ordering-key", "key"}, {"color", "red"},
-        {"authorization", NULL}, {"content-length", NULL}, {"host", NULL}, {"bad name", NULL}, {"bad-value", NULL}, {"transfer-encoding", NULL},
+        {"x-goog-pubsub-subscription-name", SUB},
+        {"x-goog-pubsub-message-id", "2070443601311540"},
+        {"x-goog-pubsub-publish-time", "2021-02-26T19:13:55.749Z"},
+        {"x-goog-pubsub-ordering-key", "key"},
+        {"color", "red"},
+        {"authorization", NULL},
+        {"content-length", NULL},
+        {"host", NULL},
+        {"bad name", NULL},
+        {"bad-value", NULL},
+        {"transfer-encoding", NULL},
         {"content-type", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(wants); i++) {

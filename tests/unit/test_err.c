@@ -118,15 +118,15 @@ static void every_code_has_google_s_number_and_status(void **state)
         CASE_INT(codes[i].name, err_retry(codes[i].code), codes[i].retry);
     }
     assert_string_equal(err_name((enum err_code)17), "UNKNOWN");
-    assert_string_equal(err_name((enum err_code)-1), "UNKNOWN");
+    assert_string_equal(err_name((enum err_code) - 1), "UNKNOWN");
     assert_int_equal(err_http((enum err_code)99), 500);
 }
 
 static void http_statuses_map_as_cloud_tasks_maps_them(void **state)
 {
     static const int rows[][2] = {
-        {200, 0},  {204, 0},  {299, 0},  {400, 3}, {401, 16}, {403, 7}, {404, 5}, {409, 6}, {429, 8},
-        {499, 1},  {500, 13}, {501, 12}, {503, 14}, {504, 4}, {302, 2}, {418, 2}, {502, 2}, {0, 2}, {-1, 2},
+        {200, 0},  {204, 0},  {299, 0},  {400, 3}, {401, 16}, {403, 7}, {404, 5}, {409, 6}, {429, 8}, {499, 1},
+        {500, 13}, {501, 12}, {503, 14}, {504, 4}, {302, 2},  {418, 2}, {502, 2}, {0, 2},   {-1, 2},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_int_equal(err_from_http(rows[i][0]), rows[i][1]);

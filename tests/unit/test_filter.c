@@ -100,7 +100,8 @@ static void refuses(void **state)
 
 static void random_text_does_no_harm(void **state)
 {
-    static const char *const words[] = {"attributes", ":", ".", "a", "\"b\"", "=", "!=", "AND", "OR", "NOT", "-", "(", ")", "hasPrefix", ",", "\"\\", " "};
+    static const char *const words[] = {"attributes", ":", ".", "a", "\"b\"",     "=", "!=",   "AND", "OR",
+                                        "NOT",        "-", "(", ")", "hasPrefix", ",", "\"\\", " "};
     struct rng rng;
     rng_seed(&rng, 7);
     for (int i = 0; i < 20000; i++) {

@@ -36,7 +36,8 @@ static void test_what_requests_say(void **state)
         {"a length", "POST / HTTP/1.1\r\nCONTENT-LENGTH:12\r\n\r\n", H1_LENGTH, 12, true, false, false},
         {"a length of zero", "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", H1_NO_BODY, 0, true, false, false},
         {"a length with leading zeros", "POST / HTTP/1.1\r\nContent-Length: 0012\r\n\r\n", H1_LENGTH, 12, true, false, false},
-        {"the largest length", "POST / HTTP/1.1\r\nContent-Length: 999999999999999999\r\n\r\n", H1_LENGTH, 999999999999999999, true, false, false},
+        {"the largest length", "POST / HTTP/1.1\r\nContent-Length: 999999999999999999\r\n\r\n", H1_LENGTH, 999999999999999999, true, false,
+         false},
         {"chunked", "POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\n\r\n", H1_CHUNKED, 0, true, false, false},
         {"a GET may have a body", "GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", H1_LENGTH, 3, true, false, false},
         {"1.0", "GET / HTTP/1.0\r\n\r\n", H1_NO_BODY, 0, false, false, false},
@@ -85,7 +86,8 @@ static void test_many_framing_fields(void **state)
 /* Every method that http_parser knows but CONNECT is passed on. */
 static void test_methods(void **state)
 {
-    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "PROPFIND", "REPORT", "M-SEARCH", "LINK", "PURGE"};
+    static const char *const methods[] = {"GET",   "HEAD",     "POST",   "PUT",      "DELETE", "OPTIONS", "TRACE",
+                                          "PATCH", "PROPFIND", "REPORT", "M-SEARCH", "LINK",   "PURGE"};
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
         char text[64];
         struct h1_head h;
@@ -126,7 +128,8 @@ static void test_what_responses_say(void **state)
 }
 
 /* Take `text` in pieces of at most `piece` bytes; the content into `out`. Returns the refusal, and where the body ended. */
-static int body_run(enum h1_framing framing, int64_t length, const char *text, size_t n, size_t piece, char *out, size_t *out_n, size_t *end)
+static int body_run(enum h1_framing framing, int64_t length, const char *text, size_t n, size_t piece, char *out, size_t *out_n,
+                    size_t *end)
 {
     struct h1_body b;
     struct err e;
@@ -157,7 +160,8 @@ static void test_bodies_at_every_piece_size(void **state)
         enum h1_framing framing;
         int64_t length;
         const char *text, *content;
-    } cases[] = { /* each is followed by an X, which is not part of it */
+    } cases[] = {
+        /* each is followed by an X, which is not part of it */
         {"a length", H1_LENGTH, 5, "abcdeX", "abcde"},
         {"nothing", H1_NO_BODY, 0, "X", ""},
         {"one chunk", H1_CHUNKED, 0, "5\r\nabcde\r\n0\r\n\r\nX", "abcde"},

@@ -40,10 +40,18 @@ static void test_tokens(void **state)
         const char *value, *token;
         bool has;
     } cases[] = {
-        {"close", "close", true},         {"Close", "close", true},          {"keep-alive, close", "close", true},
-        {"keep-alive,close", "close", true}, {" \tclose\t ", "close", true},  {",,close,", "close", true},
-        {"", "close", false},             {"closed", "close", false},        {"not close", "close", false},
-        {"clos", "close", false},         {"close;a=b", "close", false},     {"a, b, c", "b", true},
+        {"close", "close", true},
+        {"Close", "close", true},
+        {"keep-alive, close", "close", true},
+        {"keep-alive,close", "close", true},
+        {" \tclose\t ", "close", true},
+        {",,close,", "close", true},
+        {"", "close", false},
+        {"closed", "close", false},
+        {"not close", "close", false},
+        {"clos", "close", false},
+        {"close;a=b", "close", false},
+        {"a, b, c", "b", true},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *const rows[][2] = {{"connection", cases[i].value}};
@@ -78,9 +86,22 @@ static void test_hops(void **state)
         const char *name;
         bool hop;
     } cases[] = {
-        {"connection", true},       {"Keep-Alive", true},  {"Proxy-Connection", true}, {"TE", true},      {"Trailer", true},  {"Transfer-Encoding", true},
-        {"Upgrade", true},          {"x-mine", true},      {"Proxy-Authenticate", true}, {"Proxy-Authorization", true},
-        {"Host", false},            {"Content-Length", false}, {"X-Other", false},      {"Date", false},   {"Expect", false},  {"Tf", false},
+        {"connection", true},
+        {"Keep-Alive", true},
+        {"Proxy-Connection", true},
+        {"TE", true},
+        {"Trailer", true},
+        {"Transfer-Encoding", true},
+        {"Upgrade", true},
+        {"x-mine", true},
+        {"Proxy-Authenticate", true},
+        {"Proxy-Authorization", true},
+        {"Host", false},
+        {"Content-Length", false},
+        {"X-Other", false},
+        {"Date", false},
+        {"Expect", false},
+        {"Tf", false},
         {"A-Name-Much-Longer-Than-Any-Of-Those", false},
     };
     struct headers h = list_of(rows, ARRAY_LEN(rows));
@@ -91,7 +112,7 @@ static void test_hops(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_get),    cmocka_unit_test(test_limit), cmocka_unit_test(test_tokens), cmocka_unit_test(test_names_and_values),
+        cmocka_unit_test(test_get),  cmocka_unit_test(test_limit), cmocka_unit_test(test_tokens), cmocka_unit_test(test_names_and_values),
         cmocka_unit_test(test_hops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,17 +63,22 @@ static const struct answer_case answer_cases[] = {
     {"a length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", THEN_STAY, ERR_OK, 200, "abc", true},
     {"no length: until close", "HTTP/1.1 200 OK\r\n\r\nabc", THEN_CLOSE, ERR_OK, 200, "abc", false},
     {"chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", THEN_STAY, ERR_OK, 200, "abc", true},
-    {"chunks with a trailer", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n", THEN_STAY, ERR_OK, 200, "abc", true},
+    {"chunks with a trailer", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n", THEN_STAY, ERR_OK, 200,
+     "abc", true},
     {"204 has no body", "HTTP/1.1 204 No Content\r\n\r\n", THEN_STAY, ERR_OK, 204, "", true},
     {"304 has no body whatever its length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", THEN_STAY, ERR_OK, 304, "", true},
     {"an empty body", "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n", THEN_STAY, ERR_OK, 503, "", true},
     {"no reason phrase", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", THEN_STAY, ERR_OK, 200, "", true},
-    {"interim answers are skipped", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
-     THEN_STAY, ERR_OK, 200, "a", true},
-    {"Connection: close is respected", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", THEN_STAY, ERR_OK, 200, "a", false},
+    {"interim answers are skipped",
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", THEN_STAY,
+     ERR_OK, 200, "a", true},
+    {"Connection: close is respected", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", THEN_STAY, ERR_OK, 200, "a",
+     false},
     {"HTTP/1.0 is not kept", "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", THEN_STAY, ERR_OK, 200, "a", false},
-    {"HTTP/1.0 is kept when it says so", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na", THEN_STAY, ERR_OK, 200, "a", true},
-    {"bytes after the answer spoil the connection, not the answer", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabc", THEN_STAY, ERR_OK, 200, "a", false},
+    {"HTTP/1.0 is kept when it says so", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na", THEN_STAY, ERR_OK, 200,
+     "a", true},
+    {"bytes after the answer spoil the connection, not the answer", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabc", THEN_STAY, ERR_OK,
+     200, "a", false},
 
     {"not HTTP at all", "SSH-2.0-OpenSSH_9\r\n", THEN_STAY, ERR_INTERNAL, 0, "", false},
     {"binary", "\x15\x03\x01\x02", THEN_STAY, ERR_INTERNAL, 0, "", false},
@@ -83,17 +88,21 @@ static const struct answer_case answer_cases[] = {
     {"bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", THEN_STAY, ERR_INTERNAL, 0, "", false},
     {"a folded field", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", THEN_STAY, ERR_INTERNAL, 0, "", false},
     {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", THEN_STAY, ERR_INTERNAL, 0, "", false},
-    {"a length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\na", THEN_STAY, ERR_INTERNAL, 0, "", false},
+    {"a length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\na", THEN_STAY, ERR_INTERNAL, 0, "",
+     false},
     {"a negative length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", THEN_STAY, ERR_INTERNAL, 0, "", false},
     {"an unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", THEN_STAY, ERR_INTERNAL, 0, "", false},
-    {"an upgrade nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", THEN_STAY, ERR_INTERNAL, 0, "", false},
+    {"an upgrade nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", THEN_STAY,
+     ERR_INTERNAL, 0, "", false},
     {"a chunk of nonsense", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", THEN_STAY, ERR_INTERNAL, 200, "", false},
     {"a chunk without its end", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc", THEN_STAY, ERR_INTERNAL, 200, "a", false},
     {"a close before a byte", NULL, THEN_CLOSE, ERR_UNAVAILABLE, 0, "", false},
     {"a reset before a byte", NULL, THEN_RESET, ERR_UNAVAILABLE, 0, "", false},
     {"a close in the middle of the head", "HTTP/1.1 200 OK\r\nConte", THEN_CLOSE, ERR_UNAVAILABLE, 0, "", false},
-    {"a close in the middle of the body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", THEN_CLOSE, ERR_UNAVAILABLE, 200, "abc", false},
-    {"a close before the last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", THEN_CLOSE, ERR_UNAVAILABLE, 200, "abc", false},
+    {"a close in the middle of the body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", THEN_CLOSE, ERR_UNAVAILABLE, 200, "abc",
+     false},
+    {"a close before the last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", THEN_CLOSE, ERR_UNAVAILABLE, 200,
+     "abc", false},
 };
 
 static void test_answers(void **state)
@@ -129,7 +138,8 @@ static void test_answers(void **state)
 /* A reset after part of the answer can overtake that part, so only the outcome is fixed. */
 static void test_reset_in_the_middle_of_an_answer(void **state)
 {
-    static const struct script_step plan[1][SCRIPT_STEPS_MAX] = {{{"\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nabc", THEN_STAY}, {NULL, NULL, THEN_RESET}}};
+    static const struct script_step plan[1][SCRIPT_STEPS_MAX] = {
+        {{"\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nabc", THEN_STAY}, {NULL, NULL, THEN_RESET}}};
     struct bench b;
     struct script peer;
     struct record r;
@@ -145,7 +155,8 @@ static void test_reset_in_the_middle_of_an_answer(void **state)
 
 static void test_an_answer_cut_anywhere(void **state)
 {
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n";
+    static const char text[] =
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n";
     for (size_t cut = 1; cut < sizeof text - 1; cut++) {
         char head[sizeof text], tail[sizeof text];
         snprintf(head, sizeof head, "%.*s", (int)cut, text);
@@ -188,11 +199,18 @@ static void test_requests_on_the_wire(void **state)
         struct http_call_spec spec;
         const char *want;
     } cases[] = {
-        {"a GET has no framing", {.method = STR("GET"), .target = STR("/a?b"), .host = STR("h.example")}, "GET /a?b HTTP/1.1\r\nHost: h.example\r\n\r\n"},
-        {"framing fields of the caller are replaced", {.method = STR("PUT"), .target = STR("/"), .host = STR("h"), .headers = &h, .body = STR("xyz")},
+        {"a GET has no framing",
+         {.method = STR("GET"), .target = STR("/a?b"), .host = STR("h.example")},
+         "GET /a?b HTTP/1.1\r\nHost: h.example\r\n\r\n"},
+        {"framing fields of the caller are replaced",
+         {.method = STR("PUT"), .target = STR("/"), .host = STR("h"), .headers = &h, .body = STR("xyz")},
          "PUT / HTTP/1.1\r\nHost: h\r\nX-A: b\r\nContent-Length: 3\r\n\r\nxyz"},
-        {"an empty POST says so", {.method = STR("POST"), .target = STR("/"), .host = STR("h")}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"},
-        {"an upgrade asks for it", {.method = STR("GET"), .target = STR("/"), .host = STR("h"), .upgrade = true}, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n\r\n"},
+        {"an empty POST says so",
+         {.method = STR("POST"), .target = STR("/"), .host = STR("h")},
+         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"},
+        {"an upgrade asks for it",
+         {.method = STR("GET"), .target = STR("/"), .host = STR("h"), .upgrade = true},
+         "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n\r\n"},
     };
     static const struct script_step plan[1][SCRIPT_STEPS_MAX] = {{{NULL, NULL, THEN_STAY}}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -297,7 +315,8 @@ static void test_many_calls_at_once(void **state)
     static struct record r[N];
     struct bench b;
     struct service s;
-    struct http_call_spec spec = {.method = STR("POST"), .target = STR("/stream"), .body = STR("payload"), .replayable = true, .due_ns = TIMER_NEVER};
+    struct http_call_spec spec = {
+        .method = STR("POST"), .target = STR("/stream"), .body = STR("payload"), .replayable = true, .due_ns = TIMER_NEVER};
     bench_init(&b);
     service_init(&s, &b.net, NULL);
     for (int round = 0; round < 3; round++) {
@@ -324,7 +343,8 @@ static void test_streams_both_ways(void **state)
     struct bench b;
     struct service s;
     struct record r;
-    struct http_call_spec spec = {.method = STR("POST"), .target = STR("/stream"), .stream = true, .stream_bytes = -1, .due_ns = TIMER_NEVER};
+    struct http_call_spec spec = {
+        .method = STR("POST"), .target = STR("/stream"), .stream = true, .stream_bytes = -1, .due_ns = TIMER_NEVER};
     memset(piece, 'z', sizeof piece);
     bench_init(&b);
     service_init(&s, &b.net, NULL);
@@ -581,11 +601,13 @@ static void test_answer_before_the_request_ends(void **state)
         enum script_then then;
     } cases[] = {{"the peer stays", THEN_STAY}, {"the peer closes", THEN_CLOSE}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const struct script_step plan[1][SCRIPT_STEPS_MAX] = {{{"\r\n\r\n", "HTTP/1.1 413 No\r\nContent-Length: 3\r\n\r\nbig", cases[i].then}}};
+        const struct script_step plan[1][SCRIPT_STEPS_MAX] = {
+            {{"\r\n\r\n", "HTTP/1.1 413 No\r\nContent-Length: 3\r\n\r\nbig", cases[i].then}}};
         struct bench b;
         struct script peer;
         struct record r;
-        struct http_call_spec spec = {.method = STR("POST"), .target = STR("/"), .stream = true, .stream_bytes = 1000000, .due_ns = TIMER_NEVER};
+        struct http_call_spec spec = {
+            .method = STR("POST"), .target = STR("/"), .stream = true, .stream_bytes = 1000000, .due_ns = TIMER_NEVER};
         bench_init(&b);
         script_init(&peer, &b.net, plan, 1);
         call_start(&b, &r, peer.port, &spec);
@@ -611,7 +633,8 @@ static void test_streams_keep_their_word(void **state)
         struct bench b;
         struct service s;
         struct record r;
-        struct http_call_spec spec = {.method = STR("POST"), .target = STR("/echo"), .stream = true, .stream_bytes = 5, .due_ns = TIMER_NEVER};
+        struct http_call_spec spec = {
+            .method = STR("POST"), .target = STR("/echo"), .stream = true, .stream_bytes = 5, .due_ns = TIMER_NEVER};
         bench_init(&b);
         service_init(&s, &b.net, NULL);
         call_start(&b, &r, s.port, &spec);

@@ -53,7 +53,10 @@ static const struct refusal refusals[] = {
     {"chunked twice in a list", POST "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" HIDDEN, 0, 400},
     {"chunked twice in two fields", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" HIDDEN, 0, 400},
     {"identity", POST "Transfer-Encoding: identity\r\n\r\n" HIDDEN, 0, 400},
-    {"chunked with a vertical tab", POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n0\r\n\r\n" HIDDEN, 0, 400},
+    {"chunked with a vertical tab",
+     POST "Transfer-Encoding: \x0b"
+          "chunked\r\n\r\n0\r\n\r\n" HIDDEN,
+     0, 400},
     {"chunked in quotes", POST "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n" HIDDEN, 0, 400},
     {"chunked with a parameter", POST "Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n" HIDDEN, 0, 400},
     {"an empty transfer coding", POST "Transfer-Encoding:\r\n\r\n" HIDDEN, 0, 400},
@@ -327,9 +330,27 @@ static void test_many_half_requests(void **state)
 /* Seeded noise, cut anywhere: whatever it is, there is no crash, and a clean request afterwards is answered. */
 static void test_noise(void **state)
 {
-    static const char *const words[] = {"GET ", "POST ", "/echo", "/hello", " HTTP/1.1", "\r\n", "\r", "\n", ":", " ", "Host: a\r\n",
-                                        "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "5\r\nabcde\r\n", "0\r\n\r\n", "\r\n\r\n",
-                                        "Expect: 100-continue\r\n", "Connection: upgrade\r\nUpgrade: echo\r\n", "\xff", "ffffffffffffffff", ";x"};
+    static const char *const words[] = {"GET ",
+                                        "POST ",
+                                        "/echo",
+                                        "/hello",
+                                        " HTTP/1.1",
+                                        "\r\n",
+                                        "\r",
+                                        "\n",
+                                        ":",
+                                        " ",
+                                        "Host: a\r\n",
+                                        "Content-Length: 5\r\n",
+                                        "Transfer-Encoding: chunked\r\n",
+                                        "5\r\nabcde\r\n",
+                                        "0\r\n\r\n",
+                                        "\r\n\r\n",
+                                        "Expect: 100-continue\r\n",
+                                        "Connection: upgrade\r\nUpgrade: echo\r\n",
+                                        "\xff",
+                                        "ffffffffffffffff",
+                                        ";x"};
     struct rng rng;
     struct bench b;
     rng_seed(&rng, 42);

@@ -105,7 +105,10 @@ static void ex_close(struct http_exchange *x, void *arg, bool complete)
     pass_done(p);
 }
 static const struct http_exchange_ops ex_ops = {
-    .on_body = ex_body, .on_end = ex_end, .on_writable = ex_writable, .on_close = ex_close,
+    .on_body = ex_body,
+    .on_end = ex_end,
+    .on_writable = ex_writable,
+    .on_close = ex_close,
 };
 
 static void on_request(void *arg, struct http_exchange *x, const struct http_request *r)
@@ -120,8 +123,14 @@ static void on_request(void *arg, struct http_exchange *x, const struct http_req
         if (!header_is_hop(&r->headers, r->headers.v[i].name) || (r->upgrade && str_ieq(r->headers.v[i].name, STR("upgrade"))))
             assert_int_equal(headers_add(&p->fields, r->headers.v[i].name, r->headers.v[i].value, &e), 0);
     struct http_target t = target_local(relay->origin.port);
-    struct http_call_spec s = {.method = r->method, .target = r->target, .host = r->host, .headers = &p->fields, .stream = r->body_bytes != 0,
-                               .stream_bytes = r->body_bytes, .upgrade = r->upgrade, .due_ns = TIMER_NEVER};
+    struct http_call_spec s = {.method = r->method,
+                               .target = r->target,
+                               .host = r->host,
+                               .headers = &p->fields,
+                               .stream = r->body_bytes != 0,
+                               .stream_bytes = r->body_bytes,
+                               .upgrade = r->upgrade,
+                               .due_ns = TIMER_NEVER};
     relay->live++;
     http_accept(x, &ex_ops, p);
     p->call = http_call_start(relay->client, &t, &s, &call_ops, p, &e);
@@ -164,10 +173,13 @@ static void test_exchanges_pass_through(void **state)
     } cases[] = {
         {"a GET", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", "Content-Length: 6\r\n\r\nhello\n"},
         {"a body with a length", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "Content-Length: 3\r\n\r\nabc"},
-        {"chunks both ways", "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"},
-        {"an expectation", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", "Content-Length: 3\r\n\r\nabc"},
+        {"chunks both ways", "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+         "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"},
+        {"an expectation", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+         "Content-Length: 3\r\n\r\nabc"},
         {"a refusal", "GET /deny HTTP/1.1\r\nHost: a\r\n\r\n", "no\n"},
-        {"pipelined", "GET /deny HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "Content-Length: 3\r\n\r\nabc"},
+        {"pipelined", "GET /deny HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+         "Content-Length: 3\r\n\r\nabc"},
         {"HTTP/1.0", "GET /hello HTTP/1.0\r\nHost: a\r\n\r\n", "Connection: close\r\n\r\nhello\n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

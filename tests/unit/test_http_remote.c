@@ -275,7 +275,8 @@ static void test_tls_carries_much_both_ways(void **state)
     assert_true(r.ok);
     assert_int_equal(buf_len(&r.body), BIG_BYTES);
     record_fini(&r);
-    url_start(&b, &r, at(url, "https://localhost", p.port, "/take"), (struct http_call_spec){.method = STR("POST"), .body = {big, sizeof big}});
+    url_start(&b, &r, at(url, "https://localhost", p.port, "/take"),
+              (struct http_call_spec){.method = STR("POST"), .body = {big, sizeof big}});
     net_until(&b.net, record_is_done, &r, "the large request");
     if (!r.ok)
         fail_msg("%s", r.err.msg);
@@ -464,8 +465,12 @@ static void test_fetch(void **state)
     char url[80];
     tls_init(&p);
     setenv("CURL_CA_BUNDLE", p.ca_path, 1);
-    struct fetch f = {.method = "PATCH", .url = at(url, "https://localhost", p.port, "/v1/x"), .content_type = "application/json",
-                      .bearer = "token", .body = STR("{}"), .timeout_ms = 10000};
+    struct fetch f = {.method = "PATCH",
+                      .url = at(url, "https://localhost", p.port, "/v1/x"),
+                      .content_type = "application/json",
+                      .bearer = "token",
+                      .body = STR("{}"),
+                      .timeout_ms = 10000};
     if (fetch_run(&f, &e))
         fail_msg("%s", e.msg);
     assert_int_equal(f.status, 200);
@@ -500,20 +505,16 @@ static void test_fetch_without_an_answer(void **state)
 int main(void)
 {
     /* Whatever proxy and CAs the machine is set up with are not what is tested. */
-    static const char *const env[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE"};
+    static const char *const env[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                                      "ALL_PROXY",  "no_proxy",    "NO_PROXY",    "SSL_CERT_FILE"};
     for (size_t i = 0; i < ARRAY_LEN(env); i++)
         unsetenv(env[i]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tls_calls_share_a_connection),
-        cmocka_unit_test(test_tls_carries_much_both_ways),
-        cmocka_unit_test(test_tls_answers_survive_pauses),
-        cmocka_unit_test(test_stale_tls_connections_are_replaced),
-        cmocka_unit_test(test_tls_peers_are_verified),
-        cmocka_unit_test(test_plain_urls),
-        cmocka_unit_test(test_connections_that_fail),
-        cmocka_unit_test(test_cancel_while_connecting),
-        cmocka_unit_test(test_a_proxy_is_tunnelled_through),
-        cmocka_unit_test(test_fetch),
+        cmocka_unit_test(test_tls_calls_share_a_connection), cmocka_unit_test(test_tls_carries_much_both_ways),
+        cmocka_unit_test(test_tls_answers_survive_pauses),   cmocka_unit_test(test_stale_tls_connections_are_replaced),
+        cmocka_unit_test(test_tls_peers_are_verified),       cmocka_unit_test(test_plain_urls),
+        cmocka_unit_test(test_connections_that_fail),        cmocka_unit_test(test_cancel_while_connecting),
+        cmocka_unit_test(test_a_proxy_is_tunnelled_through), cmocka_unit_test(test_fetch),
         cmocka_unit_test(test_fetch_without_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,28 +38,42 @@ struct exchange_case {
     bool closes;
 };
 static const struct exchange_case exchange_cases[] = {
-    {"a plain GET is answered with a length", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nContent-Length: 6\r\n\r\nhello\n", "GET /hello a 0 0", false},
+    {"a plain GET is answered with a length", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nContent-Length: 6\r\n\r\nhello\n",
+     "GET /hello a 0 0", false},
     {"the answer carries a date", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", " GMT\r\n", NULL, false},
-    {"the host is lower case and without its port", "GET / HTTP/1.1\r\nHost: ExAmple.COM:81\r\n\r\n", "hello", "GET / example.com 81 0", false},
-    {"an absolute target outranks the Host field", "GET http://B.c:99/x?y=1 HTTP/1.1\r\nHost: a\r\n\r\n", "hello", "GET /x?y=1 b.c 99 0", false},
+    {"the host is lower case and without its port", "GET / HTTP/1.1\r\nHost: ExAmple.COM:81\r\n\r\n", "hello", "GET / example.com 81 0",
+     false},
+    {"an absolute target outranks the Host field", "GET http://B.c:99/x?y=1 HTTP/1.1\r\nHost: a\r\n\r\n", "hello", "GET /x?y=1 b.c 99 0",
+     false},
     {"an absolute target without a path is /", "GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "hello", "GET / b 0 0", false},
     {"an IPv6 host loses its brackets", "GET / HTTP/1.1\r\nHost: [::1]:8\r\n\r\n", "hello", "GET / ::1 8 0", false},
     {"OPTIONS may ask for *", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "hello", "OPTIONS * a 0 0", false},
     {"an empty line before a request is skipped", "\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n", "hello", NULL, false},
     {"spaces around a value are not part of it", "GET / HTTP/1.1\r\nHost: \t a \t\r\n\r\n", "hello", "GET / a 0 0", false},
-    {"a body with a length comes back", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde", "\r\nContent-Length: 5\r\n\r\nabcde", "POST /echo a 0 5", false},
-    {"a chunked body comes back whole", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n002;x=y\r\nde\r\n0\r\nT: v\r\n\r\n",
+    {"a body with a length comes back", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde",
+     "\r\nContent-Length: 5\r\n\r\nabcde", "POST /echo a 0 5", false},
+    {"a chunked body comes back whole",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n002;x=y\r\nde\r\n0\r\nT: v\r\n\r\n",
      "\r\nContent-Length: 5\r\n\r\nabcde", "POST /echo a 0 -1", false},
-    {"a streamed answer is chunked", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", NULL, false},
-    {"an empty streamed answer is one last chunk", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "chunked\r\n\r\n0\r\n\r\n", NULL, false},
-    {"Connection: close is honoured and said", "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", "Connection: close\r\n\r\nhello\n", NULL, true},
+    {"a streamed answer is chunked", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+     "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", NULL, false},
+    {"an empty streamed answer is one last chunk", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+     "chunked\r\n\r\n0\r\n\r\n", NULL, false},
+    {"Connection: close is honoured and said", "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n",
+     "Connection: close\r\n\r\nhello\n", NULL, true},
     {"HTTP/1.0 closes", "GET /hello HTTP/1.0\r\n\r\n", "Connection: close\r\n\r\nhello\n", "GET /hello  0 0", true},
-    {"HTTP/1.0 may ask to stay", "GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "Connection: keep-alive\r\n\r\nhello\n", NULL, false},
-    {"HTTP/1.0 gets a streamed answer until close", "POST /stream HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", "Connection: close\r\n\r\nabc", NULL, true},
-    {"a refusal reads the body that came along and stays", "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "403 Forbidden\r\n", NULL, false},
-    {"a refusal does not wait for the body and closes", "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc", "Connection: close\r\n\r\nno\n", NULL, true},
-    {"a refusal of an expected body closes without 100", "POST /deny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n", "Connection: close\r\n\r\nno\n", NULL, true},
-    {"no 100 when the body came along", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", "\r\n\r\nabc", NULL, false},
+    {"HTTP/1.0 may ask to stay", "GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "Connection: keep-alive\r\n\r\nhello\n", NULL,
+     false},
+    {"HTTP/1.0 gets a streamed answer until close", "POST /stream HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", "Connection: close\r\n\r\nabc",
+     NULL, true},
+    {"a refusal reads the body that came along and stays", "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+     "403 Forbidden\r\n", NULL, false},
+    {"a refusal does not wait for the body and closes", "POST /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc",
+     "Connection: close\r\n\r\nno\n", NULL, true},
+    {"a refusal of an expected body closes without 100",
+     "POST /deny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n", "Connection: close\r\n\r\nno\n", NULL, true},
+    {"no 100 when the body came along", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+     "\r\n\r\nabc", NULL, false},
     {"an answer shorter than promised breaks off", "GET /lie HTTP/1.1\r\nHost: a\r\n\r\n", "", NULL, true},
 };
 
@@ -92,7 +106,8 @@ static void test_head_answers_have_no_body(void **state)
 {
     struct bench b;
     bench_init(&b);
-    wire_sendz(&b.wire, "HEAD /hello HTTP/1.1\r\nHost: a\r\n\r\nHEAD /stream HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    wire_sendz(&b.wire,
+               "HEAD /hello HTTP/1.1\r\nHost: a\r\n\r\nHEAD /stream HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
     wire_until_has(&b.wire, "\r\n\r\nhello\n");
     assert_int_equal(wire_count(&b.wire, "HTTP/1.1 200 OK\r\n"), 3);
     assert_int_equal(wire_count(&b.wire, "Content-Length: 6\r\n"), 2);
@@ -104,8 +119,9 @@ static void test_head_answers_have_no_body(void **state)
 /* The same two requests with a pause at every byte boundary: nothing depends on how they are cut. */
 static void test_any_split(void **state)
 {
-    static const char text[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nA;e=1\r\n0123456789\r\n1\r\nx\r\n0\r\nTr: a\r\n\r\n"
-                               "POST /echo HTTP/1.1\r\nHost: b\r\nContent-Length: 4\r\n\r\nabcd";
+    static const char text[] =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nA;e=1\r\n0123456789\r\n1\r\nx\r\n0\r\nTr: a\r\n\r\n"
+        "POST /echo HTTP/1.1\r\nHost: b\r\nContent-Length: 4\r\n\r\nabcd";
     for (size_t cut = 1; cut < sizeof text - 1; cut++) {
         struct bench b;
         bench_init(&b);
@@ -121,7 +137,8 @@ static void test_any_split(void **state)
 
 static void test_one_byte_at_a_time(void **state)
 {
-    static const char text[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /hello HTTP/1.1\r\nHost: b\r\n\r\n";
+    static const char text[] =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /hello HTTP/1.1\r\nHost: b\r\n\r\n";
     struct bench b;
     bench_init(&b);
     for (size_t i = 0; i < sizeof text - 1; i++) {
@@ -337,9 +354,11 @@ static void test_half_closed_pipeline_is_answered_whole(void **state)
         const char *name, *requests;
         int answers;
     } cases[] = {
-        {"three whole requests", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n", 3},
+        {"three whole requests",
+         "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n", 3},
         {"one and a half", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP", 1},
-        {"one and one without its body", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", 1},
+        {"one and one without its body",
+         "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct bench b;
@@ -373,7 +392,8 @@ static void test_early_ends(void **state)
         {"in the middle of a chunk", "POST /hold HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", false, 1},
         {"before the last chunk", "POST /hold HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false, 1},
         {"by reset while the handler thinks", "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", true, 1},
-        {"by reset in the middle of an upgrade", "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", true, 1},
+        {"by reset in the middle of an upgrade", "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", true,
+         1},
         {"in the middle of a large answer", "GET /big HTTP/1.1\r\nHost: a\r\n\r\n", true, 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -402,13 +422,15 @@ static void test_slow_clients_are_told(void **state)
     } cases[] = {
         {"nothing at all", "", NULL, 0},
         {"a head that does not end", "GET /hold HTTP/1.1\r\nHost: a\r\n", "HTTP/1.1 408 Request Timeout\r\n", 0},
-        {"a body that does not end", "POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 Request Timeout\r\n", 1},
+        {"a body that does not end", "POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 Request Timeout\r\n",
+         1},
         {"a body that does not end under a begun answer", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "abc", 1},
         {"silence after an answer", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", "hello", 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct bench b;
-        struct http_server_config config = {.head_timeout_ns = 20 * NS_PER_MS, .body_timeout_ns = 20 * NS_PER_MS, .idle_timeout_ns = 20 * NS_PER_MS};
+        struct http_server_config config = {
+            .head_timeout_ns = 20 * NS_PER_MS, .body_timeout_ns = 20 * NS_PER_MS, .idle_timeout_ns = 20 * NS_PER_MS};
         print_message("  %s\n", cases[i].name);
         bench_init_with(&b, &config);
         wire_sendz(&b.wire, cases[i].request);

@@ -228,7 +228,7 @@ static void accounts_and_audiences_that_cannot_be_are_refused(void **state)
     const struct {
         const char *name, *account, *audience;
     } cases[] = {
-        {"no account", "", "a"}, {"a space in the account", "a b", "a"}, {"too long an account", long_text, "a"},
+        {"no account", "", "a"},      {"a space in the account", "a b", "a"},       {"too long an account", long_text, "a"},
         {"no audience", ACCOUNT, ""}, {"too long an audience", ACCOUNT, long_text},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -85,8 +85,9 @@ static void an_invoker_is_who_the_policy_names(void **state)
         const char *email;
         bool in;
     } cases[] = {
-        {"nobody", &closed, "bob@example.com", false}, {"by name", &some, "bob@example.com", true}, {"by domain", &some, "x@corp.example", true},
-        {"a longer domain", &some, "x@evilcorp.example", false}, {"another", &some, "eve@example.com", false}, {"any account", &any, "x@y.z", true},
+        {"nobody", &closed, "bob@example.com", false}, {"by name", &some, "bob@example.com", true},
+        {"by domain", &some, "x@corp.example", true},  {"a longer domain", &some, "x@evilcorp.example", false},
+        {"another", &some, "eve@example.com", false},  {"any account", &any, "x@y.z", true},
         {"everybody", &public, "x@y.z", true},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -101,8 +102,15 @@ static void an_audience_is_the_url_what_is_below_it_or_a_custom_one(void **state
         const char *audience;
         bool good;
     } cases[] = {
-        {"http://h.localhost:8080", true}, {"http://h.localhost:8080/", true}, {"http://h.localhost:8080/push", true}, {"my-aud", true},
-        {"http://h.localhost:80801", false}, {"http://h.localhost", false}, {"", false}, {"my-aud2", false}, {"http://other.localhost:8080", false},
+        {"http://h.localhost:8080", true},
+        {"http://h.localhost:8080/", true},
+        {"http://h.localhost:8080/push", true},
+        {"my-aud", true},
+        {"http://h.localhost:80801", false},
+        {"http://h.localhost", false},
+        {"", false},
+        {"my-aud2", false},
+        {"http://other.localhost:8080", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         CASE_INT(cases[i].audience, route_audience(&s, cases[i].audience), cases[i].good);
@@ -113,7 +121,8 @@ static void only_methods_without_harm_are_repeated(void **state)
     const struct {
         const char *method;
         bool safe;
-    } cases[] = {{"GET", true}, {"HEAD", true}, {"PUT", true}, {"DELETE", true}, {"OPTIONS", true}, {"POST", false}, {"PATCH", false}, {"get", false}};
+    } cases[] = {{"GET", true},     {"HEAD", true},  {"PUT", true},    {"DELETE", true},
+                 {"OPTIONS", true}, {"POST", false}, {"PATCH", false}, {"get", false}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         CASE_INT(cases[i].method, ingress_method_safe(str_of(cases[i].method)), cases[i].safe);
 }

@@ -8,12 +8,8 @@
 
 static const uint8_t legal[INSTANCE_N][INSTANCE_N] = {
     /* to:               STARTING PROBING READY DRAINING STOPPING GONE */
-    [INSTANCE_STARTING] = {0, 1, 0, 0, 1, 1},
-    [INSTANCE_PROBING] = {0, 0, 1, 0, 1, 1},
-    [INSTANCE_READY] = {0, 0, 0, 1, 1, 1},
-    [INSTANCE_DRAINING] = {0, 0, 1, 0, 1, 1},
-    [INSTANCE_STOPPING] = {0, 0, 0, 0, 0, 1},
-    [INSTANCE_GONE] = {0, 0, 0, 0, 0, 0},
+    [INSTANCE_STARTING] = {0, 1, 0, 0, 1, 1}, [INSTANCE_PROBING] = {0, 0, 1, 0, 1, 1},  [INSTANCE_READY] = {0, 0, 0, 1, 1, 1},
+    [INSTANCE_DRAINING] = {0, 0, 1, 0, 1, 1}, [INSTANCE_STOPPING] = {0, 0, 0, 0, 0, 1}, [INSTANCE_GONE] = {0, 0, 0, 0, 0, 0},
 };
 
 static void test_every_pair_of_states(void **state)
@@ -53,8 +49,13 @@ static int setup(void **state)
     fake_prober_init(&prober, &rt);
     pool = pool_new(&fe.env, 2, 2, engine, &e);
     static const char *const none[] = {NULL};
-    plan = (struct instance_plan){.env = &fe.env, .runtime = &rt.base, .prober = &prober.base, .pool = pool, .events = &events,
-                                  .spec = {.image = "exec:///x", .argv = none, .env = none, .wants_port = true}, .timeout_ns = 30 * NS_PER_S};
+    plan = (struct instance_plan){.env = &fe.env,
+                                  .runtime = &rt.base,
+                                  .prober = &prober.base,
+                                  .pool = pool,
+                                  .events = &events,
+                                  .spec = {.image = "exec:///x", .argv = none, .env = none, .wants_port = true},
+                                  .timeout_ns = 30 * NS_PER_S};
     instance_plan_default(&plan);
     path[0] = '\0';
     ready = gone = healthy = 0;
@@ -119,20 +120,70 @@ static void test_how_an_instance_goes(void **state)
         const char *path, *why;
         bool asked;
     } cases[] = {
-        {"it cannot be executed", {.cannot_execute = true}, NS_PER_S, '-', 0, "gone", "it could not be started: it could not be executed", false},
-        {"it ends while it is probed", {.listens_ns = NEVER, .exits_ns = NS_PER_S, .exit_code = 2, .says = "bad"}, 2 * NS_PER_S, '-', 0,
-         "probing gone", "it exited with code 2; its last line on stderr: bad", false},
-        {"it never listens", {.listens_ns = NEVER, .exits_ns = NEVER}, 241 * NS_PER_S, '-', 0, "probing stopping gone",
-         "it did not listen on PORT=20000 within 240 s", false},
-        {"it ends while it serves", {.listens_ns = 0, .exits_ns = NS_PER_S}, 2 * NS_PER_S, '-', 0, "probing ready gone", "it exited with code 0", false},
-        {"it is stopped before it ran", {.start_ns = NS_PER_S, .listens_ns = 0, .exits_ns = NEVER}, 0, 's', 2 * NS_PER_S, "stopping gone",
-         "it could not be started: ended by signal 15", true},
-        {"draining before it is ready is stopping", {.listens_ns = NEVER, .exits_ns = NEVER}, NS_PER_S, 'd', NS_PER_S, "probing stopping gone",
-         "it ended by signal 15", true},
-        {"draining with nothing in flight is short", {.listens_ns = 0, .exits_ns = NEVER}, NS_PER_S, 'd', NS_PER_S,
-         "probing ready draining stopping gone", "it ended by signal 15", true},
-        {"who ignores SIGTERM is killed after 10 s", {.listens_ns = 0, .exits_ns = NEVER, .ignores_term = true}, NS_PER_S, 's', 11 * NS_PER_S,
-         "probing ready stopping gone", "it ended by signal 9", true},
+        {"it cannot be executed",
+         {.cannot_execute = true},
+         NS_PER_S,
+         '-',
+         0,
+         "gone",
+         "it could not be started: it could not be executed",
+         false},
+        {"it ends while it is probed",
+         {.listens_ns = NEVER, .exits_ns = NS_PER_S, .exit_code = 2, .says = "bad"},
+         2 * NS_PER_S,
+         '-',
+         0,
+         "probing gone",
+         "it exited with code 2; its last line on stderr: bad",
+         false},
+        {"it never listens",
+         {.listens_ns = NEVER, .exits_ns = NEVER},
+         241 * NS_PER_S,
+         '-',
+         0,
+         "probing stopping gone",
+         "it did not listen on PORT=20000 within 240 s",
+         false},
+        {"it ends while it serves",
+         {.listens_ns = 0, .exits_ns = NS_PER_S},
+         2 * NS_PER_S,
+         '-',
+         0,
+         "probing ready gone",
+         "it exited with code 0",
+         false},
+        {"it is stopped before it ran",
+         {.start_ns = NS_PER_S, .listens_ns = 0, .exits_ns = NEVER},
+         0,
+         's',
+         2 * NS_PER_S,
+         "stopping gone",
+         "it could not be started: ended by signal 15",
+         true},
+        {"draining before it is ready is stopping",
+         {.listens_ns = NEVER, .exits_ns = NEVER},
+         NS_PER_S,
+         'd',
+         NS_PER_S,
+         "probing stopping gone",
+         "it ended by signal 15",
+         true},
+        {"draining with nothing in flight is short",
+         {.listens_ns = 0, .exits_ns = NEVER},
+         NS_PER_S,
+         'd',
+         NS_PER_S,
+         "probing ready draining stopping gone",
+         "it ended by signal 15",
+         true},
+        {"who ignores SIGTERM is killed after 10 s",
+         {.listens_ns = 0, .exits_ns = NEVER, .ignores_term = true},
+         NS_PER_S,
+         's',
+         11 * NS_PER_S,
+         "probing ready stopping gone",
+         "it ended by signal 9",
+         true},
     };
     for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
         char why[400];

@@ -29,8 +29,14 @@ static void a_request_goes_to_the_instance_with_the_headers_it_needs(void **stat
 {
     struct fixture *f = *state;
     static const char *const wants[] = {
-        "GET /a/b?c=d HTTP/1.1\r\n", "Host: hello.localhost:1234\r\n", "X-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n", "X-Forwarded-Proto: http\r\n",
-        "X-Forwarded-Host: hello.localhost:1234\r\n", "traceparent: 00-", "X-Cloud-Trace-Context: ", "X-Mine: kept\r\n",
+        "GET /a/b?c=d HTTP/1.1\r\n",
+        "Host: hello.localhost:1234\r\n",
+        "X-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n",
+        "X-Forwarded-Proto: http\r\n",
+        "X-Forwarded-Host: hello.localhost:1234\r\n",
+        "traceparent: 00-",
+        "X-Cloud-Trace-Context: ",
+        "X-Mine: kept\r\n",
     };
     static const char *const unwanted[] = {"X-Secret-Hop", "Keep-Alive", "Proxy-Authorization", "TE:"};
     struct instance in;
@@ -39,7 +45,7 @@ static void a_request_goes_to_the_instance_with_the_headers_it_needs(void **stat
     pool_open(f->pool, in.port, INSTANCE);
     wire_connect(&w, &f->net, io_port(f->io));
     wire_sendz(&w, GET("hello.localhost:1234") "X-Forwarded-For: 10.0.0.1\r\nX-Mine: kept\r\nConnection: X-Secret-Hop\r\n"
-                   "X-Secret-Hop: 1\r\nKeep-Alive: 1\r\nProxy-Authorization: x\r\nTE: trailers\r\n\r\n");
+                                               "X-Secret-Hop: 1\r\nKeep-Alive: 1\r\nProxy-Authorization: x\r\nTE: trailers\r\n\r\n");
     instance_accept(&in, f);
     wire_until_has(&in.wire, "\r\n\r\n");
     for (size_t i = 0; i < ARRAY_LEN(wants); i++)
@@ -159,8 +165,7 @@ static void a_websocket_is_bytes_both_ways(void **state)
 static void a_request_waits_for_an_instance_that_starts(void **state)
 {
     struct fixture *f = *state;
-    static const struct script_step plan[][SCRIPT_STEPS_MAX] = {
-        {{"body", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", THEN_STAY}}};
+    static const struct script_step plan[][SCRIPT_STEPS_MAX] = {{{"body", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", THEN_STAY}}};
     struct script s;
     struct wire w;
     script_init(&s, &f->net, plan, 1);
@@ -188,9 +193,8 @@ static void who_leaves_while_waiting_leaves_the_queue(void **state)
 static void one_finished_request_lets_the_next_one_in(void **state)
 {
     struct fixture *f = *state;
-    static const struct script_step plan[][SCRIPT_STEPS_MAX] = {
-        {{"/one", NULL, THEN_STAY}, {"never", NULL, THEN_STAY}},
-        {{"/two", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo", THEN_STAY}}};
+    static const struct script_step plan[][SCRIPT_STEPS_MAX] = {{{"/one", NULL, THEN_STAY}, {"never", NULL, THEN_STAY}},
+                                                                {{"/two", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo", THEN_STAY}}};
     struct script s;
     struct wire one, two;
     script_init(&s, &f->net, plan, 2);
@@ -319,7 +323,8 @@ static void private_services_want_a_token(void **state)
         {"none", "", "HTTP/1.1 403"},
         {"no bearer", "Authorization: Basic abc\r\n", "HTTP/1.1 403"},
         {"one that is no good", "Authorization: Bearer a.b.c\r\n", "HTTP/1.1 401"},
-        {"the serverless one is the one that counts", "X-Serverless-Authorization: Bearer a.b.c\r\nAuthorization: Basic x\r\n", "HTTP/1.1 401"},
+        {"the serverless one is the one that counts", "X-Serverless-Authorization: Bearer a.b.c\r\nAuthorization: Basic x\r\n",
+         "HTTP/1.1 401"},
     };
     f->executor.view.invoker_iam_disabled = false;
     show_routes(f);
@@ -382,7 +387,11 @@ static void a_port_that_is_taken_is_named(void **state)
     struct err e = {0};
     int fd = http_listen_socket("127.0.0.1", 0, false, &e);
     const struct io_config c = {
-        .host = "127.0.0.1", .port = http_socket_port(fd), .threads = 2, .engine = loop_mailbox(f->net.loop), .log = log_null(),
+        .host = "127.0.0.1",
+        .port = http_socket_port(fd),
+        .threads = 2,
+        .engine = loop_mailbox(f->net.loop),
+        .log = log_null(),
         .rest = {.registry = f->registry, .web = f->web, .engine = loop_mailbox(f->net.loop)},
     };
     char want[64];

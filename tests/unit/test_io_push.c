@@ -29,8 +29,12 @@ static void let_in(struct fixture *f, const char *member)
     request.policy = &policy;
     assert_int_equal(policy_register(f->policy, f->registry, &e), 0);
     assert_int_equal(registry_match(f->registry, VERB_POST, STR("/v2/" SERVICE ":setIamPolicy"), a, &match, &e), 0);
-    struct call c = {.method = match.method, .service = match.service, .arena = a, .request = &request.base,
-                     .finish = on_policy_set, .handler_data = &done};
+    struct call c = {.method = match.method,
+                     .service = match.service,
+                     .arena = a,
+                     .request = &request.base,
+                     .finish = on_policy_set,
+                     .handler_data = &done};
     registry_dispatch(f->registry, &c);
     store_memory_step(f->store, 1, ERR_OK);
     assert_true(done);
@@ -43,8 +47,11 @@ static void a_push_reaches_any_url_and_brings_its_status(void **state)
 {
     struct fixture *f = *state;
     static const char *const wants[] = {
-        "POST /push?x=1 HTTP/1.1\r\n", "Authorization: Bearer a.b.c\r\n", "Content-Type: application/json\r\n",
-        "User-Agent: CloudPubSub-Google\r\n", "\"data\":\"aGVsbG8=\",\"messageId\":\"77\",\"message_id\":\"77\"",
+        "POST /push?x=1 HTTP/1.1\r\n",
+        "Authorization: Bearer a.b.c\r\n",
+        "Content-Type: application/json\r\n",
+        "User-Agent: CloudPubSub-Google\r\n",
+        "\"data\":\"aGVsbG8=\",\"messageId\":\"77\",\"message_id\":\"77\"",
     };
     struct instance in;
     char url[64];
@@ -174,7 +181,8 @@ static void an_invoker_with_a_good_token_comes_in(void **state)
     } cases[] = {
         {"another audience", "Authorization", other_audience.token, "", "HTTP/1.1 401"},
         {"another account", "Authorization", other_account.token, "", "HTTP/1.1 403"},
-        {"the serverless header goes first", "X-Serverless-Authorization", other_account.token, "Authorization: Bearer x\r\n", "HTTP/1.1 403"},
+        {"the serverless header goes first", "X-Serverless-Authorization", other_account.token, "Authorization: Bearer x\r\n",
+         "HTTP/1.1 403"},
         {"a good one", "X-Serverless-Authorization", good.token, "Authorization: Basic mine\r\n", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

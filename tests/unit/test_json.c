@@ -52,12 +52,15 @@ static void values_go_both_ways(void **state)
         {"two quotes", "\"\"", "{}"},
         {"two quotes and a line end", " \"\"\n", "{}"},
         {"an empty object", " {} ", "{}"},
-        {"defaults are left out", "{\"name\":\"\",\"aBool\":false,\"anInt32\":0,\"anInt64\":\"0\",\"aDouble\":0,\"color\":\"COLOR_UNSPECIFIED\",\"words\":[],\"labels\":{}}", "{}"},
+        {"defaults are left out",
+         "{\"name\":\"\",\"aBool\":false,\"anInt32\":0,\"anInt64\":\"0\",\"aDouble\":0,\"color\":\"COLOR_UNSPECIFIED\",\"words\":[],\"labels\":{}}",
+         "{}"},
         {"null is absent", "{\"name\":null,\"item\":null,\"items\":null,\"labels\":null,\"text\":null,\"when\":null}", "{}"},
         {"unknown fields are ignored", "{\"nobody\":{\"x\":[1,2]},\"name\":\"n\"}", "{\"name\":\"n\"}"},
         {"snake_case is read", "{\"an_int32\":1,\"some_bytes\":\"AQ==\"}", "{\"anInt32\":1,\"someBytes\":\"AQ==\"}"},
         {"the last of doubles wins", "{\"name\":\"a\",\"name\":\"b\"}", "{\"name\":\"b\"}"},
-        {"a string with escapes", "{\"name\":\"\\u00e9\\n\\\"\\\\\\/\\ud83d\\ude00\"}", "{\"name\":\"\xc3\xa9\\n\\\"\\\\/\xf0\x9f\x98\x80\"}"},
+        {"a string with escapes", "{\"name\":\"\\u00e9\\n\\\"\\\\\\/\\ud83d\\ude00\"}",
+         "{\"name\":\"\xc3\xa9\\n\\\"\\\\/\xf0\x9f\x98\x80\"}"},
         {"bool", "{\"aBool\":true}", "{\"aBool\":true}"},
         {"int32 at its ends", "{\"anInt32\":-2147483648,\"aSint32\":2147483647}", "{\"anInt32\":-2147483648,\"aSint32\":2147483647}"},
         {"int32 as a string", "{\"aSfixed32\":\"-5\"}", "{\"aSfixed32\":-5}"},
@@ -65,9 +68,11 @@ static void values_go_both_ways(void **state)
         {"int32 with a zero fraction", "{\"anInt32\":7.0}", "{\"anInt32\":7}"},
         {"int32 as a string with an exponent", "{\"anInt32\":\"1e2\"}", "{\"anInt32\":100}"},
         {"uint32 at its end", "{\"aUint32\":4294967295,\"aFixed32\":\"4294967295\"}", "{\"aUint32\":4294967295,\"aFixed32\":4294967295}"},
-        {"int64 is a string", "{\"anInt64\":\"9223372036854775807\",\"aSint64\":\"-9223372036854775808\",\"aSfixed64\":12}", "{\"anInt64\":\"9223372036854775807\",\"aSint64\":\"-9223372036854775808\",\"aSfixed64\":\"12\"}"},
+        {"int64 is a string", "{\"anInt64\":\"9223372036854775807\",\"aSint64\":\"-9223372036854775808\",\"aSfixed64\":12}",
+         "{\"anInt64\":\"9223372036854775807\",\"aSint64\":\"-9223372036854775808\",\"aSfixed64\":\"12\"}"},
         {"the largest exact raw number", "{\"anInt64\":9007199254740991}", "{\"anInt64\":\"9007199254740991\"}"},
-        {"uint64 at its end", "{\"aUint64\":\"18446744073709551615\",\"aFixed64\":\"1\"}", "{\"aUint64\":\"18446744073709551615\",\"aFixed64\":\"1\"}"},
+        {"uint64 at its end", "{\"aUint64\":\"18446744073709551615\",\"aFixed64\":\"1\"}",
+         "{\"aUint64\":\"18446744073709551615\",\"aFixed64\":\"1\"}"},
         {"float is short", "{\"aFloat\":0.1}", "{\"aFloat\":0.1}"},
         {"double is exact", "{\"aDouble\":0.1}", "{\"aDouble\":0.1}"},
         {"double in full", "{\"aDouble\":3.141592653589793}", "{\"aDouble\":3.141592653589793}"},
@@ -81,11 +86,13 @@ static void values_go_both_ways(void **state)
         {"an unknown enum number is kept", "{\"color\":99}", "{\"color\":99}"},
         {"a message", "{\"item\":{\"name\":\"x\"}}", "{\"item\":{\"name\":\"x\"}}"},
         {"an empty message is there", "{\"item\":{}}", "{\"item\":{}}"},
-        {"lists", "{\"words\":[\"a\",\"\"],\"numbers\":[1,-2],\"longs\":[\"3\"],\"blobs\":[\"\",\"AA==\"],\"colors\":[\"RED\",0],\"flags\":[true,false],\"doubles\":[1.5,\"NaN\"]}",
+        {"lists",
+         "{\"words\":[\"a\",\"\"],\"numbers\":[1,-2],\"longs\":[\"3\"],\"blobs\":[\"\",\"AA==\"],\"colors\":[\"RED\",0],\"flags\":[true,false],\"doubles\":[1.5,\"NaN\"]}",
          "{\"words\":[\"a\",\"\"],\"numbers\":[1,-2],\"longs\":[\"3\"],\"blobs\":[\"\",\"AA==\"],\"colors\":[\"RED\",\"COLOR_UNSPECIFIED\"],\"flags\":[true,false],\"doubles\":[1.5,\"NaN\"]}"},
         {"a list of messages", "{\"items\":[{\"name\":\"a\"},{}]}", "{\"items\":[{\"name\":\"a\"},{}]}"},
         {"a map of strings", "{\"labels\":{\"b\":\"1\",\"a\":\"\"}}", "{\"labels\":{\"b\":\"1\",\"a\":\"\"}}"},
-        {"the last of a map's doubles wins", "{\"labels\":{\"a\":\"1\",\"b\":\"2\",\"a\":\"3\"}}", "{\"labels\":{\"b\":\"2\",\"a\":\"3\"}}"},
+        {"the last of a map's doubles wins", "{\"labels\":{\"a\":\"1\",\"b\":\"2\",\"a\":\"3\"}}",
+         "{\"labels\":{\"b\":\"2\",\"a\":\"3\"}}"},
         {"a map of messages by number", "{\"byNumber\":{\"-7\":{\"name\":\"x\"}}}", "{\"byNumber\":{\"-7\":{\"name\":\"x\"}}}"},
         {"a map by bool", "{\"byFlag\":{\"true\":\"5\",\"false\":0}}", "{\"byFlag\":{\"true\":\"5\",\"false\":\"0\"}}"},
         {"a map of enums", "{\"shades\":{\"k\":\"RED\"}}", "{\"shades\":{\"k\":\"RED\"}}"},
@@ -109,12 +116,17 @@ static void values_go_both_ways(void **state)
         {"a negative fraction", "{\"howLong\":\"-0.1s\"}", "{\"howLong\":\"-0.100s\"}"},
         {"no time at all", "{\"howLong\":\"0s\"}", "{\"howLong\":\"0s\"}"},
         {"the longest duration", "{\"howLong\":\"315576000000s\"}", "{\"howLong\":\"315576000000s\"}"},
-        {"a mask in either spelling", "{\"updateMask\":\"ackDeadlineSeconds, retry_policy.minimumBackoff\"}", "{\"updateMask\":\"ackDeadlineSeconds,retryPolicy.minimumBackoff\"}"},
+        {"a mask in either spelling", "{\"updateMask\":\"ackDeadlineSeconds, retry_policy.minimumBackoff\"}",
+         "{\"updateMask\":\"ackDeadlineSeconds,retryPolicy.minimumBackoff\"}"},
         {"an empty mask", "{\"updateMask\":\"\"}", "{\"updateMask\":\"\"}"},
         {"empty", "{\"nothing\":{}}", "{\"nothing\":{}}"},
-        {"an any", "{\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"}}", "{\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"}}"},
-        {"an any of a type with a form of its own", "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"1.500s\"}}", "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"1.500s\"}}"},
-        {"an any of nothing", "{\"whatever\":{\"value\":{},\"@type\":\"type.googleapis.com/google.protobuf.Empty\"}}", "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Empty\",\"value\":{}}}"},
+        {"an any", "{\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"}}",
+         "{\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"}}"},
+        {"an any of a type with a form of its own",
+         "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"1.500s\"}}",
+         "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"1.500s\"}}"},
+        {"an any of nothing", "{\"whatever\":{\"value\":{},\"@type\":\"type.googleapis.com/google.protobuf.Empty\"}}",
+         "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Empty\",\"value\":{}}}"},
         {"an empty any", "{\"whatever\":{}}", "{\"whatever\":{}}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -213,9 +225,12 @@ static void malformed_input_is_told_where(void **state)
         {"a mask with an empty path", "{\"updateMask\":\"a,,b\"}", "updateMask: \"a,,b\" is not a field mask"},
         {"a mask with odd characters", "{\"updateMask\":\"a b\"}", "not a field mask"},
         {"an any without its type", "{\"whatever\":{\"name\":\"x\"}}", "whatever: the \"@type\" is missing"},
-        {"an any of an unknown type", "{\"whatever\":{\"@type\":\"type.googleapis.com/no.Such\"}}", "whatever: the type \"type.googleapis.com/no.Such\" is not known"},
-        {"an any of wrong content", "{\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"data\":\"!\"}}", "whatever.data: not base64"},
-        {"an any without its value", "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\"}}", "\"value\" is not a string"},
+        {"an any of an unknown type", "{\"whatever\":{\"@type\":\"type.googleapis.com/no.Such\"}}",
+         "whatever: the type \"type.googleapis.com/no.Such\" is not known"},
+        {"an any of wrong content", "{\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"data\":\"!\"}}",
+         "whatever.data: not base64"},
+        {"an any without its value", "{\"whatever\":{\"@type\":\"type.googleapis.com/google.protobuf.Duration\"}}",
+         "\"value\" is not a string"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct arena *a = arena_new(1 << 20);
@@ -341,7 +356,8 @@ static void fields_are_set_from_text(void **state)
         {"not UTF-8", "name", "\xff", NULL, "name: the text is not valid UTF-8"},
         {"an empty path", "", "x", NULL, "is not a field"},
         {"a point at the end", "item.", "x", NULL, "is not a field"},
-        {"a very deep path", "item.child.child.child.child.child.child.child.child.child.child.child.child.child.child.child.child.name", "x", NULL, "too long a path"},
+        {"a very deep path", "item.child.child.child.child.child.child.child.child.child.child.child.child.child.child.child.child.name",
+         "x", NULL, "too long a path"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct arena *a = arena_new(1 << 20);
@@ -428,8 +444,9 @@ static void an_error_has_googles_shape(void **state)
 static const char rich[] = "{\"name\":\"n\",\"items\":[{\"labels\":{\"a\":\"b\",\"a\":\"c\"},\"data\":\"aGk=\"}],\"words\":[\"x\"],"
                            "\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"},\"updateMask\":\"a,b\"}";
 
-static const char rich_written[] = "{\"name\":\"n\",\"items\":[{\"data\":\"aGk=\",\"labels\":{\"a\":\"c\"}}],\"words\":[\"x\"],"
-                                   "\"updateMask\":\"a,b\",\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"}}";
+static const char rich_written[] =
+    "{\"name\":\"n\",\"items\":[{\"data\":\"aGk=\",\"labels\":{\"a\":\"c\"}}],\"words\":[\"x\"],"
+    "\"updateMask\":\"a,b\",\"whatever\":{\"@type\":\"type.googleapis.com/runnel.test.Item\",\"name\":\"x\"}}";
 
 static void running_out_of_memory_is_an_error(void **state)
 {

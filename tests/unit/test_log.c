@@ -52,11 +52,10 @@ static void a_json_line_has_time_severity_event_and_typed_fields(void **state)
 {
     struct capture c;
     capture_init(&c, false, LOG_DEBUG);
-    log_kv(c.log, LOG_WARN, "push.retry", LSTR("subscription", "s"), LINT("attempt", -3), LDBL("load", 0.5),
-           LBOOL("last", true), LSTR("none", NULL));
-    assert_string_equal(written(&c),
-                        "{\"time\":\"1970-01-02T12:34:56.789012Z\",\"severity\":\"WARNING\",\"event\":\"push.retry\","
-                        "\"subscription\":\"s\",\"attempt\":-3,\"load\":0.5,\"last\":true,\"none\":null}\n");
+    log_kv(c.log, LOG_WARN, "push.retry", LSTR("subscription", "s"), LINT("attempt", -3), LDBL("load", 0.5), LBOOL("last", true),
+           LSTR("none", NULL));
+    assert_string_equal(written(&c), "{\"time\":\"1970-01-02T12:34:56.789012Z\",\"severity\":\"WARNING\",\"event\":\"push.retry\","
+                                     "\"subscription\":\"s\",\"attempt\":-3,\"load\":0.5,\"last\":true,\"none\":null}\n");
     log_fields(c.log, LOG_INFO, "ready", NULL, 0);
     assert_string_equal(written(&c), "{\"time\":\"1970-01-02T12:34:56.789012Z\",\"severity\":\"INFO\",\"event\":\"ready\"}\n");
     log_kv(c.log, LOG_ERROR, "x", LDBL("a", 0.0 / 0.0), LDBL("b", 1 / 0.0), LDBL("c", -1 / 0.0), LINT("d", INT64_MIN));
@@ -69,11 +68,11 @@ static void text_is_aligned_and_quotes_only_what_needs_it(void **state)
     struct capture c;
     capture_init(&c, true, LOG_DEBUG);
     log_kv(c.log, LOG_WARN, "push.retry", LSTR("subscription", "projects/p/subscriptions/s"), LINT("attempt", 3));
-    assert_string_equal(written(&c),
-                        "12:34:56.789 WARN  push.retry             subscription=projects/p/subscriptions/s attempt=3\n");
-    log_kv(c.log, LOG_INFO, "e", LSTR("a", "two words"), LSTR("b", ""), LSTR("c", "x\"y"), LSTR("d", NULL),
-           LBOOL("e", false), LSTR("f", "\x1b[2J"), LSTR("g", "\xC3\xA4"), LSTR("h", "\xC3"));
-    assert_non_null(strstr(written(&c), " a=\"two words\" b=\"\" c=\"x\\\"y\" d=- e=false f=\"\\u001b[2J\" g=\xC3\xA4 h=\"\xEF\xBF\xBD\"\n"));
+    assert_string_equal(written(&c), "12:34:56.789 WARN  push.retry             subscription=projects/p/subscriptions/s attempt=3\n");
+    log_kv(c.log, LOG_INFO, "e", LSTR("a", "two words"), LSTR("b", ""), LSTR("c", "x\"y"), LSTR("d", NULL), LBOOL("e", false),
+           LSTR("f", "\x1b[2J"), LSTR("g", "\xC3\xA4"), LSTR("h", "\xC3"));
+    assert_non_null(
+        strstr(written(&c), " a=\"two words\" b=\"\" c=\"x\\\"y\" d=- e=false f=\"\\u001b[2J\" g=\xC3\xA4 h=\"\xEF\xBF\xBD\"\n"));
     capture_fini(&c);
 }
 
@@ -108,8 +107,8 @@ static void the_null_log_and_no_log_swallow_everything(void **state)
 
 static void hostile_strings_stay_one_line_of_valid_json(void **state)
 {
-    static const char *const hostile[] = {"\n{\"severity\":\"ERROR\"}", "\"},{", "\\", "\xFF\xFE", "\xE2\x82",
-                                          "\x01\x02\x1F\x7F", "\xED\xA0\x80", "\r\n\r\n"};
+    static const char *const hostile[] = {"\n{\"severity\":\"ERROR\"}", "\"},{",        "\\",      "\xFF\xFE", "\xE2\x82",
+                                          "\x01\x02\x1F\x7F",           "\xED\xA0\x80", "\r\n\r\n"};
     struct capture c;
     capture_init(&c, false, LOG_INFO);
     for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {

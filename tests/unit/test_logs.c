@@ -28,10 +28,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static const struct log_entry *last(void)
-{
-    return CONTAINER_OF(logs_all(logs)->head.prev, struct log_entry, link);
-}
+static const struct log_entry *last(void) { return CONTAINER_OF(logs_all(logs)->head.prev, struct log_entry, link); }
 
 static void test_what_is_lifted_from_a_line(void **state)
 {
@@ -44,8 +41,10 @@ static void test_what_is_lifted_from_a_line(void **state)
         {"severity and message", "{\"severity\":\"ERROR\",\"message\":\"no \\\"db\\\"\",\"n\":1}", "no \"db\"", "", SEVERITY_ERROR},
         {"severity in lower case", "{\"severity\":\"warning\",\"message\":\"m\"}", "m", "", SEVERITY_WARNING},
         {"an unknown severity", "{\"severity\":\"loud\",\"message\":\"m\"}", "m", "", SEVERITY_DEFAULT},
-        {"without a message the line is the text", "{\"severity\":\"INFO\",\"x\":{}}", "{\"severity\":\"INFO\",\"x\":{}}", "", SEVERITY_INFO},
-        {"the trace", "{\"message\":\"m\",\"logging.googleapis.com/trace\": \"projects/p/traces/06\"}", "m", "projects/p/traces/06", SEVERITY_DEFAULT},
+        {"without a message the line is the text", "{\"severity\":\"INFO\",\"x\":{}}", "{\"severity\":\"INFO\",\"x\":{}}", "",
+         SEVERITY_INFO},
+        {"the trace", "{\"message\":\"m\",\"logging.googleapis.com/trace\": \"projects/p/traces/06\"}", "m", "projects/p/traces/06",
+         SEVERITY_DEFAULT},
         {"broken JSON is text", "{\"severity\":\"ERROR\",}", "{\"severity\":\"ERROR\",}", "", SEVERITY_DEFAULT},
         {"a message of another type makes it text", "{\"message\":{\"a\":1}}", "{\"message\":{\"a\":1}}", "", SEVERITY_DEFAULT},
         {"an array is text", "[1]", "[1]", "", SEVERITY_DEFAULT},
@@ -85,7 +84,9 @@ static void test_filters(void **state)
         int want; /* of the four below; -code for an error */
     } cases[] = {
         {"nothing asked is everything", "", 4},
-        {"gcloud's own words", "resource.type = cloud_run_revision \n AND resource.labels.service_name = web \n AND resource.labels.location = here \n AND severity >= DEFAULT", 3},
+        {"gcloud's own words",
+         "resource.type = cloud_run_revision \n AND resource.labels.service_name = web \n AND resource.labels.location = here \n AND severity >= DEFAULT",
+         3},
         {"quotes", "resource.labels.service_name=\"web\" AND severity>=\"WARNING\"", 1},
         {"no AND is the same", "resource.labels.service_name=web severity=ERROR", 1},
         {"a time", "timestamp>=\"2026-01-01T00:00:02Z\"", 2},
@@ -136,7 +137,10 @@ static void test_the_api(void **state)
     static struct answer a;
     char token[600], request[1000];
     world_init(&w, 60 * NS_PER_S, 0);
-    world_call(&w, "Services/CreateService", "{\"parent\":\"projects/proj/locations/here\",\"serviceId\":\"web\",\"service\":{\"template\":{\"containers\":[{\"image\":\"exec:///x\"}]}}}", &a);
+    world_call(
+        &w, "Services/CreateService",
+        "{\"parent\":\"projects/proj/locations/here\",\"serviceId\":\"web\",\"service\":{\"template\":{\"containers\":[{\"image\":\"exec:///x\"}]}}}",
+        &a);
     world_run(&w, NS_PER_S);
     fake_runtime_say(&w.runtime, true, "first");
     fake_runtime_say(&w.runtime, false, "second");
@@ -145,7 +149,8 @@ static void test_the_api(void **state)
     assert_string_equal(json_value(a.json, "type"), "cloud_run_revision");
     assert_string_equal(json_value(a.json, "logName"), "projects/proj/logs/run.googleapis.com%2Fstdout");
     snprintf(token, sizeof token, "%s", json_value(a.json, "nextPageToken"));
-    snprintf(request, sizeof request, "{\"resourceNames\":[\"projects/proj\"],\"orderBy\":\"timestamp desc\",\"pageSize\":1,\"pageToken\":\"%s\"}", token);
+    snprintf(request, sizeof request,
+             "{\"resourceNames\":[\"projects/proj\"],\"orderBy\":\"timestamp desc\",\"pageSize\":1,\"pageToken\":\"%s\"}", token);
     world_call(&w, "ListLogEntries", request, &a);
     assert_string_equal(json_value(a.json, "textPayload"), "first");
     world_call(&w, "ListLogEntries", "{\"resourceNames\":[\"projects/proj\"]}", &a);
@@ -153,8 +158,9 @@ static void test_the_api(void **state)
     assert_non_null(strstr(a.json, "STARTUP TCP probe succeeded"));
     world_call(&w, "ListLogEntries", "{\"resourceNames\":[\"projects/other\"]}", &a);
     assert_string_equal(a.json, "{}");
-    static const char *const bad[] = {"{}", "{\"resourceNames\":[\"proj\"]}", "{\"resourceNames\":[\"projects/proj\"],\"orderBy\":\"size\"}",
-                                      "{\"resourceNames\":[\"projects/proj\"],\"pageToken\":\"x\"}", "{\"resourceNames\":[\"projects/proj\"],\"pageSize\":-1}"};
+    static const char *const bad[] = {
+        "{}", "{\"resourceNames\":[\"proj\"]}", "{\"resourceNames\":[\"projects/proj\"],\"orderBy\":\"size\"}",
+        "{\"resourceNames\":[\"projects/proj\"],\"pageToken\":\"x\"}", "{\"resourceNames\":[\"projects/proj\"],\"pageSize\":-1}"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         world_call(&w, "ListLogEntries", bad[i], &a);
         CASE_INT(bad[i], a.code, ERR_INVALID_ARGUMENT);

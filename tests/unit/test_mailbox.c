@@ -184,12 +184,9 @@ static void four_threads_lose_nothing_and_keep_their_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mail_is_delivered_in_the_order_of_posting),
-        cmocka_unit_test(the_owner_is_woken_once_a_batch),
-        cmocka_unit_test(offers_stop_at_the_limit_and_posts_do_not),
-        cmocka_unit_test(mail_posted_while_delivering_is_the_next_batch),
-        cmocka_unit_test(a_batch_can_be_taken_without_delivering),
-        cmocka_unit_test(four_threads_lose_nothing_and_keep_their_order),
+        cmocka_unit_test(mail_is_delivered_in_the_order_of_posting), cmocka_unit_test(the_owner_is_woken_once_a_batch),
+        cmocka_unit_test(offers_stop_at_the_limit_and_posts_do_not), cmocka_unit_test(mail_posted_while_delivering_is_the_next_batch),
+        cmocka_unit_test(a_batch_can_be_taken_without_delivering),   cmocka_unit_test(four_threads_lose_nothing_and_keep_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

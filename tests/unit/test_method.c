@@ -7,7 +7,10 @@
 
 static void ignore(void *service, struct call *c, const ProtobufCMessage *request) { call_reply(c, request); }
 
-#define ROW(v, p, b) {"test/" p, v, p, b, "test.use", &runnel__test__everything__descriptor, &runnel__test__everything__descriptor, ignore}
+#define ROW(v, p, b)                                                                                                         \
+    {                                                                                                                        \
+        "test/" p, v, p, b, "test.use", &runnel__test__everything__descriptor, &runnel__test__everything__descriptor, ignore \
+    }
 
 static const struct method table[] = {
     ROW(VERB_PUT, "/v1/{name=projects/*/topics/*}", "*"),
@@ -46,20 +49,29 @@ static void paths_match_their_templates(void **state)
     } cases[] = {
         {"a name of four segments", VERB_GET, "/v1/projects/p/topics/t", "/v1/{name=projects/*/topics/*}", 0, "projects/p/topics/t"},
         {"the list under its parent", VERB_GET, "/v1/projects/p/topics", "/v1/{name=projects/*}/topics", 0, "projects/p"},
-        {"a verb after the colon", VERB_POST, "/v1/projects/p/topics/t:publish", "/v1/{name=projects/*/topics/*}:publish", 0, "projects/p/topics/t"},
-        {"a variable inside a field", VERB_PATCH, "/v1/projects/p/topics/t", "/v1/{item.name=projects/*/topics/*}", 0, "projects/p/topics/t"},
-        {"the last colon counts", VERB_POST, "/v1/projects/p/topics/a:b:publish", "/v1/{name=projects/*/topics/*}:publish", 0, "projects/p/topics/a:b"},
-        {"an unknown verb is part of the id", VERB_PUT, "/v1/projects/p/topics/a:b", "/v1/{name=projects/*/topics/*}", 0, "projects/p/topics/a:b"},
+        {"a verb after the colon", VERB_POST, "/v1/projects/p/topics/t:publish", "/v1/{name=projects/*/topics/*}:publish", 0,
+         "projects/p/topics/t"},
+        {"a variable inside a field", VERB_PATCH, "/v1/projects/p/topics/t", "/v1/{item.name=projects/*/topics/*}", 0,
+         "projects/p/topics/t"},
+        {"the last colon counts", VERB_POST, "/v1/projects/p/topics/a:b:publish", "/v1/{name=projects/*/topics/*}:publish", 0,
+         "projects/p/topics/a:b"},
+        {"an unknown verb is part of the id", VERB_PUT, "/v1/projects/p/topics/a:b", "/v1/{name=projects/*/topics/*}", 0,
+         "projects/p/topics/a:b"},
         {"an encoded colon is part of the id", VERB_POST, "/v1/projects/p/topics/t%3Apublish", NULL, ERR_UNIMPLEMENTED, NULL},
-        {"an encoded colon before a verb", VERB_POST, "/v1/projects/p/topics/a%3Ab:publish", "/v1/{name=projects/*/topics/*}:publish", 0, "projects/p/topics/a:b"},
-        {"an encoded slash stays in a name of several segments", VERB_GET, "/v1/projects/p/topics/a%2Fb", "/v1/{name=projects/*/topics/*}", 0, "projects/p/topics/a%2Fb"},
+        {"an encoded colon before a verb", VERB_POST, "/v1/projects/p/topics/a%3Ab:publish", "/v1/{name=projects/*/topics/*}:publish", 0,
+         "projects/p/topics/a:b"},
+        {"an encoded slash stays in a name of several segments", VERB_GET, "/v1/projects/p/topics/a%2Fb", "/v1/{name=projects/*/topics/*}",
+         0, "projects/p/topics/a%2Fb"},
         {"an encoded slash is decoded in one segment", VERB_GET, "/v1/plain/a%2Fb/of/x", "/v1/plain/{name}/of/{text}", 0, "a/b"},
-        {"a colon in a middle segment", VERB_GET, "/v1/projects/example.com:p/topics/t", "/v1/{name=projects/*/topics/*}", 0, "projects/example.com:p/topics/t"},
+        {"a colon in a middle segment", VERB_GET, "/v1/projects/example.com:p/topics/t", "/v1/{name=projects/*/topics/*}", 0,
+         "projects/example.com:p/topics/t"},
         {"UTF-8 in an id", VERB_GET, "/v1/projects/p/topics/%C3%A9", "/v1/{name=projects/*/topics/*}", 0, "projects/p/topics/\xc3\xa9"},
         {"plus is a plus in a path", VERB_GET, "/v1/projects/p/topics/a+b", "/v1/{name=projects/*/topics/*}", 0, "projects/p/topics/a+b"},
         {"an encoded literal", VERB_GET, "/v1/%70rojects/p/topics/t", "/v1/{name=projects/*/topics/*}", 0, "projects/p/topics/t"},
-        {"a literal wins over a wildcard", VERB_GET, "/v1/projects/p/special/list", "/v1/{name=projects/*/special/list}", 0, "projects/p/special/list"},
-        {"the wildcard takes the others", VERB_GET, "/v1/projects/p/special/other", "/v1/{name=projects/*/special/*}", 0, "projects/p/special/other"},
+        {"a literal wins over a wildcard", VERB_GET, "/v1/projects/p/special/list", "/v1/{name=projects/*/special/list}", 0,
+         "projects/p/special/list"},
+        {"the wildcard takes the others", VERB_GET, "/v1/projects/p/special/other", "/v1/{name=projects/*/special/*}", 0,
+         "projects/p/special/other"},
         {"a literal before a variable", VERB_GET, "/v1/plain/literal/of/x", "/v1/plain/literal/of/{text}", 0, "x"},
         {"** takes many segments", VERB_GET, "/v1/files/a/b/c", "/v1/files/{name=**}", 0, "a/b/c"},
         {"** takes none", VERB_GET, "/v1/files", "/v1/files/{name=**}", 0, ""},

@@ -51,8 +51,8 @@ static struct call *run(struct call *c, const char *method, const void *request)
         const struct method *m = registry_method(fx->registry, i);
         if (strcmp(strrchr(m->name, '/') + 1, method))
             continue;
-        *c = (struct call){.method = m, .service = fx->ops, .arena = fx->arena, .finish = count_answer,
-                           .request = (ProtobufCMessage *)request};
+        *c = (struct call){
+            .method = m, .service = fx->ops, .arena = fx->arena, .finish = count_answer, .request = (ProtobufCMessage *)request};
         registry_dispatch(fx->registry, c);
         return c;
     }
@@ -107,8 +107,8 @@ static void it_runs_and_finishes(void **state)
     m = get(name);
     assert_true(m->done);
     assert_int_equal(m->result_case, GOOGLE__LONGRUNNING__OPERATION__RESULT_RESPONSE);
-    Runnel__Test__Item *made = pb_unpack(fx->arena, &runnel__test__item__descriptor,
-                                         (struct str){(char *)m->response->value.data, m->response->value.len});
+    Runnel__Test__Item *made =
+        pb_unpack(fx->arena, &runnel__test__item__descriptor, (struct str){(char *)m->response->value.data, m->response->value.len});
     assert_string_equal(made->name, "made");
 }
 

@@ -95,8 +95,9 @@ static void ask(struct fixture *f, struct asked *a, enum http_verb verb, const c
     a->call.request = pb_new(a->call.arena, m.method->request);
     assert_int_equal(json_decode(a->call.arena, str_of(body), a->call.request, &e), 0);
     for (size_t i = 0; i < m.n_vars; i++)
-        assert_int_equal(json_set_field(a->call.arena, a->call.request, (struct str){m.vars[i].field, m.vars[i].field_len},
-                                        str_of(m.vars[i].value), &e), 0);
+        assert_int_equal(
+            json_set_field(a->call.arena, a->call.request, (struct str){m.vars[i].field, m.vars[i].field_len}, str_of(m.vars[i].value), &e),
+            0);
     registry_dispatch(f->registry, &a->call);
 }
 
@@ -125,8 +126,11 @@ static void what_was_set_is_read_again_on_every_kind_of_resource(void **state)
 {
     struct fixture *f = *state;
     const char *const resources[] = {
-        "/v2/" SERVICE, "/v1/projects/proj-test/locations/europe-west1/services/other", "/v1/" TOPIC,
-        "/v1/projects/proj-test/subscriptions/s1", "/v1/projects/proj-test/snapshots/n1",
+        "/v2/" SERVICE,
+        "/v1/projects/proj-test/locations/europe-west1/services/other",
+        "/v1/" TOPIC,
+        "/v1/projects/proj-test/subscriptions/s1",
+        "/v1/projects/proj-test/snapshots/n1",
     };
     for (size_t i = 0; i < ARRAY_LEN(resources); i++) {
         char get[256], set[256], test[256];
@@ -164,7 +168,8 @@ static void bad_input_names_the_field_and_changes_nothing(void **state)
         {BINDING("{\"role\":\"roles/run.invoker\",\"members\":[\"serviceAccount:\"]}"), "members[0]"},
         {BINDING("{\"role\":\"roles/run.invoker\",\"members\":[\"domain:nodot\"]}"), "members[0]"},
         {BINDING("{\"role\":\"roles/run.invoker\",\"members\":[\"ALLUSERS\"]}"), "members[0]"},
-        {BINDING("{\"role\":\"roles/run.invoker\",\"members\":[\"allUsers\"],\"condition\":{\"expression\":\"true\"}}"), "policy.bindings[0].condition"},
+        {BINDING("{\"role\":\"roles/run.invoker\",\"members\":[\"allUsers\"],\"condition\":{\"expression\":\"true\"}}"),
+         "policy.bindings[0].condition"},
         {"{\"policy\":{\"version\":2}}", "policy.version"},
         {"{\"policy\":{},\"updateMask\":\"name\"}", "updateMask"},
     };
@@ -172,7 +177,8 @@ static void bad_input_names_the_field_and_changes_nothing(void **state)
         CASE_INT(cases[i].body, run(f, VERB_POST, "/v1/" TOPIC ":setIamPolicy", cases[i].body, cases[i].says), ERR_INVALID_ARGUMENT);
     assert_null(policy_of(f->policy, TOPIC));
     assert_int_equal(f->changes, 0);
-    assert_int_equal(run(f, VERB_POST, "/v1/" TOPIC ":testIamPermissions", "{\"permissions\":[\"pubsub.*\"]}", "permissions[0]"), ERR_INVALID_ARGUMENT);
+    assert_int_equal(run(f, VERB_POST, "/v1/" TOPIC ":testIamPermissions", "{\"permissions\":[\"pubsub.*\"]}", "permissions[0]"),
+                     ERR_INVALID_ARGUMENT);
 }
 
 static void unknown_resources_are_not_found(void **state)
@@ -359,8 +365,11 @@ static void a_bad_auth_option_is_refused_with_the_reason(void **state)
     const struct {
         const char *auth, *says;
     } cases[] = {
-        {"oidc", "token:FILE"}, {"token:", "token:FILE"}, {"token:/nonexistent/file", "/nonexistent/file"},
-        {token_file("# nothing\n", empty), "holds no token"}, {token_file("short\n", shortened), "line 1"},
+        {"oidc", "token:FILE"},
+        {"token:", "token:FILE"},
+        {"token:/nonexistent/file", "/nonexistent/file"},
+        {token_file("# nothing\n", empty), "holds no token"},
+        {token_file("short\n", shortened), "line 1"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err e = {0};
@@ -378,8 +387,12 @@ static void members_and_roles_mean_what_they_say(void **state)
         enum member_kind kind;
         const char *name;
     } cases[] = {
-        {"allUsers", MEMBER_ALL, ""}, {"allAuthenticatedUsers", MEMBER_ALL_AUTHENTICATED, ""}, {"user:a@b.c", MEMBER_ACCOUNT, "a@b.c"},
-        {"serviceAccount:a@b.c", MEMBER_ACCOUNT, "a@b.c"}, {"domain:b.c", MEMBER_DOMAIN, "b.c"}, {"group:g@b.c", MEMBER_OTHER, ""},
+        {"allUsers", MEMBER_ALL, ""},
+        {"allAuthenticatedUsers", MEMBER_ALL_AUTHENTICATED, ""},
+        {"user:a@b.c", MEMBER_ACCOUNT, "a@b.c"},
+        {"serviceAccount:a@b.c", MEMBER_ACCOUNT, "a@b.c"},
+        {"domain:b.c", MEMBER_DOMAIN, "b.c"},
+        {"group:g@b.c", MEMBER_OTHER, ""},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct str name;

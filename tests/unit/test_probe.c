@@ -165,10 +165,7 @@ static void test_an_answer_that_does_not_come_and_a_question_taken_back(void **s
 
 static struct server late_server;
 
-static void listen_now(struct timer *t, int64_t now_ns)
-{
-    assert_int_equal(listen(late_server.fd, 5), 0);
-}
+static void listen_now(struct timer *t, int64_t now_ns) { assert_int_equal(listen(late_server.fd, 5), 0); }
 
 static void test_patience_finds_who_begins_to_listen(void **state)
 {
@@ -186,7 +183,8 @@ static void test_patience_finds_who_begins_to_listen(void **state)
     assert_int_equal(impatient.done, 1);
     assert_false(impatient.open);
     o = (struct outcome){.r = {.port = port, .timeout_ns = 5 * NS_PER_S, .patience_ns = 4 * NS_PER_S, .done = on_done, .arg = &o}};
-    cancelled = (struct outcome){.r = {.port = port, .timeout_ns = 5 * NS_PER_S, .patience_ns = 4 * NS_PER_S, .done = on_done, .arg = &cancelled}};
+    cancelled =
+        (struct outcome){.r = {.port = port, .timeout_ns = 5 * NS_PER_S, .patience_ns = 4 * NS_PER_S, .done = on_done, .arg = &cancelled}};
     prober->start(prober, &cancelled.r);
     prober->start(prober, &o.r);
     prober->cancel(prober, &cancelled.r);

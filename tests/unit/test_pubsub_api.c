@@ -37,7 +37,6 @@ static void publish_pull_acknowledge(void **state)
     tb_stop(&tb);
 }
 
-
 /* ---- helpers ---- */
 
 #define T P "/topics/tee"
@@ -77,56 +76,102 @@ static const struct {
     enum err_code want;
     const char *says;
 } refused[] = {
-    {"an id that starts with a digit", "Publisher/CreateTopic", "{\"name\":\"" P "/topics/1x\"}", ERR_INVALID_ARGUMENT, "Invalid [topics] name: (name=" P "/topics/1x)"},
+    {"an id that starts with a digit", "Publisher/CreateTopic", "{\"name\":\"" P "/topics/1x\"}", ERR_INVALID_ARGUMENT,
+     "Invalid [topics] name: (name=" P "/topics/1x)"},
     {"an id that is too short", "Publisher/CreateTopic", "{\"name\":\"" P "/topics/t1\"}", ERR_INVALID_ARGUMENT, "Invalid [topics] name"},
     {"an id that starts with goog", "Publisher/CreateTopic", "{\"name\":\"" P "/topics/google\"}", ERR_INVALID_ARGUMENT, "goog"},
     {"another collection", "Publisher/CreateTopic", "{\"name\":\"" P "/subscriptions/tee\"}", ERR_INVALID_ARGUMENT, "Invalid [topics]"},
     {"a topic that is there", "Publisher/CreateTopic", "{\"name\":\"" T "\"}", ERR_ALREADY_EXISTS, "Topic already exists"},
-    {"a schema", "Publisher/CreateTopic", "{\"name\":\"" T "2\",\"schemaSettings\":{\"schema\":\"x\"}}", ERR_UNIMPLEMENTED, "schema_settings"},
+    {"a schema", "Publisher/CreateTopic", "{\"name\":\"" T "2\",\"schemaSettings\":{\"schema\":\"x\"}}", ERR_UNIMPLEMENTED,
+     "schema_settings"},
     {"a key of a key service", "Publisher/CreateTopic", "{\"name\":\"" T "2\",\"kmsKeyName\":\"x\"}", ERR_UNIMPLEMENTED, "kms_key_name"},
     {"a transform", "Publisher/CreateTopic", "{\"name\":\"" T "2\",\"messageTransforms\":[{}]}", ERR_UNIMPLEMENTED, "message_transforms"},
-    {"topic retention below 10 minutes", "Publisher/CreateTopic", "{\"name\":\"" T "2\",\"messageRetentionDuration\":\"599s\"}", ERR_INVALID_ARGUMENT, "message_retention_duration"},
+    {"topic retention below 10 minutes", "Publisher/CreateTopic", "{\"name\":\"" T "2\",\"messageRetentionDuration\":\"599s\"}",
+     ERR_INVALID_ARGUMENT, "message_retention_duration"},
     {"an unknown topic", "Publisher/GetTopic", "{\"topic\":\"" T "x\"}", ERR_NOT_FOUND, "Topic not found"},
     {"an update without a mask", "Publisher/UpdateTopic", "{\"topic\":{\"name\":\"" T "\"}}", ERR_INVALID_ARGUMENT, "update_mask"},
-    {"an update of the name", "Publisher/UpdateTopic", "{\"topic\":{\"name\":\"" T "\"},\"updateMask\":\"name\"}", ERR_INVALID_ARGUMENT, "name"},
-    {"an update of nothing known", "Publisher/UpdateTopic", "{\"topic\":{\"name\":\"" T "\"},\"updateMask\":\"colour\"}", ERR_INVALID_ARGUMENT, "colour"},
+    {"an update of the name", "Publisher/UpdateTopic", "{\"topic\":{\"name\":\"" T "\"},\"updateMask\":\"name\"}", ERR_INVALID_ARGUMENT,
+     "name"},
+    {"an update of nothing known", "Publisher/UpdateTopic", "{\"topic\":{\"name\":\"" T "\"},\"updateMask\":\"colour\"}",
+     ERR_INVALID_ARGUMENT, "colour"},
     {"an update without a topic", "Publisher/UpdateTopic", "{\"updateMask\":\"labels\"}", ERR_INVALID_ARGUMENT, "topic"},
     {"no messages", "Publisher/Publish", "{\"topic\":\"" T "\"}", ERR_INVALID_ARGUMENT, "No messages to publish"},
-    {"an empty message", "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"},{}]}", ERR_INVALID_ARGUMENT, "messages[1]"},
-    {"an empty attribute key", "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"attributes\":{\"\":\"x\"}}]}", ERR_INVALID_ARGUMENT, "messages[0].attributes"},
-    {"two ordering keys", "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\",\"orderingKey\":\"a\"},{\"data\":\"eA==\",\"orderingKey\":\"b\"}]}", ERR_INVALID_ARGUMENT, "messages[1].ordering_key"},
-    {"publishing to no topic", "Publisher/Publish", "{\"topic\":\"" T "x\",\"messages\":[{\"data\":\"eA==\"}]}", ERR_NOT_FOUND, "Topic not found"},
+    {"an empty message", "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"},{}]}", ERR_INVALID_ARGUMENT,
+     "messages[1]"},
+    {"an empty attribute key", "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"attributes\":{\"\":\"x\"}}]}",
+     ERR_INVALID_ARGUMENT, "messages[0].attributes"},
+    {"two ordering keys", "Publisher/Publish",
+     "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\",\"orderingKey\":\"a\"},{\"data\":\"eA==\",\"orderingKey\":\"b\"}]}",
+     ERR_INVALID_ARGUMENT, "messages[1].ordering_key"},
+    {"publishing to no topic", "Publisher/Publish", "{\"topic\":\"" T "x\",\"messages\":[{\"data\":\"eA==\"}]}", ERR_NOT_FOUND,
+     "Topic not found"},
     {"bad base64", "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"%%%\"}]}", ERR_INVALID_ARGUMENT, "data"},
-    {"a subscription to no topic", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "x\"}", ERR_NOT_FOUND, "Topic not found"},
-    {"a subscription that is there", "Subscriber/CreateSubscription", "{\"name\":\"" S "\",\"topic\":\"" T "\"}", ERR_ALREADY_EXISTS, "Subscription already exists"},
-    {"an ack deadline of 9 s", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"ackDeadlineSeconds\":9}", ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
-    {"an ack deadline of 601 s", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"ackDeadlineSeconds\":601}", ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
-    {"retention of 32 days", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"messageRetentionDuration\":\"2764800s\"}", ERR_INVALID_ARGUMENT, "message_retention_duration"},
-    {"a ttl of an hour", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"expirationPolicy\":{\"ttl\":\"3600s\"}}", ERR_INVALID_ARGUMENT, "expiration_policy.ttl"},
-    {"a backoff of 601 s", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"retryPolicy\":{\"maximumBackoff\":\"601s\"}}", ERR_INVALID_ARGUMENT, "maximum_backoff"},
-    {"a minimum above the maximum", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"retryPolicy\":{\"minimumBackoff\":\"20s\",\"maximumBackoff\":\"10s\"}}", ERR_INVALID_ARGUMENT, "minimum_backoff"},
-    {"a negative backoff", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"retryPolicy\":{\"minimumBackoff\":\"-1s\"}}", ERR_INVALID_ARGUMENT, "minimum_backoff"},
-    {"exactly-once", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"enableExactlyOnceDelivery\":true}", ERR_UNIMPLEMENTED, "enable_exactly_once_delivery"},
-    {"BigQuery", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"bigqueryConfig\":{\"table\":\"x\"}}", ERR_UNIMPLEMENTED, "bigquery_config"},
-    {"a filter that is no filter", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"filter\":\"colour = red\"}", ERR_INVALID_ARGUMENT, "filter"},
-    {"a dead letter topic that is not there", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"deadLetterPolicy\":{\"deadLetterTopic\":\"" T "x\"}}", ERR_NOT_FOUND, "Dead letter topic not found"},
-    {"four delivery attempts", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"deadLetterPolicy\":{\"deadLetterTopic\":\"" T "\",\"maxDeliveryAttempts\":4}}", ERR_INVALID_ARGUMENT, "max_delivery_attempts"},
-    {"a token without an endpoint", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"pushConfig\":{\"oidcToken\":{\"serviceAccountEmail\":\"a@b\"}}}", ERR_INVALID_ARGUMENT, "push_config"},
-    {"a token without an account", "Subscriber/ModifyPushConfig", "{\"subscription\":\"" S "\",\"pushConfig\":{\"pushEndpoint\":\"http://x/\",\"oidcToken\":{}}}", ERR_INVALID_ARGUMENT, "service_account_email"},
-    {"an unknown push attribute", "Subscriber/ModifyPushConfig", "{\"subscription\":\"" S "\",\"pushConfig\":{\"pushEndpoint\":\"http://x/\",\"attributes\":{\"a\":\"b\"}}}", ERR_INVALID_ARGUMENT, "push_config.attributes"},
-    {"an update of the filter", "Subscriber/UpdateSubscription", "{\"subscription\":{\"name\":\"" S "\"},\"updateMask\":\"filter\"}", ERR_INVALID_ARGUMENT, "filter"},
-    {"an update of the topic", "Subscriber/UpdateSubscription", "{\"subscription\":{\"name\":\"" S "\"},\"updateMask\":\"topic\"}", ERR_INVALID_ARGUMENT, "topic"},
-    {"an update to a bad value", "Subscriber/UpdateSubscription", "{\"subscription\":{\"name\":\"" S "\",\"ackDeadlineSeconds\":1},\"updateMask\":\"ack_deadline_seconds\"}", ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
+    {"a subscription to no topic", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "x\"}", ERR_NOT_FOUND,
+     "Topic not found"},
+    {"a subscription that is there", "Subscriber/CreateSubscription", "{\"name\":\"" S "\",\"topic\":\"" T "\"}", ERR_ALREADY_EXISTS,
+     "Subscription already exists"},
+    {"an ack deadline of 9 s", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"ackDeadlineSeconds\":9}",
+     ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
+    {"an ack deadline of 601 s", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"ackDeadlineSeconds\":601}",
+     ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
+    {"retention of 32 days", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"messageRetentionDuration\":\"2764800s\"}", ERR_INVALID_ARGUMENT,
+     "message_retention_duration"},
+    {"a ttl of an hour", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"expirationPolicy\":{\"ttl\":\"3600s\"}}", ERR_INVALID_ARGUMENT, "expiration_policy.ttl"},
+    {"a backoff of 601 s", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"retryPolicy\":{\"maximumBackoff\":\"601s\"}}", ERR_INVALID_ARGUMENT, "maximum_backoff"},
+    {"a minimum above the maximum", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"retryPolicy\":{\"minimumBackoff\":\"20s\",\"maximumBackoff\":\"10s\"}}",
+     ERR_INVALID_ARGUMENT, "minimum_backoff"},
+    {"a negative backoff", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"retryPolicy\":{\"minimumBackoff\":\"-1s\"}}", ERR_INVALID_ARGUMENT, "minimum_backoff"},
+    {"exactly-once", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"enableExactlyOnceDelivery\":true}",
+     ERR_UNIMPLEMENTED, "enable_exactly_once_delivery"},
+    {"BigQuery", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"bigqueryConfig\":{\"table\":\"x\"}}",
+     ERR_UNIMPLEMENTED, "bigquery_config"},
+    {"a filter that is no filter", "Subscriber/CreateSubscription", "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"filter\":\"colour = red\"}",
+     ERR_INVALID_ARGUMENT, "filter"},
+    {"a dead letter topic that is not there", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"deadLetterPolicy\":{\"deadLetterTopic\":\"" T "x\"}}", ERR_NOT_FOUND,
+     "Dead letter topic not found"},
+    {"four delivery attempts", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"deadLetterPolicy\":{\"deadLetterTopic\":\"" T "\",\"maxDeliveryAttempts\":4}}",
+     ERR_INVALID_ARGUMENT, "max_delivery_attempts"},
+    {"a token without an endpoint", "Subscriber/CreateSubscription",
+     "{\"name\":\"" S "2\",\"topic\":\"" T "\",\"pushConfig\":{\"oidcToken\":{\"serviceAccountEmail\":\"a@b\"}}}", ERR_INVALID_ARGUMENT,
+     "push_config"},
+    {"a token without an account", "Subscriber/ModifyPushConfig",
+     "{\"subscription\":\"" S "\",\"pushConfig\":{\"pushEndpoint\":\"http://x/\",\"oidcToken\":{}}}", ERR_INVALID_ARGUMENT,
+     "service_account_email"},
+    {"an unknown push attribute", "Subscriber/ModifyPushConfig",
+     "{\"subscription\":\"" S "\",\"pushConfig\":{\"pushEndpoint\":\"http://x/\",\"attributes\":{\"a\":\"b\"}}}", ERR_INVALID_ARGUMENT,
+     "push_config.attributes"},
+    {"an update of the filter", "Subscriber/UpdateSubscription", "{\"subscription\":{\"name\":\"" S "\"},\"updateMask\":\"filter\"}",
+     ERR_INVALID_ARGUMENT, "filter"},
+    {"an update of the topic", "Subscriber/UpdateSubscription", "{\"subscription\":{\"name\":\"" S "\"},\"updateMask\":\"topic\"}",
+     ERR_INVALID_ARGUMENT, "topic"},
+    {"an update to a bad value", "Subscriber/UpdateSubscription",
+     "{\"subscription\":{\"name\":\"" S "\",\"ackDeadlineSeconds\":1},\"updateMask\":\"ack_deadline_seconds\"}", ERR_INVALID_ARGUMENT,
+     "ack_deadline_seconds"},
     {"a pull of nothing", "Subscriber/Pull", "{\"subscription\":\"" S "\"}", ERR_INVALID_ARGUMENT, "No max_messages specified"},
-    {"a pull from nowhere", "Subscriber/Pull", "{\"subscription\":\"" S "x\",\"maxMessages\":1}", ERR_NOT_FOUND, "Subscription does not exist"},
-    {"a bad ack id", "Subscriber/Acknowledge", "{\"subscription\":\"" S "\",\"ackIds\":[\"bad\"]}", ERR_INVALID_ARGUMENT, "Invalid ack id (ack_id=bad)"},
+    {"a pull from nowhere", "Subscriber/Pull", "{\"subscription\":\"" S "x\",\"maxMessages\":1}", ERR_NOT_FOUND,
+     "Subscription does not exist"},
+    {"a bad ack id", "Subscriber/Acknowledge", "{\"subscription\":\"" S "\",\"ackIds\":[\"bad\"]}", ERR_INVALID_ARGUMENT,
+     "Invalid ack id (ack_id=bad)"},
     {"no ack ids", "Subscriber/Acknowledge", "{\"subscription\":\"" S "\"}", ERR_INVALID_ARGUMENT, "No ack ids specified."},
-    {"a long ack id", "Subscriber/ModifyAckDeadline", "{\"subscription\":\"" S "\",\"ackDeadlineSeconds\":10,\"ackIds\":[\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]}", ERR_INVALID_ARGUMENT, "Invalid ack id"},
-    {"an extension of 601 s", "Subscriber/ModifyAckDeadline", "{\"subscription\":\"" S "\",\"ackDeadlineSeconds\":601,\"ackIds\":[\"x\"]}", ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
+    {"a long ack id", "Subscriber/ModifyAckDeadline",
+     "{\"subscription\":\"" S "\",\"ackDeadlineSeconds\":10,\"ackIds\":[\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]}", ERR_INVALID_ARGUMENT,
+     "Invalid ack id"},
+    {"an extension of 601 s", "Subscriber/ModifyAckDeadline", "{\"subscription\":\"" S "\",\"ackDeadlineSeconds\":601,\"ackIds\":[\"x\"]}",
+     ERR_INVALID_ARGUMENT, "ack_deadline_seconds"},
     {"a seek to nothing", "Subscriber/Seek", "{\"subscription\":\"" S "\"}", ERR_INVALID_ARGUMENT, "target"},
-    {"a seek to no snapshot", "Subscriber/Seek", "{\"subscription\":\"" S "\",\"snapshot\":\"" P "/snapshots/none\"}", ERR_NOT_FOUND, "Snapshot not found"},
-    {"a snapshot of nothing", "Subscriber/CreateSnapshot", "{\"name\":\"" P "/snapshots/snap\",\"subscription\":\"" S "x\"}", ERR_NOT_FOUND, "Subscription does not exist"},
-    {"a page token of another list", "Publisher/ListTopics", "{\"project\":\"" P "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
+    {"a seek to no snapshot", "Subscriber/Seek", "{\"subscription\":\"" S "\",\"snapshot\":\"" P "/snapshots/none\"}", ERR_NOT_FOUND,
+     "Snapshot not found"},
+    {"a snapshot of nothing", "Subscriber/CreateSnapshot", "{\"name\":\"" P "/snapshots/snap\",\"subscription\":\"" S "x\"}", ERR_NOT_FOUND,
+     "Subscription does not exist"},
+    {"a page token of another list", "Publisher/ListTopics", "{\"project\":\"" P "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT,
+     "pageToken"},
     {"a negative page", "Publisher/ListTopics", "{\"project\":\"" P "\",\"pageSize\":-1}", ERR_INVALID_ARGUMENT, "pageSize"},
     {"a project that is none", "Subscriber/ListSubscriptions", "{\"project\":\"test\"}", ERR_INVALID_ARGUMENT, "projects/PROJECT"},
     {"a deletion of nothing", "Subscriber/DeleteSnapshot", "{\"snapshot\":\"" P "/snapshots/none\"}", ERR_NOT_FOUND, "Snapshot not found"},
@@ -317,7 +362,8 @@ static void push_configuration(void **state)
     struct tb tb;
     setup(&tb, "");
     tb_call(&tb, ERR_OK, "Subscriber/ModifyPushConfig",
-            "{\"subscription\":\"" S "\",\"pushConfig\":{\"pushEndpoint\":\"http://127.0.0.1:9/\",\"attributes\":{\"x-goog-version\":\"v1\"},"
+            "{\"subscription\":\"" S
+            "\",\"pushConfig\":{\"pushEndpoint\":\"http://127.0.0.1:9/\",\"attributes\":{\"x-goog-version\":\"v1\"},"
             "\"oidcToken\":{\"serviceAccountEmail\":\"a@b\",\"audience\":\"aud\"}}}");
     assert_string_equal(subscription_config(tb.watched.s)->push_config->push_endpoint, "http://127.0.0.1:9/");
     assert_false(tb.watched.gone);
@@ -488,15 +534,14 @@ static void dead_letters(void **state)
     tb_call(&tb, ERR_OK, "Subscriber/CreateSubscription", "{\"name\":\"" P "/subscriptions/dead\",\"topic\":\"" P "/topics/dead\"}");
     tb_call(&tb, ERR_OK, "Subscriber/CreateSubscription",
             "{\"name\":\"" S "\",\"topic\":\"" T "\",\"deadLetterPolicy\":{\"deadLetterTopic\":\"" P "/topics/dead\"}}");
-    tb_call(&tb, ERR_OK, "Publisher/Publish",
-            "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\",\"attributes\":{\"k\":\"v\"}}]}");
+    tb_call(&tb, ERR_OK, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\",\"attributes\":{\"k\":\"v\"}}]}");
     for (int attempt = 1; attempt <= 5; attempt++) {
         const char *r = pull(&tb, 10);
         char want[16];
         snprintf(want, sizeof want, "%d", attempt);
         assert_string_equal(tb_json(r, "deliveryAttempt", 0), want);
-        tb_call(&tb, ERR_OK, "Subscriber/ModifyAckDeadline",
-                "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":0}", tb_json(r, "ackId", 0));
+        tb_call(&tb, ERR_OK, "Subscriber/ModifyAckDeadline", "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":0}",
+                tb_json(r, "ackId", 0));
         tb_advance(&tb, NS_PER_S);
         if (attempt == 3)
             tb_restart(&tb, true); /* the count outlives it */
@@ -517,8 +562,8 @@ static void dead_letters(void **state)
     for (int attempt = 1; attempt <= 8; attempt++) {
         r = pull(&tb, 10);
         assert_int_equal(tb_count(r, "\"ackId\""), 1);
-        tb_call(&tb, ERR_OK, "Subscriber/ModifyAckDeadline",
-                "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":0}", tb_json(r, "ackId", 0));
+        tb_call(&tb, ERR_OK, "Subscriber/ModifyAckDeadline", "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"],\"ackDeadlineSeconds\":0}",
+                tb_json(r, "ackId", 0));
         tb_advance(&tb, 6 * NS_PER_S);
     }
     tb_stop(&tb);

@@ -106,10 +106,7 @@ static void fake_send(struct transport *t, struct push_request *r)
     struct fake_transport *ft = CONTAINER_OF(t, struct fake_transport, base);
     ft->sent[ft->n++] = r;
 }
-static void fake_cancel(struct transport *t, struct push_request *r)
-{
-    CONTAINER_OF(t, struct fake_transport, base)->cancelled++;
-}
+static void fake_cancel(struct transport *t, struct push_request *r) { CONTAINER_OF(t, struct fake_transport, base)->cancelled++; }
 static const struct transport_ops fake_ops = {fake_send, fake_cancel};
 
 struct fake_tokens {
@@ -237,7 +234,7 @@ static void only_five_answers_are_acks(void **state)
     const struct {
         int status;
         bool acks;
-    } cases[] = {{102, true}, {200, true}, {201, true}, {202, true}, {204, true}, {203, false}, {206, false}, {100, false},
+    } cases[] = {{102, true},  {200, true},  {201, true},  {202, true},  {204, true},  {203, false}, {206, false}, {100, false},
                  {301, false}, {400, false}, {404, false}, {429, false}, {500, false}, {503, false}, {0, false}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char name[16];
@@ -605,9 +602,16 @@ static void endpoints_are_checked_with_a_reason(void **state)
         const char *endpoint;
         bool good;
     } cases[] = {
-        {"http://127.0.0.1:8080/push?x=1", true}, {"https://example.com", true}, {"http://svc.localhost:8080/", true},
-        {"ftp://example.com/", false}, {"example.com", false}, {"http://", false}, {"http://u:p@example.com/", false},
-        {"http://example.com:99999/", false}, {"http://exa mple.com/", false}, {"javascript:alert(1)", false},
+        {"http://127.0.0.1:8080/push?x=1", true},
+        {"https://example.com", true},
+        {"http://svc.localhost:8080/", true},
+        {"ftp://example.com/", false},
+        {"example.com", false},
+        {"http://", false},
+        {"http://u:p@example.com/", false},
+        {"http://example.com:99999/", false},
+        {"http://exa mple.com/", false},
+        {"javascript:alert(1)", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err e = {0};

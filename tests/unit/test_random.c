@@ -94,12 +94,9 @@ static void names_begin_with_a_letter_and_are_terminated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_sequence_is_xoshiro256starstar),
-        cmocka_unit_test(a_seed_gives_the_same_sequence_and_another_another),
-        cmocka_unit_test(the_system_s_seed_differs_each_time),
-        cmocka_unit_test(below_stays_below_and_is_fair),
-        cmocka_unit_test(doubles_lie_between_zero_and_one),
-        cmocka_unit_test(names_begin_with_a_letter_and_are_terminated),
+        cmocka_unit_test(the_sequence_is_xoshiro256starstar),  cmocka_unit_test(a_seed_gives_the_same_sequence_and_another_another),
+        cmocka_unit_test(the_system_s_seed_differs_each_time), cmocka_unit_test(below_stays_below_and_is_fair),
+        cmocka_unit_test(doubles_lie_between_zero_and_one),    cmocka_unit_test(names_begin_with_a_letter_and_are_terminated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

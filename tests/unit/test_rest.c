@@ -48,8 +48,8 @@ static void on_fail(void *service, struct call *c, const ProtobufCMessage *reque
 static void on_who(void *service, struct call *c, const ProtobufCMessage *request)
 {
     everything *m = pb_new(c->arena, &runnel__test__everything__descriptor);
-    m->name = arena_printf(c->arena, "%s at %s from %s%s", c->caller.bearer ? c->caller.bearer : "nobody", c->caller.host,
-                           c->caller.peer, c->caller.local ? ", local" : "");
+    m->name = arena_printf(c->arena, "%s at %s from %s%s", c->caller.bearer ? c->caller.bearer : "nobody", c->caller.host, c->caller.peer,
+                           c->caller.local ? ", local" : "");
     call_reply(c, &m->base);
 }
 
@@ -75,7 +75,10 @@ static void on_bad_reply(void *service, struct call *c, const ProtobufCMessage *
     call_reply(c, &m->base);
 }
 
-#define ROW(v, p, b, h) {"test/" p, v, p, b, "test.use", &runnel__test__everything__descriptor, &runnel__test__everything__descriptor, h}
+#define ROW(v, p, b, h)                                                                                                 \
+    {                                                                                                                   \
+        "test/" p, v, p, b, "test.use", &runnel__test__everything__descriptor, &runnel__test__everything__descriptor, h \
+    }
 static const struct method table[] = {
     ROW(VERB_GET, "/v1/{name=projects/*/things/*}", NULL, on_echo),
     ROW(VERB_GET, "/v1/{name=projects/*}/things", NULL, on_echo),
@@ -90,18 +93,14 @@ static const struct method table[] = {
 
 static void on_page(void *arg, struct web_call *w)
 {
-    int rc = buf_addf(&w->answer, "%s path=%s query=%s body=%.*s flavor=%.*s", (const char *)arg, w->path, w->query,
-                      (int)w->body.n, w->body.n ? w->body.p : "", (int)w->metadata_flavor.n,
-                      w->metadata_flavor.n ? w->metadata_flavor.p : "");
+    int rc = buf_addf(&w->answer, "%s path=%s query=%s body=%.*s flavor=%.*s", (const char *)arg, w->path, w->query, (int)w->body.n,
+                      w->body.n ? w->body.p : "", (int)w->metadata_flavor.n, w->metadata_flavor.n ? w->metadata_flavor.p : "");
     assert_int_equal(rc, 0);
     w->extra_name = "metadata-flavor";
     w->extra_value = "Google";
     web_reply(w, 200, "text/plain");
 }
-static void on_hold_page(void *arg, struct web_call *w)
-{
-    web_reply(w, 204, NULL);
-}
+static void on_hold_page(void *arg, struct web_call *w) { web_reply(w, 204, NULL); }
 
 static const struct web_route pages[] = {
     {VERB_GET, "/healthz", on_page, (void *)"health"},
@@ -318,33 +317,43 @@ static void requests_get_their_answers(void **state)
         {"query parameters", "GET " THING "?anInt32=5&words=a+b&words=c%26d&color=RED&item.child.name=x", NULL, NULL, 200,
          "{" NAME ",\"anInt32\":5,\"color\":\"RED\",\"item\":{\"child\":{\"name\":\"x\"}},\"words\":[\"a b\",\"c&d\"]}"},
         {"a bare question mark", "GET " THING "?", NULL, NULL, 200, "{" NAME "}"},
-        {"parameters of the protocol are no fields", "GET " THING "?alt=json&$alt=json&prettyPrint=false&$prettyPrint=0&key=k&access_token=a&fields=x&quotaUser=u&uploadType=m&upload_protocol=p&callback=c&$x=y", NULL, NULL, 200, "{" NAME "}"},
+        {"parameters of the protocol are no fields",
+         "GET " THING
+         "?alt=json&$alt=json&prettyPrint=false&$prettyPrint=0&key=k&access_token=a&fields=x&quotaUser=u&uploadType=m&upload_protocol=p&callback=c&$x=y",
+         NULL, NULL, 200, "{" NAME "}"},
         {"enums as numbers", "GET " THING "?$alt=json%3Benum-encoding=int&color=DARK_BLUE", NULL, NULL, 200, "{" NAME ",\"color\":2}"},
         {"pretty", "GET " THING "?prettyPrint=true", NULL, NULL, 200, "{\n  \"name\": \"projects/p/things/t\"\n}\n"},
         {"an encoded id", "GET /v1/projects/p/things/a%20b%3Astart", NULL, NULL, 200, "{\"name\":\"projects/p/things/a b:start\"}"},
         {"absolute form", "GET http://api.example" THING, NULL, NULL, 200, "{" NAME "}"},
         {"a list", "GET /v1/projects/p/things?pageSize=", NULL, NULL, 400, "…unknown query parameter"},
-        {"who calls", "GET /v1/who", "Authorization: Bearer  tok.en\r\n", NULL, 200, "{\"name\":\"tok.en at api.example from 127.0.0.1, local\"}"},
-        {"the scheme's case does not count", "GET /v1/who", "authorization: bearer x\r\n", NULL, 200, "{\"name\":\"x at api.example from 127.0.0.1, local\"}"},
-        {"other schemes are nobody", "GET /v1/who", "Authorization: Basic eDp5\r\n", NULL, 200, "{\"name\":\"nobody at api.example from 127.0.0.1, local\"}"},
+        {"who calls", "GET /v1/who", "Authorization: Bearer  tok.en\r\n", NULL, 200,
+         "{\"name\":\"tok.en at api.example from 127.0.0.1, local\"}"},
+        {"the scheme's case does not count", "GET /v1/who", "authorization: bearer x\r\n", NULL, 200,
+         "{\"name\":\"x at api.example from 127.0.0.1, local\"}"},
+        {"other schemes are nobody", "GET /v1/who", "Authorization: Basic eDp5\r\n", NULL, 200,
+         "{\"name\":\"nobody at api.example from 127.0.0.1, local\"}"},
         {"an unknown parameter", "GET " THING "?nobody=1", NULL, NULL, 400, "…unknown query parameter \\\"nobody\\\""},
         {"a wrong parameter", "GET " THING "?anInt32=x", NULL, NULL, 400, "…anInt32: \\\"x\\\" is not a number"},
         {"a torn percent in the query", "GET " THING "?words=%2", NULL, NULL, 400, "…malformed percent-encoding"},
         {"a torn percent in the path", "GET " THING "%2", NULL, NULL, 400, "…malformed percent-encoding"},
         {"a NUL in the query", "GET " THING "?words=%00", NULL, NULL, 400, "…words: the text is not valid UTF-8"},
-        {"malformed JSON", "PUT " THING, NULL, "{\"name\":}", 400, "{\"error\":{\"code\":400,\"message\":\"the JSON is malformed at line 1, byte 8: expected a value\",\"status\":\"INVALID_ARGUMENT\"}}\n"},
+        {"malformed JSON", "PUT " THING, NULL, "{\"name\":}", 400,
+         "{\"error\":{\"code\":400,\"message\":\"the JSON is malformed at line 1, byte 8: expected a value\",\"status\":\"INVALID_ARGUMENT\"}}\n"},
         {"a wrong field", "PUT " THING, NULL, "{\"items\":[{\"data\":\"?\"}]}", 400, "…items[0].data: not base64"},
         {"a compressed body", "PUT " THING, "Content-Encoding: gzip\r\n", "{}", 415, "…Content-Encoding gzip is not supported"},
-        {"an error of the handler", "POST " THING ":fail", NULL, "{\"anInt32\":5}", 404, "{\"error\":{\"code\":404,\"message\":\"failed as \\\"asked\\\"\",\"status\":\"NOT_FOUND\"}}\n"},
+        {"an error of the handler", "POST " THING ":fail", NULL, "{\"anInt32\":5}", 404,
+         "{\"error\":{\"code\":404,\"message\":\"failed as \\\"asked\\\"\",\"status\":\"NOT_FOUND\"}}\n"},
         {"another error", "POST " THING ":fail", NULL, "{\"anInt32\":14}", 503, "…UNAVAILABLE"},
         {"a reply that cannot be written", "GET /v1/broken", NULL, NULL, 500, "…not registered"},
         {"an unknown path", "GET /v1/nothing", NULL, NULL, 404, "…there is no method at GET /v1/nothing"},
         {"an unknown path with a body", "POST /v1/nothing", NULL, "{}", 404, "…NOT_FOUND"},
-        {"a known path with another verb", "DELETE " THING, NULL, NULL, 405, "…DELETE is not supported at " THING "; it has GET, HEAD, PUT, PATCH"},
+        {"a known path with another verb", "DELETE " THING, NULL, NULL, 405,
+         "…DELETE is not supported at " THING "; it has GET, HEAD, PUT, PATCH"},
         {"OPTIONS", "OPTIONS " THING, NULL, NULL, 405, "…UNIMPLEMENTED"},
         {"an unknown verb at an unknown path", "PROPFIND /v1/nothing", NULL, NULL, 404, "…there is nothing at /v1/nothing"},
         {"a page", "GET /healthz?a=%20b", NULL, NULL, 200, "health path=/healthz query=a=%20b body= flavor="},
-        {"a page below a prefix", "GET /console/a%20b", "Metadata-Flavor: Google\r\n", NULL, 200, "console path=/console/a b query= body= flavor=Google"},
+        {"a page below a prefix", "GET /console/a%20b", "Metadata-Flavor: Google\r\n", NULL, 200,
+         "console path=/console/a b query= body= flavor=Google"},
         {"the longest prefix", "GET /console/deep/x", NULL, NULL, 200, "deep path=/console/deep/x query= body= flavor="},
         {"the prefix itself", "GET /console/", NULL, NULL, 200, "console path=/console/ query= body= flavor="},
         {"not the prefix", "GET /consolex", NULL, NULL, 404, "…NOT_FOUND"},
@@ -405,7 +414,9 @@ static void a_connection_is_kept_over_errors(void **state)
     for (int i = 0; i < 3; i++) {
         assert_int_equal(status_of(ask_on(fd, "POST /nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello")), 404);
         assert_int_equal(status_of(ask_on(fd, "PUT " THING " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n{")), 400);
-        assert_int_equal(status_of(ask_on(fd, "PUT " THING " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")), 200);
+        assert_int_equal(
+            status_of(ask_on(fd, "PUT " THING " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")),
+            200);
         assert_int_equal(status_of(ask_on(fd, "GET " THING " HTTP/1.1\r\nHost: h\r\n\r\n")), 200);
     }
     hang_up(fd);

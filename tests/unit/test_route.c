@@ -43,12 +43,21 @@ static int setup(void **state)
     f->split[1] = (struct executor_target){.pool = f->pools[1], .revision = "r2", .percent = 75, .tag = ""};
     f->split[2] = (struct executor_target){.pool = NULL, .revision = "r3", .percent = 0, .tag = "broken"};
     f->x.n = 2;
-    f->x.views[0] = (struct executor_view){
-        .name = "projects/proj-test/locations/europe-west1/services/hello", .project = "proj-test", .region = "europe-west1", .service = "hello",
-        .uri = "http://hello.localhost", .timeout_ns = NS_PER_S, .targets = f->split, .n_targets = 3};
-    f->x.views[1] = (struct executor_view){
-        .name = "projects/other/locations/us-east1/services/hello", .project = "other", .region = "us-east1", .service = "hello",
-        .uri = "http://hello.us-east1.other.localhost", .timeout_ns = NS_PER_S, .not_ready = "the program exits at once"};
+    f->x.views[0] = (struct executor_view){.name = "projects/proj-test/locations/europe-west1/services/hello",
+                                           .project = "proj-test",
+                                           .region = "europe-west1",
+                                           .service = "hello",
+                                           .uri = "http://hello.localhost",
+                                           .timeout_ns = NS_PER_S,
+                                           .targets = f->split,
+                                           .n_targets = 3};
+    f->x.views[1] = (struct executor_view){.name = "projects/other/locations/us-east1/services/hello",
+                                           .project = "other",
+                                           .region = "us-east1",
+                                           .service = "hello",
+                                           .uri = "http://hello.us-east1.other.localhost",
+                                           .timeout_ns = NS_PER_S,
+                                           .not_ready = "the program exits at once"};
     *state = f;
     return 0;
 }

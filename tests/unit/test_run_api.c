@@ -35,7 +35,8 @@ static void call(const char *method, const char *request)
 static void create(const char *id)
 {
     char request[400];
-    snprintf(request, sizeof request, "{\"parent\":\"" PARENT "\",\"serviceId\":\"%s\",\"service\":{\"template\":{\"containers\":[{" CONTAINER "}]}}}", id);
+    snprintf(request, sizeof request,
+             "{\"parent\":\"" PARENT "\",\"serviceId\":\"%s\",\"service\":{\"template\":{\"containers\":[{" CONTAINER "}]}}}", id);
     call("Services/CreateService", request);
     world_run(&w, NS_PER_S);
 }
@@ -56,7 +57,8 @@ static const struct {
     {"a reserved prefix", C("\"env\":[{\"name\":\"A\"},{\"name\":\"X_GOOGLE_Y\"}]"), "env[1].name", ERR_INVALID_ARGUMENT},
     {"a variable without a name", C("\"env\":[{\"value\":\"1\"}]"), "env[0].name", ERR_INVALID_ARGUMENT},
     {"a variable given twice", C("\"env\":[{\"name\":\"A\"},{\"name\":\"A\"}]"), "given twice", ERR_INVALID_ARGUMENT},
-    {"a variable from a secret", C("\"env\":[{\"name\":\"A\",\"valueSource\":{\"secretKeyRef\":{\"secret\":\"s\"}}}]"), "env[0].valueSource", ERR_UNIMPLEMENTED},
+    {"a variable from a secret", C("\"env\":[{\"name\":\"A\",\"valueSource\":{\"secretKeyRef\":{\"secret\":\"s\"}}}]"),
+     "env[0].valueSource", ERR_UNIMPLEMENTED},
     {"a wrong cpu", C("\"resources\":{\"limits\":{\"cpu\":\"many\"}}"), "limits.cpu: 'many'", ERR_INVALID_ARGUMENT},
     {"a wrong size", C("\"resources\":{\"limits\":{\"memory\":\"-1Gi\"}}"), "limits.memory", ERR_INVALID_ARGUMENT},
     {"another limit", C("\"resources\":{\"limits\":{\"nvidia.com/gpu\":\"1\"}}"), "neither cpu nor memory", ERR_INVALID_ARGUMENT},
@@ -65,24 +67,38 @@ static const struct {
     {"h2c", C("\"ports\":[{\"name\":\"h2c\"}]"), "ports[0].name", ERR_UNIMPLEMENTED},
     {"a liveness probe", C("\"livenessProbe\":{}"), "livenessProbe", ERR_UNIMPLEMENTED},
     {"a gRPC probe", C("\"startupProbe\":{\"grpc\":{}}"), "startupProbe.grpc", ERR_UNIMPLEMENTED},
-    {"a probe slower than its period", C("\"startupProbe\":{\"timeoutSeconds\":9,\"periodSeconds\":3}"), "timeoutSeconds", ERR_INVALID_ARGUMENT},
+    {"a probe slower than its period", C("\"startupProbe\":{\"timeoutSeconds\":9,\"periodSeconds\":3}"), "timeoutSeconds",
+     ERR_INVALID_ARGUMENT},
     {"a probe with a line break", C("\"startupProbe\":{\"httpGet\":{\"path\":\"/a\\r\\nX: y\"}}"), "httpGet.path", ERR_INVALID_ARGUMENT},
     {"mounts", C("\"volumeMounts\":[{\"name\":\"v\"}]"), "volumeMounts", ERR_UNIMPLEMENTED},
     {"volumes", T("\"containers\":[{" CONTAINER "}],\"volumes\":[{\"name\":\"v\"}]"), "template.volumes", ERR_UNIMPLEMENTED},
     {"a VPC", T("\"containers\":[{" CONTAINER "}],\"vpcAccess\":{}"), "template.vpcAccess", ERR_UNIMPLEMENTED},
     {"too long a timeout", T("\"containers\":[{" CONTAINER "}],\"timeout\":\"3601s\""), "template.timeout", ERR_INVALID_ARGUMENT},
     {"a negative timeout", T("\"containers\":[{" CONTAINER "}],\"timeout\":\"-1s\""), "template.timeout", ERR_INVALID_ARGUMENT},
-    {"too much concurrency", T("\"containers\":[{" CONTAINER "}],\"maxInstanceRequestConcurrency\":1001"), "maxInstanceRequestConcurrency", ERR_INVALID_ARGUMENT},
-    {"minimum above maximum", T("\"containers\":[{" CONTAINER "}],\"scaling\":{\"minInstanceCount\":3,\"maxInstanceCount\":2}"), "minInstanceCount", ERR_INVALID_ARGUMENT},
-    {"a negative minimum", T("\"containers\":[{" CONTAINER "}],\"scaling\":{\"minInstanceCount\":-1}"), "minInstanceCount", ERR_INVALID_ARGUMENT},
-    {"another service's revision name", T("\"containers\":[{" CONTAINER "}],\"revision\":\"api-1\""), "template.revision", ERR_INVALID_ARGUMENT},
-    {"manual without its mode", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"scaling\":{\"manualInstanceCount\":2}}", "manualInstanceCount", ERR_INVALID_ARGUMENT},
-    {"a system label", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"labels\":{\"run.googleapis.com/x\":\"y\"}}", "labels", ERR_INVALID_ARGUMENT},
-    {"internal ingress", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"ingress\":\"INGRESS_TRAFFIC_INTERNAL_ONLY\"}", "ingress", ERR_UNIMPLEMENTED},
+    {"too much concurrency", T("\"containers\":[{" CONTAINER "}],\"maxInstanceRequestConcurrency\":1001"), "maxInstanceRequestConcurrency",
+     ERR_INVALID_ARGUMENT},
+    {"minimum above maximum", T("\"containers\":[{" CONTAINER "}],\"scaling\":{\"minInstanceCount\":3,\"maxInstanceCount\":2}"),
+     "minInstanceCount", ERR_INVALID_ARGUMENT},
+    {"a negative minimum", T("\"containers\":[{" CONTAINER "}],\"scaling\":{\"minInstanceCount\":-1}"), "minInstanceCount",
+     ERR_INVALID_ARGUMENT},
+    {"another service's revision name", T("\"containers\":[{" CONTAINER "}],\"revision\":\"api-1\""), "template.revision",
+     ERR_INVALID_ARGUMENT},
+    {"manual without its mode", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"scaling\":{\"manualInstanceCount\":2}}",
+     "manualInstanceCount", ERR_INVALID_ARGUMENT},
+    {"a system label", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"labels\":{\"run.googleapis.com/x\":\"y\"}}", "labels",
+     ERR_INVALID_ARGUMENT},
+    {"internal ingress", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"ingress\":\"INGRESS_TRAFFIC_INTERNAL_ONLY\"}", "ingress",
+     ERR_UNIMPLEMENTED},
     {"an unknown ingress", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"ingress\":\"SOME\"}", "ingress", ERR_INVALID_ARGUMENT},
-    {"traffic that is not 100", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST\",\"percent\":99}]}", "add up to 99", ERR_INVALID_ARGUMENT},
-    {"traffic for a revision that is not there", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"web-9\",\"percent\":100}]}", "traffic[0].revision", ERR_INVALID_ARGUMENT},
-    {"a bad tag", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"traffic\":[{\"percent\":100,\"tag\":\"A_B\"}]}", "traffic[0].tag", ERR_INVALID_ARGUMENT},
+    {"traffic that is not 100",
+     "{\"template\":{\"containers\":[{" CONTAINER "}]},\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST\",\"percent\":99}]}",
+     "add up to 99", ERR_INVALID_ARGUMENT},
+    {"traffic for a revision that is not there",
+     "{\"template\":{\"containers\":[{" CONTAINER
+     "}]},\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"web-9\",\"percent\":100}]}",
+     "traffic[0].revision", ERR_INVALID_ARGUMENT},
+    {"a bad tag", "{\"template\":{\"containers\":[{" CONTAINER "}]},\"traffic\":[{\"percent\":100,\"tag\":\"A_B\"}]}", "traffic[0].tag",
+     ERR_INVALID_ARGUMENT},
     {"a wrong type", "{\"template\":7}", "template", ERR_INVALID_ARGUMENT},
 };
 
@@ -129,8 +145,9 @@ static void test_names(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char request[600];
-        snprintf(request, sizeof request, "{\"parent\":\"%s\",\"serviceId\":\"%s\",\"service\":{\"template\":{\"containers\":[{" CONTAINER "}]}}}",
-                 cases[i].parent, cases[i].id);
+        snprintf(request, sizeof request,
+                 "{\"parent\":\"%s\",\"serviceId\":\"%s\",\"service\":{\"template\":{\"containers\":[{" CONTAINER "}]}}}", cases[i].parent,
+                 cases[i].id);
         world_call(&w, "Services/CreateService", request, &a);
         CASE_INT(cases[i].name, a.code, cases[i].code);
     }
@@ -155,12 +172,15 @@ static void test_what_is_not_there(void **state)
 
 static void test_dry_runs_change_nothing(void **state)
 {
-    call("Services/CreateService", "{\"parent\":\"" PARENT "\",\"serviceId\":\"web\",\"validateOnly\":true,\"service\":{\"template\":{\"containers\":[{" CONTAINER "}]}}}");
+    call("Services/CreateService",
+         "{\"parent\":\"" PARENT "\",\"serviceId\":\"web\",\"validateOnly\":true,\"service\":{\"template\":{\"containers\":[{" CONTAINER
+         "}]}}}");
     assert_non_null(strstr(a.json, "\"done\":true"));
     assert_string_equal(json_value(a.json, "timeout"), "300s");
     assert_int_equal(executor_counts(w.x).services, 0);
     create("web");
-    call("Services/UpdateService", "{\"validateOnly\":true,\"service\":{\"name\":\"" NAME "\",\"template\":{\"containers\":[{" CONTAINER ",\"args\":[\"x\"]}]}}}");
+    call("Services/UpdateService",
+         "{\"validateOnly\":true,\"service\":{\"name\":\"" NAME "\",\"template\":{\"containers\":[{" CONTAINER ",\"args\":[\"x\"]}]}}}");
     call("Services/DeleteService", "{\"name\":\"" NAME "\",\"validateOnly\":true}");
     world_run(&w, NS_PER_S);
     assert_int_equal(executor_counts(w.x).services, 1);
@@ -169,7 +189,8 @@ static void test_dry_runs_change_nothing(void **state)
 
 static void test_an_update_may_make_what_is_missing(void **state)
 {
-    call("Services/UpdateService", "{\"allowMissing\":true,\"service\":{\"name\":\"" NAME "\",\"template\":{\"containers\":[{" CONTAINER "}]}}}");
+    call("Services/UpdateService",
+         "{\"allowMissing\":true,\"service\":{\"name\":\"" NAME "\",\"template\":{\"containers\":[{" CONTAINER "}]}}}");
     world_run(&w, NS_PER_S);
     assert_int_equal(executor_counts(w.x).ready, 1);
 }
@@ -181,7 +202,8 @@ static void test_masks_and_etags(void **state)
     call("Services/GetService", "{\"name\":\"" NAME "\"}");
     const char *at = strstr(a.json, "\"etag\":\"");
     snprintf(etag, sizeof etag, "%.*s", (int)strcspn(at + 8, ",}"), at + 8); /* with its escaped quotes and the last one */
-    call("Services/UpdateService", "{\"updateMask\":\"description\",\"service\":{\"name\":\"" NAME "\",\"description\":\"mine\",\"labels\":{\"no\":\"no\"}}}");
+    call("Services/UpdateService",
+         "{\"updateMask\":\"description\",\"service\":{\"name\":\"" NAME "\",\"description\":\"mine\",\"labels\":{\"no\":\"no\"}}}");
     call("Services/GetService", "{\"name\":\"" NAME "\"}");
     assert_string_equal(json_value(a.json, "description"), "mine");
     assert_string_equal(json_value(a.json, "no"), "");
@@ -227,7 +249,8 @@ static void test_an_old_revision_can_be_deleted(void **state)
     create("web");
     call("Revisions/ListRevisions", "{\"parent\":\"" NAME "\"}");
     snprintf(name, sizeof name, "%s", json_value(a.json, "name"));
-    call("Services/UpdateService", "{\"service\":{\"name\":\"" NAME "\",\"template\":{\"containers\":[{" CONTAINER ",\"args\":[\"x\"]}]}}}");
+    call("Services/UpdateService",
+         "{\"service\":{\"name\":\"" NAME "\",\"template\":{\"containers\":[{" CONTAINER ",\"args\":[\"x\"]}]}}}");
     world_run(&w, 5 * NS_PER_S);
     snprintf(request, sizeof request, "{\"name\":\"%s\"}", name);
     call("Revisions/GetRevision", request);

@@ -37,10 +37,7 @@ static void call(const char *method, const char *request)
         fail_msg("%s: %s", method, a.message);
 }
 
-static void get(void)
-{
-    call("Services/GetService", "{\"name\":\"" NAME "\"}");
-}
+static void get(void) { call("Services/GetService", "{\"name\":\"" NAME "\"}"); }
 
 static void deploy(void)
 {
@@ -154,7 +151,9 @@ static void test_minimum_and_manual_counts(void **state)
         {"the template's minimum", UPDATE(TEMPLATE(",\"scaling\":{\"minInstanceCount\":2}")), 2},
         {"the service's minimum", UPDATE(TEMPLATE("") ",\"scaling\":{\"minInstanceCount\":3}"), 3},
         {"manual", UPDATE(TEMPLATE("") ",\"scaling\":{\"scalingMode\":\"MANUAL\",\"manualInstanceCount\":4}"), 4},
-        {"manual with the template's maximum below", UPDATE(TEMPLATE(",\"scaling\":{\"maxInstanceCount\":2}") ",\"scaling\":{\"scalingMode\":\"MANUAL\",\"manualInstanceCount\":4}"), 4},
+        {"manual with the template's maximum below",
+         UPDATE(TEMPLATE(",\"scaling\":{\"maxInstanceCount\":2}") ",\"scaling\":{\"scalingMode\":\"MANUAL\",\"manualInstanceCount\":4}"),
+         4},
         {"back to nothing", UPDATE(TEMPLATE("")), 0},
     };
     deploy();
@@ -238,9 +237,11 @@ static void test_a_draining_instance_comes_back_when_it_is_wanted(void **state)
     world_run(&w, NS_PER_S);
     world_see(&w, "web", &s);
     struct pool *first = s.pools[0];
-    snprintf(request, sizeof request,
-             UPDATE(TEMPLATE("%s,\"timeout\":\"99s\"") ",\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"%s\",\"percent\":100}]"),
-             one, s.revisions[0]);
+    snprintf(
+        request, sizeof request,
+        UPDATE(TEMPLATE(
+            "%s,\"timeout\":\"99s\"") ",\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"%s\",\"percent\":100}]"),
+        one, s.revisions[0]);
     request_start(&w, first, &q, NS_PER_S);
     call("Services/UpdateService", UPDATE(TEMPLATE(",\"timeout\":\"99s\"")));
     world_run(&w, 5 * NS_PER_S);
@@ -291,9 +292,12 @@ static void test_traffic_is_split_and_tagged(void **state)
     deploy();
     world_see(&w, "web", &s);
     snprintf(first, sizeof first, "%s", s.revisions[0]);
-    snprintf(request, sizeof request,
-             UPDATE(TEMPLATE(",\"timeout\":\"7s\"") ",\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"%s\",\"percent\":70},"
-                    "{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST\",\"percent\":30,\"tag\":\"next\"}]"), first);
+    snprintf(
+        request, sizeof request,
+        UPDATE(TEMPLATE(
+            ",\"timeout\":\"7s\"") ",\"traffic\":[{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION\",\"revision\":\"%s\",\"percent\":70},"
+                                   "{\"type\":\"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST\",\"percent\":30,\"tag\":\"next\"}]"),
+        first);
     call("Services/UpdateService", request);
     world_run(&w, NS_PER_S);
     world_see(&w, "web", &s);
@@ -317,8 +321,14 @@ static void test_a_failed_rollout_keeps_what_served(void **state)
         struct fake_behaviour b;
         uint32_t starts;
     } cases[] = {
-        {"it ends with a code", "exited with code 3", {.listens_ns = NEVER, .exits_ns = NS_PER_MS, .exit_code = 3, .says = "no database"}, 2},
-        {"its last line on stderr is shown", "no database", {.listens_ns = NEVER, .exits_ns = NS_PER_MS, .exit_code = 3, .says = "no database"}, 2},
+        {"it ends with a code",
+         "exited with code 3",
+         {.listens_ns = NEVER, .exits_ns = NS_PER_MS, .exit_code = 3, .says = "no database"},
+         2},
+        {"its last line on stderr is shown",
+         "no database",
+         {.listens_ns = NEVER, .exits_ns = NS_PER_MS, .exit_code = 3, .says = "no database"},
+         2},
         {"it cannot be executed", "could not be executed", {.cannot_execute = true, .exits_ns = NEVER, .listens_ns = NEVER}, 1},
         {"it never listens", "did not listen", {.listens_ns = NEVER, .exits_ns = NEVER}, 1},
         {"the runtime refuses", "no process could be made", {.refuses_start = true}, 0},

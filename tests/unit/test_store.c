@@ -108,7 +108,9 @@ static void messages_come_back_in_order_within_count_and_bytes(struct bench *b)
 static void the_highest_topic_and_sequence_number_work(struct bench *b)
 {
     struct store_txn *t = store_txn_new();
-    assert_int_equal(store_txn_append(t, STORE_TOPIC_ID_MAX, STORE_SEQ_MAX, (int64_t)STORE_SEQ_MAX * 10, (struct str){"0123456789abcdef", STORE_SEQ_MAX % 16}, NULL), 0);
+    assert_int_equal(store_txn_append(t, STORE_TOPIC_ID_MAX, STORE_SEQ_MAX, (int64_t)STORE_SEQ_MAX * 10,
+                                      (struct str){"0123456789abcdef", STORE_SEQ_MAX % 16}, NULL),
+                     0);
     assert_int_equal(bench_submit(b, t), ERR_OK);
     bench_restart(b);
     assert_int_equal(bench_read(b, STORE_TOPIC_ID_MAX, STORE_SEQ_MAX, 10, 100).n, 1);
@@ -150,9 +152,8 @@ static void a_time_finds_the_first_message_at_or_after_it(struct bench *b)
         int64_t wall_ns;
         uint64_t want;
     } rows[] = {
-        {"before all", INT64_MIN, 100}, {"the first", 1000, 100},  {"between two", 1001, 101},
-        {"exactly one", 1500, 150},     {"the last", 1990, 199},   {"after all", 1991, 200},
-        {"the hole", 1600, 160},        {"the end of time", INT64_MAX, 200},
+        {"before all", INT64_MIN, 100}, {"the first", 1000, 100}, {"between two", 1001, 101}, {"exactly one", 1500, 150},
+        {"the last", 1990, 199},        {"after all", 1991, 200}, {"the hole", 1600, 160},    {"the end of time", INT64_MAX, 200},
     };
     assert_int_equal(append_range(b, 1, 100, 150), ERR_OK);
     assert_int_equal(append_range(b, 1, 150, 160), ERR_OK);
@@ -300,7 +301,10 @@ static void closing_commits_what_is_queued_and_tells(struct bench *b)
         expect_bounds(b, 1, 0, N);
 }
 
-#define PROMISE(name) {#name, name}
+#define PROMISE(name) \
+    {                 \
+#name, name   \
+    }
 static const struct {
     const char *name;
     void (*run)(struct bench *b);
@@ -370,8 +374,9 @@ static bool all_or_nothing(bool memory, size_t nth)
     support_fail_alloc(nth);
     struct store_txn *t = store_txn_new();
     bool built = t && !store_txn_append(t, 1, 3, 30, STR("abc"), NULL) && !store_txn_put(t, "k", "n", STR("v"), NULL) &&
-                 !store_txn_meta(t, "m", 5, NULL) && !store_txn_chunk(t, 4, 2, bits, NULL) && !store_txn_append(t, 2, 0, 0, STR(""), NULL) &&
-                 !store_txn_delete(t, "k", "other", NULL) && !store_txn_trim(t, 1, 1, NULL) && !store_txn_floor(t, 4, 9, NULL);
+                 !store_txn_meta(t, "m", 5, NULL) && !store_txn_chunk(t, 4, 2, bits, NULL) &&
+                 !store_txn_append(t, 2, 0, 0, STR(""), NULL) && !store_txn_delete(t, "k", "other", NULL) &&
+                 !store_txn_trim(t, 1, 1, NULL) && !store_txn_floor(t, 4, 9, NULL);
     enum err_code code = built ? bench_submit(&b, t) : ERR_RESOURCE_EXHAUSTED;
     if (!built)
         store_txn_free(t);

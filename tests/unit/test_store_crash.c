@@ -14,9 +14,9 @@
 
 #define TOPICS 3
 #define FLIGHT_MAX 64
-#define KEEP 5000           /* messages a topic keeps when it is trimmed: a hole must stay long enough to be seen */
+#define KEEP 5000 /* messages a topic keeps when it is trimmed: a hole must stay long enough to be seen */
 #define ROUNDS 25
-#define REPORTS_MAX 4000    /* a round is killed after at most so many */
+#define REPORTS_MAX 4000 /* a round is killed after at most so many */
 #define BLOB_MAX 3000
 
 /* What a durable transaction says: as much as this of the topic is stored, its resource and number say the same. */
@@ -40,10 +40,7 @@ struct flight {
     char *blobs;
 };
 
-static void on_wake(void *arg)
-{
-    sem_post(arg);
-}
+static void on_wake(void *arg) { sem_post(arg); }
 
 /* What message `seq` of a topic is made of, so that a reader can tell. */
 static size_t fill_blob(char *out, uint64_t topic, uint64_t seq)

@@ -36,8 +36,8 @@ static void fake_ack(struct adapter_sub *s, const struct msg_pos *pos, size_t n,
 
 static void fake_retention(struct adapter_sub *s, int64_t retention_ns, bool retain_acked) {}
 static struct adapter_sub_stats fake_stats(const struct adapter_sub *s) { return (struct adapter_sub_stats){.unread = 7}; }
-static const struct adapter_ops fake_ops = {.name = "fake", .credit = fake_credit, .ack = fake_ack,
-                                            .sub_retention = fake_retention, .stats = fake_stats};
+static const struct adapter_ops fake_ops = {
+    .name = "fake", .credit = fake_credit, .ack = fake_ack, .sub_retention = fake_retention, .stats = fake_stats};
 
 /* ---- the subscription under test ---- */
 
@@ -71,8 +71,8 @@ static void fx_start(struct fx *fx, const PbSubscription *config, bool push)
     the = fx;
     support_env(&fx->fe);
     fx->fake.a.ops = &fake_ops;
-    fx->deps = (struct subscription_deps){.env = &fx->fe.env, .adapter = &fx->fake.a, .serve_pulls = on_serve,
-                                          .dead_letter = on_dead, .attempts_changed = on_attempts};
+    fx->deps = (struct subscription_deps){
+        .env = &fx->fe.env, .adapter = &fx->fake.a, .serve_pulls = on_serve, .dead_letter = on_dead, .attempts_changed = on_attempts};
     fx->s = subscription_new(&fx->deps, config, &e);
     assert_non_null(fx->s);
     subscription_start(fx->s, (struct adapter_sub *)(void *)&fx->fake);

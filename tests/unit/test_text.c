@@ -64,8 +64,8 @@ static void base64_comes_back_whatever_the_bytes(void **state)
 
 static void what_is_not_base64_is_refused(void **state)
 {
-    static const char *const bad[] = {"Z", "Zm9vY", "Zg=", "Zg===", "Z===", "====", "=", "Zm=v", "Zg==Zg==",
-                                      "Zm9 ", "Zm\n9", "Zm9!", "Zm9\xC3", "Zg==\n", "Zm9vYg=", "=Zm9"};
+    static const char *const bad[] = {"Z",        "Zm9vY", "Zg=",   "Zg===", "Z===",    "====",   "=",       "Zm=v",
+                                      "Zg==Zg==", "Zm9 ",  "Zm\n9", "Zm9!",  "Zm9\xC3", "Zg==\n", "Zm9vYg=", "=Zm9"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         char out[16] = "untouched";
         size_t len = 77;
@@ -154,7 +154,11 @@ static void json_strings_are_escaped(void **state)
         {"other controls", STR("\x01\x1f\x7f"), "\"\\u0001\\u001f\\u007f\""},
         {"a zero byte", STR("a\0b"), "\"a\\u0000b\""},
         {"other languages stay", STR("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"), "\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\""},
-        {"a stray byte", STR("a\xFF" "b"), "\"a\xEF\xBF\xBD" "b\""},
+        {"a stray byte",
+         STR("a\xFF"
+             "b"),
+         "\"a\xEF\xBF\xBD"
+         "b\""},
         {"a cut sequence", STR("a\xE2\x82"), "\"a\xEF\xBF\xBD\""},
         {"a surrogate", STR("\xED\xA0\x80"), "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
     };
@@ -209,8 +213,14 @@ static void utf8_is_told_from_what_only_looks_like_it(void **state)
         {"cut after one of two", STR("\xC3"), false},
         {"cut after two of three", STR("\xE2\x82"), false},
         {"cut after three of four", STR("\xF0\x9F\x98"), false},
-        {"a letter where a continuation must be", STR("\xE2\x82" "a"), false},
-        {"good, bad, good", STR("a\xFF" "b"), false},
+        {"a letter where a continuation must be",
+         STR("\xE2\x82"
+             "a"),
+         false},
+        {"good, bad, good",
+         STR("a\xFF"
+             "b"),
+         false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         CASE_INT(rows[i].name, utf8_valid(rows[i].s.p, rows[i].s.n), rows[i].valid);
@@ -219,7 +229,10 @@ static void utf8_is_told_from_what_only_looks_like_it(void **state)
     assert_int_equal(code, 0x20AC);
     assert_int_equal(utf8_next("\xF0\x9F\x98\x80", 4, &code), 4);
     assert_int_equal(code, 0x1F600);
-    assert_int_equal(utf8_next("\xF0\x9F" "a", 3, &code), 2); /* the letter is not swallowed */
+    assert_int_equal(utf8_next("\xF0\x9F"
+                               "a",
+                               3, &code),
+                     2); /* the letter is not swallowed */
     assert_int_equal(code, UTF8_BAD);
 }
 

@@ -18,11 +18,15 @@ static struct answer a;
 static int setup(void **state)
 {
     world_init(&w, 60 * NS_PER_S, 0);
-    world_call(&w, "Services/CreateService", "{\"parent\":\"" PARENT "\",\"serviceId\":\"web\",\"service\":{\"template\":"
-               "{\"revision\":\"web-a\",\"containers\":[{\"image\":\"exec:///x\"}]}}}", &a);
+    world_call(&w, "Services/CreateService",
+               "{\"parent\":\"" PARENT "\",\"serviceId\":\"web\",\"service\":{\"template\":"
+               "{\"revision\":\"web-a\",\"containers\":[{\"image\":\"exec:///x\"}]}}}",
+               &a);
     world_run(&w, NS_PER_S);
-    world_call(&w, "Services/UpdateService", "{\"service\":{\"name\":\"" NAME "\",\"template\":"
-               "{\"revision\":\"web-b\",\"containers\":[{\"image\":\"exec:///x\"}]}}}", &a);
+    world_call(&w, "Services/UpdateService",
+               "{\"service\":{\"name\":\"" NAME "\",\"template\":"
+               "{\"revision\":\"web-b\",\"containers\":[{\"image\":\"exec:///x\"}]}}}",
+               &a);
     world_run(&w, NS_PER_S);
     return a.code;
 }
@@ -36,7 +40,9 @@ static int teardown(void **state)
 static void send(const char *traffic, const char *scaling)
 {
     char request[1500];
-    snprintf(request, sizeof request, "{\"updateMask\":\"traffic,scaling\",\"service\":{\"name\":\"" NAME "\",\"traffic\":[%s],\"scaling\":{%s}}}", traffic, scaling);
+    snprintf(request, sizeof request,
+             "{\"updateMask\":\"traffic,scaling\",\"service\":{\"name\":\"" NAME "\",\"traffic\":[%s],\"scaling\":{%s}}}", traffic,
+             scaling);
     world_call(&w, "Services/UpdateService", request, &a);
     world_run(&w, 5 * NS_PER_S);
 }
@@ -52,7 +58,8 @@ static void test_where_traffic_goes(void **state)
         {"a full name will do", NAMED(NAME "/revisions/web-a", ",\"percent\":100"), "web-a 100 ;"},
         {"a split", NAMED("web-a", ",\"percent\":10") "," LATEST(",\"percent\":90"), "web-a 10 ;web-b 90 ;"},
         {"a tag without traffic", LATEST(",\"percent\":100") "," NAMED("web-a", ",\"tag\":\"old\""), "web-b 100 ;web-a 0 old;"},
-        {"a revision twice", NAMED("web-a", ",\"percent\":50") "," NAMED("web-a", ",\"percent\":50,\"tag\":\"t\""), "web-a 50 ;web-a 50 t;"},
+        {"a revision twice", NAMED("web-a", ",\"percent\":50") "," NAMED("web-a", ",\"percent\":50,\"tag\":\"t\""),
+         "web-a 50 ;web-a 50 t;"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct seen s;
@@ -102,7 +109,8 @@ static void test_a_services_minimum_is_shared_by_percent(void **state)
         {"half and half", NAMED("web-a", ",\"percent\":50") "," LATEST(",\"percent\":50"), "\"minInstanceCount\":4", 4},
         {"parts are rounded up", NAMED("web-a", ",\"percent\":10") "," LATEST(",\"percent\":90"), "\"minInstanceCount\":2", 3},
         {"a tag alone has no part", LATEST(",\"percent\":100") "," NAMED("web-a", ",\"tag\":\"t\""), "\"minInstanceCount\":2", 2},
-        {"a number by hand", NAMED("web-a", ",\"percent\":50") "," LATEST(",\"percent\":50"), "\"scalingMode\":\"MANUAL\",\"manualInstanceCount\":6", 6},
+        {"a number by hand", NAMED("web-a", ",\"percent\":50") "," LATEST(",\"percent\":50"),
+         "\"scalingMode\":\"MANUAL\",\"manualInstanceCount\":6", 6},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         send(cases[i].traffic, cases[i].scaling);

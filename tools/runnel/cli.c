@@ -91,10 +91,14 @@ void cli_say(const struct cli *c, const char *fmt, ...)
 static const char *hint_of(const struct err *e)
 {
     switch (e->code) {
-    case ERR_UNAUTHENTICATED: return "the server was started with --auth: give its token with --token or RUNNEL_TOKEN";
-    case ERR_PERMISSION_DENIED: return "this token may not do that: another one goes in --token or RUNNEL_TOKEN";
-    case ERR_RESOURCE_EXHAUSTED: return "wait a little, or remove something that is no longer needed";
-    default: return NULL;
+    case ERR_UNAUTHENTICATED:
+        return "the server was started with --auth: give its token with --token or RUNNEL_TOKEN";
+    case ERR_PERMISSION_DENIED:
+        return "this token may not do that: another one goes in --token or RUNNEL_TOKEN";
+    case ERR_RESOURCE_EXHAUSTED:
+        return "wait a little, or remove something that is no longer needed";
+    default:
+        return NULL;
     }
 }
 
@@ -105,7 +109,8 @@ int cli_fail(const struct cli *c, const struct err *e)
     fputs("ERROR: ", stderr);
     print_place(c);
     if (e->code == ERR_UNAVAILABLE && e->sys != 0) { /* nobody answered at all */
-        fprintf(stderr, "cannot reach the server at %s: %s\nStart it with `runnel serve`, or say where it is with --url or RUNNEL_URL.\n", c->url, e->msg);
+        fprintf(stderr, "cannot reach the server at %s: %s\nStart it with `runnel serve`, or say where it is with --url or RUNNEL_URL.\n",
+                c->url, e->msg);
         return CLI_FAILED;
     }
     fprintf(stderr, "%s: %s\n", err_name(e->code), e->msg);

@@ -30,23 +30,26 @@ enum cli_type {
 struct cli_flag {
     const char *name;
     enum cli_type type;
-    const char *values;  /* placeholder in help; for CLI_CHOICE the choices */
+    const char *values; /* placeholder in help; for CLI_CHOICE the choices */
     const char *help;
-    const char *dflt;    /* shown in help and used when the flag is absent; may be NULL */
-    int64_t min, max;    /* CLI_INT */
+    const char *dflt; /* shown in help and used when the flag is absent; may be NULL */
+    int64_t min, max; /* CLI_INT */
     bool required;
 };
 /* One row of a table of flags; further fields by name: CLI_FLAG("limit", CLI_INT, "N", "at most so many", .dflt = "1", .min = 1, .max = 9) */
-#define CLI_FLAG(name_, type_, values_, help_, ...) {.name = name_, .type = type_, .values = values_, .help = help_, ##__VA_ARGS__}
+#define CLI_FLAG(name_, type_, values_, help_, ...)                                   \
+    {                                                                                 \
+        .name = name_, .type = type_, .values = values_, .help = help_, ##__VA_ARGS__ \
+    }
 
 struct cli;
 struct cli_command {
-    const char *words;    /* "pubsub topics create" */
-    const char *args;     /* "TOPIC..." as in usage; see cli_args_fit */
-    const char *summary;  /* one line, lower case, no full stop */
-    const char *columns;  /* of the default table, "HEADER=path,…"; NULL: shown as readable text */
-    const struct cli_flag *flags;  /* ends with a NULL name; may be NULL */
-    const char *const *examples;   /* ends with NULL; at least one */
+    const char *words;            /* "pubsub topics create" */
+    const char *args;             /* "TOPIC..." as in usage; see cli_args_fit */
+    const char *summary;          /* one line, lower case, no full stop */
+    const char *columns;          /* of the default table, "HEADER=path,…"; NULL: shown as readable text */
+    const struct cli_flag *flags; /* ends with a NULL name; may be NULL */
+    const char *const *examples;  /* ends with NULL; at least one */
     int (*run)(struct cli *c);
 };
 struct cli_group {
@@ -54,7 +57,7 @@ struct cli_group {
 };
 /** All commands one after the other, NULL at the end; each file of commands holds its part of the table. */
 const struct cli_command *cli_command_at(size_t i);
-extern const struct cli_group cli_groups[];     /* ends with NULL words */
+extern const struct cli_group cli_groups[]; /* ends with NULL words */
 extern const struct cli_flag cli_global_flags[];
 
 struct cli_given {

@@ -26,10 +26,7 @@ const char *api_pubsub_name(struct cli *c, const char *collection, const char *g
     return cli_printf(c, "projects/%s/%s/%s", c->project, collection, given);
 }
 
-const char *api_location(struct cli *c)
-{
-    return cli_printf(c, "projects/%s/locations/%s", c->project, c->region);
-}
+const char *api_location(struct cli *c) { return cli_printf(c, "projects/%s/locations/%s", c->project, c->region); }
 
 const char *api_service_name(struct cli *c, const char *given)
 {
@@ -62,7 +59,10 @@ const char *api_path(struct cli *c, const char *version, const char *name, const
 
 static enum err_code code_named(const char *name, int http_status)
 {
-    static const struct { const char *name; enum err_code code; } codes[] = {
+    static const struct {
+        const char *name;
+        enum err_code code;
+    } codes[] = {
 #define CODE_ROW(n, code, http, retry) {#n, ERR_##n},
         ERR_MAP(CODE_ROW)
 #undef CODE_ROW
@@ -78,7 +78,8 @@ static int error_of_answer(const struct jv *answer, int status, struct str raw, 
     const char *message = jv_text(answer, "error.message");
     if (*message)
         return err_set(e, code_named(jv_text(answer, "error.status"), status), "%s", message);
-    return err_set(e, err_from_http(status), "the server answered HTTP %d: %.*s", status, (int)(raw.n < 120 ? raw.n : 120), raw.n ? raw.p : "");
+    return err_set(e, err_from_http(status), "the server answered HTTP %d: %.*s", status, (int)(raw.n < 120 ? raw.n : 120),
+                   raw.n ? raw.p : "");
 }
 
 static int read_answer(struct cli *c, const struct fetch *f, struct jv **out, struct err *e)
@@ -102,7 +103,8 @@ int api_call(struct cli *c, const char *method, const char *path, const struct j
     while (n && c->url[n - 1] == '/')
         n--;
     const char *scheme = strstr(c->url, "://") ? "" : "http://";
-    struct fetch f = {.method = method, .url = cli_printf(c, "%s%.*s%s", scheme, (int)n, c->url, path), .bearer = c->token, .timeout_ms = API_TIMEOUT_MS};
+    struct fetch f = {
+        .method = method, .url = cli_printf(c, "%s%.*s%s", scheme, (int)n, c->url, path), .bearer = c->token, .timeout_ms = API_TIMEOUT_MS};
     if (body) {
         f.body = str_of(jv_write(body, false));
         f.content_type = "application/json";

@@ -17,8 +17,18 @@ int service_get(struct cli *c, const char *name, struct jv **service, struct err
 
 struct jv *service_writable(struct cli *c, const struct jv *service)
 {
-    static const char *const fields[] = {"description", "labels", "annotations", "ingress", "launchStage", "template", "traffic", "scaling",
-                                         "invokerIamDisabled", "defaultUriDisabled", "customAudiences", "etag"};
+    static const char *const fields[] = {"description",
+                                         "labels",
+                                         "annotations",
+                                         "ingress",
+                                         "launchStage",
+                                         "template",
+                                         "traffic",
+                                         "scaling",
+                                         "invokerIamDisabled",
+                                         "defaultUriDisabled",
+                                         "customAudiences",
+                                         "etag"};
     struct jv *w = jv_object();
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         jv_put(w, fields[i], jv_copy(jv_at(service, fields[i])));
@@ -187,8 +197,8 @@ static int put_traffic(struct cli *c, struct jv *body, const struct jv *now, con
 static void tell_done(struct cli *c, const struct jv *service)
 {
     const char *revision = cli_basename(jv_text(service, "latestReadyRevision"));
-    cli_say(c, "Service [%s] revision [%s] has been deployed and is serving %d percent of traffic.", cli_basename(jv_text(service, "name")), revision,
-            (int)traffic_percent(service, revision));
+    cli_say(c, "Service [%s] revision [%s] has been deployed and is serving %d percent of traffic.", cli_basename(jv_text(service, "name")),
+            revision, (int)traffic_percent(service, revision));
     cli_say(c, "Service URL: %s", jv_text(service, "uri"));
     for (const struct jv *i = jv_first(jv_at(service, "trafficStatuses")); i && cli_given(c, "tag"); i = jv_next(i))
         if (strcmp(jv_text(i, "tag"), cli_text(c, "tag")) == 0)
@@ -196,7 +206,8 @@ static void tell_done(struct cli *c, const struct jv *service)
 }
 
 /* Wait for the operation; tells the outcome in the command's own words through `done`. */
-static int finish(struct cli *c, const char *name, const char *what, const struct jv *operation, void (*done)(struct cli *, const struct jv *))
+static int finish(struct cli *c, const char *name, const char *what, const struct jv *operation,
+                  void (*done)(struct cli *, const struct jv *))
 {
     struct err e = {0};
     struct jv *service = NULL;
@@ -253,7 +264,8 @@ static int create(struct cli *c, const char *name)
     if (put_traffic(c, body, NULL, cli_basename(name), &e))
         return cli_fail(c, &e);
     const char *parent = cli_copy(c, (struct str){name, (size_t)(strstr(name, "/services/") - name)});
-    const char *path = api_path(c, "v2", parent, cli_printf(c, "/services?serviceId=%s", cli_basename(api_path(c, "", cli_basename(name), ""))));
+    const char *path =
+        api_path(c, "v2", parent, cli_printf(c, "/services?serviceId=%s", cli_basename(api_path(c, "", cli_basename(name), ""))));
     if (api_call(c, "POST", path, body, &operation, &e))
         return cli_fail(c, &e);
     const int rc = set_public(c, name);
@@ -295,30 +307,32 @@ static int run_update(struct cli *c)
     return update(c, name, now);
 }
 
-#define TEMPLATE_FLAGS                                                                                                         \
-    CLI_FLAG("image", CLI_TEXT, "IMAGE", "what to run: exec:///DIR runs a program of this machine, found in DIR"),             \
-    CLI_FLAG("command", CLI_LIST, "WORD,...", "the program, and its first arguments"),                                         \
-    CLI_FLAG("args", CLI_LIST, "WORD,...", "arguments of the program"),                                                        \
-    CLI_FLAG("set-env-vars", CLI_MAP, "KEY=VALUE,...", "the variables, in place of all there were"),                           \
-    CLI_FLAG("update-env-vars", CLI_MAP, "KEY=VALUE,...", "variables to add or change"),                                       \
-    CLI_FLAG("remove-env-vars", CLI_LIST, "KEY,...", "variables to take away"),                                                \
-    CLI_FLAG("clear-env-vars", CLI_SWITCH, "", "take all variables away"),                                                     \
-    CLI_FLAG("port", CLI_INT, "PORT", "kept for information: the program gets a free port as PORT and listens on that", .min = 1, .max = 65535),    \
-    CLI_FLAG("cpu", CLI_TEXT, "CPU", "CPUs for each instance: 1, 0.5 or 500m"),                                                \
-    CLI_FLAG("memory", CLI_TEXT, "SIZE", "memory for each instance: 512Mi, 2Gi"),                                              \
-    CLI_FLAG("concurrency", CLI_INT, "N", "requests at once for each instance", .min = 1, .max = 1000),                        \
-    CLI_FLAG("min-instances", CLI_INT, "N", "instances that always run", .min = 0, .max = 1000),                               \
-    CLI_FLAG("max-instances", CLI_INT, "N", "instances at most", .min = 1, .max = 1000),                                       \
-    CLI_FLAG("timeout", CLI_DURATION, "DURATION", "a request may take so long, then 504 (up to 1h)"),                          \
-    CLI_FLAG("service-account", CLI_TEXT, "EMAIL", "kept for information: the metadata server gives the project's default account to every program"),                                            \
-    CLI_FLAG("startup-probe", CLI_MAP, "FIELD=VALUE,...", "when an instance is ready: tcpSocket.port, httpGet.path, periodSeconds, ..."), \
-    CLI_FLAG("labels", CLI_MAP, "KEY=VALUE,...", "labels to add or change"),                                                   \
-    CLI_FLAG("update-labels", CLI_MAP, "KEY=VALUE,...", "the same"),                                                           \
-    CLI_FLAG("clear-labels", CLI_SWITCH, "", "take all labels away"),                                                          \
-    CLI_FLAG("no-traffic", CLI_SWITCH, "", "the new revision gets no traffic"),                                                \
-    CLI_FLAG("tag", CLI_TEXT, "TAG", "the new revision also answers at http://TAG---SERVICE.DOMAIN/"),                         \
-    CLI_FLAG("revision-suffix", CLI_TEXT, "SUFFIX", "name the new revision SERVICE-SUFFIX"),                                   \
-    CLI_FLAG("async", CLI_SWITCH, "", "do not wait until it serves")
+#define TEMPLATE_FLAGS                                                                                                                     \
+    CLI_FLAG("image", CLI_TEXT, "IMAGE", "what to run: exec:///DIR runs a program of this machine, found in DIR"),                         \
+        CLI_FLAG("command", CLI_LIST, "WORD,...", "the program, and its first arguments"),                                                 \
+        CLI_FLAG("args", CLI_LIST, "WORD,...", "arguments of the program"),                                                                \
+        CLI_FLAG("set-env-vars", CLI_MAP, "KEY=VALUE,...", "the variables, in place of all there were"),                                   \
+        CLI_FLAG("update-env-vars", CLI_MAP, "KEY=VALUE,...", "variables to add or change"),                                               \
+        CLI_FLAG("remove-env-vars", CLI_LIST, "KEY,...", "variables to take away"),                                                        \
+        CLI_FLAG("clear-env-vars", CLI_SWITCH, "", "take all variables away"),                                                             \
+        CLI_FLAG("port", CLI_INT, "PORT", "kept for information: the program gets a free port as PORT and listens on that", .min = 1,      \
+                 .max = 65535),                                                                                                            \
+        CLI_FLAG("cpu", CLI_TEXT, "CPU", "CPUs for each instance: 1, 0.5 or 500m"),                                                        \
+        CLI_FLAG("memory", CLI_TEXT, "SIZE", "memory for each instance: 512Mi, 2Gi"),                                                      \
+        CLI_FLAG("concurrency", CLI_INT, "N", "requests at once for each instance", .min = 1, .max = 1000),                                \
+        CLI_FLAG("min-instances", CLI_INT, "N", "instances that always run", .min = 0, .max = 1000),                                       \
+        CLI_FLAG("max-instances", CLI_INT, "N", "instances at most", .min = 1, .max = 1000),                                               \
+        CLI_FLAG("timeout", CLI_DURATION, "DURATION", "a request may take so long, then 504 (up to 1h)"),                                  \
+        CLI_FLAG("service-account", CLI_TEXT, "EMAIL",                                                                                     \
+                 "kept for information: the metadata server gives the project's default account to every program"),                        \
+        CLI_FLAG("startup-probe", CLI_MAP, "FIELD=VALUE,...",                                                                              \
+                 "when an instance is ready: tcpSocket.port, httpGet.path, periodSeconds, ..."),                                           \
+        CLI_FLAG("labels", CLI_MAP, "KEY=VALUE,...", "labels to add or change"),                                                           \
+        CLI_FLAG("update-labels", CLI_MAP, "KEY=VALUE,...", "the same"), CLI_FLAG("clear-labels", CLI_SWITCH, "", "take all labels away"), \
+        CLI_FLAG("no-traffic", CLI_SWITCH, "", "the new revision gets no traffic"),                                                        \
+        CLI_FLAG("tag", CLI_TEXT, "TAG", "the new revision also answers at http://TAG---SERVICE.DOMAIN/"),                                 \
+        CLI_FLAG("revision-suffix", CLI_TEXT, "SUFFIX", "name the new revision SERVICE-SUFFIX"),                                           \
+        CLI_FLAG("async", CLI_SWITCH, "", "do not wait until it serves")
 
 static const struct cli_flag deploy_flags[] = {
     TEMPLATE_FLAGS,
@@ -334,6 +348,7 @@ const struct cli_command cli_run_commands[] = {
               "runnel run deploy hello --image=exec:///opt/hello --command=python3 --args=server.py --no-traffic --tag=next"),
      run_deploy},
     {"run services update", "SERVICE", "change a service that exists", NULL, update_flags,
-     EXAMPLES("runnel run services update hello --min-instances=1", "runnel run services update hello --set-env-vars='^;^A=1,2;B=3'"), run_update},
+     EXAMPLES("runnel run services update hello --min-instances=1", "runnel run services update hello --set-env-vars='^;^A=1,2;B=3'"),
+     run_update},
     {0},
 };

@@ -42,8 +42,8 @@ static void print_flag(const struct cli_flag *f)
         snprintf(left, sizeof left, "  --%s", f->name);
     else
         snprintf(left, sizeof left, "  --%s=%s", f->name, f->values);
-    snprintf(help, sizeof help, "%s%s%s%s%s", f->help, f->required ? " (required)" : "", f->dflt ? " (default: " : "", f->dflt ? f->dflt : "",
-             f->dflt ? ")" : "");
+    snprintf(help, sizeof help, "%s%s%s%s%s", f->help, f->required ? " (required)" : "", f->dflt ? " (default: " : "",
+             f->dflt ? f->dflt : "", f->dflt ? ")" : "");
     printf("%s", left);
     print_wrapped(strlen(left), help);
 }

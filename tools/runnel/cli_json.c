@@ -9,15 +9,9 @@
 /* cJSON's hooks carry no context, so the arena is kept here: one per process, set once. */
 static struct cli *owner;
 
-static void *hook_malloc(size_t n)
-{
-    return cli_alloc(owner, n);
-}
+static void *hook_malloc(size_t n) { return cli_alloc(owner, n); }
 
-static void hook_free(void *p)
-{
-    (void)p;
-}
+static void hook_free(void *p) { (void)p; }
 
 void jv_use(struct cli *c)
 {
@@ -142,15 +136,9 @@ void jv_drop(struct jv *o, const char *path)
         cJSON_DeleteItemFromObjectCaseSensitive(at, last);
 }
 
-void jv_add(struct jv *array, struct jv *value)
-{
-    cJSON_AddItemToArray(cj(array), cj(value));
-}
+void jv_add(struct jv *array, struct jv *value) { cJSON_AddItemToArray(cj(array), cj(value)); }
 
-void jv_remove(struct jv *parent, struct jv *item)
-{
-    cJSON_Delete(cJSON_DetachItemViaPointer(cj(parent), cj(item)));
-}
+void jv_remove(struct jv *parent, struct jv *item) { cJSON_Delete(cJSON_DetachItemViaPointer(cj(parent), cj(item))); }
 
 struct jv *jv_need_object(struct jv *o, const char *path)
 {

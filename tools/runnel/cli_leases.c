@@ -80,7 +80,8 @@ static int run_modify_deadline(struct cli *c)
     jv_put(body, "ackDeadlineSeconds", jv_number((double)cli_int(c, "ack-deadline")));
     if (api_call(c, "POST", api_path(c, "v1", name, ":modifyAckDeadline"), body, &answer, &e))
         return cli_fail(c, &e);
-    cli_say(c, "Set the ack deadline of %zu message(s) of [%s] to %d seconds.", jv_count(jv_at(body, "ackIds")), name, (int)cli_int(c, "ack-deadline"));
+    cli_say(c, "Set the ack deadline of %zu message(s) of [%s] to %d seconds.", jv_count(jv_at(body, "ackIds")), name,
+            (int)cli_int(c, "ack-deadline"));
     return CLI_DONE;
 }
 
@@ -129,14 +130,18 @@ const struct cli_command cli_lease_commands[] = {
     {"pubsub subscriptions pull", "SUBSCRIPTION", "receive messages",
      "message.data:label=DATA,message.messageId:label=MESSAGE_ID,message.orderingKey:label=ORDERING_KEY,message.attributes:label=ATTRIBUTES,"
      "deliveryAttempt:label=DELIVERY_ATTEMPT,ackId:label=ACK_ID",
-     pull_flags, EXAMPLES("runnel pubsub subscriptions pull worker --auto-ack --limit=10", "runnel pubsub subscriptions pull worker --no-wait --format=json"),
+     pull_flags,
+     EXAMPLES("runnel pubsub subscriptions pull worker --auto-ack --limit=10",
+              "runnel pubsub subscriptions pull worker --no-wait --format=json"),
      run_pull},
-    {"pubsub subscriptions ack", "SUBSCRIPTION", "acknowledge messages", NULL, ack_flags, EXAMPLES("runnel pubsub subscriptions ack worker --ack-ids=ID"), run_ack},
+    {"pubsub subscriptions ack", "SUBSCRIPTION", "acknowledge messages", NULL, ack_flags,
+     EXAMPLES("runnel pubsub subscriptions ack worker --ack-ids=ID"), run_ack},
     {"pubsub subscriptions modify-message-ack-deadline", "SUBSCRIPTION", "give messages more or less time", NULL, deadline_flags,
      EXAMPLES("runnel pubsub subscriptions modify-message-ack-deadline worker --ack-ids=ID --ack-deadline=60"), run_modify_deadline},
     {"pubsub subscriptions modify-ack-deadline", "SUBSCRIPTION", "the same under its older name", NULL, deadline_flags,
      EXAMPLES("runnel pubsub subscriptions modify-ack-deadline worker --ack-ids=ID --ack-deadline=60"), run_modify_deadline},
     {"pubsub subscriptions seek", "SUBSCRIPTION", "go back or forward to a time or snapshot", NULL, seek_flags,
-     EXAMPLES("runnel pubsub subscriptions seek worker --time=-1h", "runnel pubsub subscriptions seek worker --snapshot=before-deploy"), run_seek},
+     EXAMPLES("runnel pubsub subscriptions seek worker --time=-1h", "runnel pubsub subscriptions seek worker --snapshot=before-deploy"),
+     run_seek},
     {0},
 };

@@ -28,7 +28,8 @@ static void print_entry(const struct jv *entry)
 {
     char when[20];
     snprintf(when, sizeof when, "%s", jv_text(entry, "timestamp")); /* to the second */
-    const char *severity = jv_text(entry, "severity"), *text = jv_text(entry, "textPayload"), *message = jv_text(entry, "jsonPayload.message");
+    const char *severity = jv_text(entry, "severity"), *text = jv_text(entry, "textPayload"),
+               *message = jv_text(entry, "jsonPayload.message");
     if (!*text)
         text = *message ? message : jv_at(entry, "jsonPayload") ? jv_show(jv_at(entry, "jsonPayload")) : "";
     printf("%s  %s%s%s  %s\n", when, jv_text(entry, "resource.labels.revision_name"), strcmp(severity, "DEFAULT") && *severity ? "  " : "",

@@ -13,11 +13,16 @@ struct column {
     bool basename;
 };
 enum format { FORMAT_DEFAULT, FORMAT_JSON, FORMAT_YAML, FORMAT_TABLE, FORMAT_VALUE, FORMAT_NONE };
-static const struct { const char *name; enum format format; } formats[] = {
-    {"json", FORMAT_JSON}, {"yaml", FORMAT_YAML}, {"table", FORMAT_TABLE}, {"value", FORMAT_VALUE}, {"none", FORMAT_NONE}};
+static const struct {
+    const char *name;
+    enum format format;
+} formats[] = {{"json", FORMAT_JSON}, {"yaml", FORMAT_YAML}, {"table", FORMAT_TABLE}, {"value", FORMAT_VALUE}, {"none", FORMAT_NONE}};
 
 /* What gcloud's Knative-style paths are called here, so that scripts keep working. */
-static const struct { const char *theirs, *ours; bool basename; } aliases[] = {
+static const struct {
+    const char *theirs, *ours;
+    bool basename;
+} aliases[] = {
     {"status.url", "uri", false},
     {"status.address.url", "uri", false},
     {"metadata.name", "name", true},
@@ -135,10 +140,7 @@ int cli_format_check(struct cli *c, const char *text, struct err *e)
     return 0;
 }
 
-bool cli_format_default(const struct cli *c)
-{
-    return c->format == NULL;
-}
+bool cli_format_default(const struct cli *c) { return c->format == NULL; }
 
 bool cli_format_own(const struct cli *c)
 {
@@ -271,8 +273,12 @@ static void show(struct cli *c, const struct jv *v, bool list)
     }
     const size_t n = parse_fields(c, fields, cols);
     switch (f) {
-    case FORMAT_JSON: print_json(v); break;
-    case FORMAT_VALUE: print_values(c, array, cols, n); break;
+    case FORMAT_JSON:
+        print_json(v);
+        break;
+    case FORMAT_VALUE:
+        print_values(c, array, cols, n);
+        break;
     case FORMAT_TABLE:
         if (jv_first(array))
             print_table(c, array, cols, n);
@@ -289,14 +295,12 @@ static void show(struct cli *c, const struct jv *v, bool list)
         else
             print_readable(v);
         break;
-    case FORMAT_NONE: break;
+    case FORMAT_NONE:
+        break;
     }
 }
 
-void cli_show(struct cli *c, const struct jv *resource)
-{
-    show(c, resource, false);
-}
+void cli_show(struct cli *c, const struct jv *resource) { show(c, resource, false); }
 
 void cli_show_made(struct cli *c, const struct jv *resource)
 {
@@ -304,7 +308,4 @@ void cli_show_made(struct cli *c, const struct jv *resource)
         show(c, resource, false);
 }
 
-void cli_show_list(struct cli *c, const struct jv *array)
-{
-    show(c, array, true);
-}
+void cli_show_list(struct cli *c, const struct jv *array) { show(c, array, true); }

@@ -138,26 +138,35 @@ static int check_pair(void *arg, struct str s, struct err *e)
     const char *equals = memchr(s.p, '=', s.n);
     if (equals && equals > s.p)
         return 0;
-    return err_set(e, ERR_INVALID_ARGUMENT, "'%.*s' is not KEY=VALUE (for values with commas write '^;^K=a,b;L=c', with the quotes)", (int)s.n, s.p);
+    return err_set(e, ERR_INVALID_ARGUMENT, "'%.*s' is not KEY=VALUE (for values with commas write '^;^K=a,b;L=c', with the quotes)",
+                   (int)s.n, s.p);
 }
 
 static int check_value(struct cli *c, const struct cli_flag *f, const char *text, struct err *e)
 {
     int64_t unused;
     switch (f->type) {
-    case CLI_INT: return check_int(f, text, e);
-    case CLI_CHOICE: return check_choice(c, f, text, e);
-    case CLI_DURATION: return cli_duration_parse(text, &unused, e);
-    case CLI_TIME: return parse_time(text, &unused, e);
-    case CLI_MAP: return each_item(text, check_pair, NULL, e);
-    case CLI_FORMAT: return cli_format_check(c, text, e);
+    case CLI_INT:
+        return check_int(f, text, e);
+    case CLI_CHOICE:
+        return check_choice(c, f, text, e);
+    case CLI_DURATION:
+        return cli_duration_parse(text, &unused, e);
+    case CLI_TIME:
+        return parse_time(text, &unused, e);
+    case CLI_MAP:
+        return each_item(text, check_pair, NULL, e);
+    case CLI_FORMAT:
+        return cli_format_check(c, text, e);
     case CLI_BOOL:
         if (strcmp(text, "true") && strcmp(text, "false"))
             return err_set(e, ERR_INVALID_ARGUMENT, "'%s' is neither true nor false", text);
         return 0;
-    case CLI_SWITCH: return strcmp(text, "true") ? err_set(e, ERR_INVALID_ARGUMENT, "it takes no value") : 0;
+    case CLI_SWITCH:
+        return strcmp(text, "true") ? err_set(e, ERR_INVALID_ARGUMENT, "it takes no value") : 0;
     case CLI_TEXT:
-    case CLI_LIST: return 0;
+    case CLI_LIST:
+        return 0;
     }
     return 0;
 }
@@ -325,7 +334,9 @@ static int resolve_globals(struct cli *c)
     for (size_t i = 0; i < ARRAY_LEN(levels); i++)
         if (strcmp(cli_text(c, "verbosity"), levels[i]) == 0)
             c->verbosity = (enum cli_verbosity)i;
-    const struct { const char *value, *flag; } in_path[] = {{c->project, "project"}, {c->region, "region"}};
+    const struct {
+        const char *value, *flag;
+    } in_path[] = {{c->project, "project"}, {c->region, "region"}};
     for (size_t i = 0; i < ARRAY_LEN(in_path); i++)
         if (!*in_path[i].value || strpbrk(in_path[i].value, "/ ?#"))
             return cli_usage_error(c, "--%s: '%s' is not a name", in_path[i].flag, in_path[i].value);
@@ -353,10 +364,7 @@ int cli_parse(struct cli *c, int argc, char **argv)
 
 /* ---- asking for what was given ---- */
 
-static const struct cli_flag *flag_of(const struct cli *c, const char *name)
-{
-    return find_flag(c->command, str_of(name));
-}
+static const struct cli_flag *flag_of(const struct cli *c, const char *name) { return find_flag(c->command, str_of(name)); }
 
 bool cli_given(const struct cli *c, const char *flag)
 {
@@ -369,8 +377,9 @@ bool cli_given(const struct cli *c, const char *flag)
 /* Global flags may also come from the environment: --project from RUNNEL_PROJECT. */
 static const char *from_environment(const char *flag)
 {
-    static const struct { const char *flag, *name; } names[] = {
-        {"project", "RUNNEL_PROJECT"}, {"region", "RUNNEL_REGION"}, {"url", "RUNNEL_URL"}, {"token", "RUNNEL_TOKEN"}};
+    static const struct {
+        const char *flag, *name;
+    } names[] = {{"project", "RUNNEL_PROJECT"}, {"region", "RUNNEL_REGION"}, {"url", "RUNNEL_URL"}, {"token", "RUNNEL_TOKEN"}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const char *v = strcmp(flag, names[i].flag) ? NULL : getenv(names[i].name);
         if (v && *v)

@@ -121,9 +121,10 @@ static const struct cli_flag revision_flags[] = {
 };
 const struct cli_command cli_revision_commands[] = {
     {"run revisions list", "", "list revisions",
-     "name.basename():label=REVISION,service:label=SERVICE,traffic:label=TRAFFIC,createTime:label=DEPLOYED,ready:label=READY", revision_flags,
-     EXAMPLES("runnel run revisions list", "runnel run revisions list --service=hello"), run_list},
-    {"run revisions describe", "REVISION", "show one revision", NULL, revision_flags, EXAMPLES("runnel run revisions describe hello-00001-abc"), run_describe},
+     "name.basename():label=REVISION,service:label=SERVICE,traffic:label=TRAFFIC,createTime:label=DEPLOYED,ready:label=READY",
+     revision_flags, EXAMPLES("runnel run revisions list", "runnel run revisions list --service=hello"), run_list},
+    {"run revisions describe", "REVISION", "show one revision", NULL, revision_flags,
+     EXAMPLES("runnel run revisions describe hello-00001-abc"), run_describe},
     {"run revisions delete", "REVISION", "delete a revision that gets no traffic", NULL, revision_flags,
      EXAMPLES("runnel run revisions delete hello-00001-abc"), run_delete},
     {0},

@@ -29,6 +29,7 @@ void traffic_show(struct cli *c, const struct jv *service);
 
 /* cli_services.c */
 /** Add or remove one member of a role; `policy` is what it is then. */
-MUST_USE int policy_change(struct cli *c, const char *resource, const char *member, const char *role, bool add, struct jv **policy, struct err *e);
+MUST_USE int policy_change(struct cli *c, const char *resource, const char *member, const char *role, bool add, struct jv **policy,
+                           struct err *e);
 
 #endif

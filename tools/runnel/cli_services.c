@@ -142,17 +142,20 @@ static const struct cli_flag binding_flags[] = {
 };
 const struct cli_command cli_service_commands[] = {
     {"run services list", "", "list services",
-     "name.basename():label=SERVICE,uri:label=URL,latestReadyRevision.basename():label=REVISION,updateTime:label=LAST_DEPLOYED,ready:label=READY", NULL,
-     EXAMPLES("runnel run services list", "runnel run services list --format='value(name.basename(),uri)'"), run_list},
+     "name.basename():label=SERVICE,uri:label=URL,latestReadyRevision.basename():label=REVISION,updateTime:label=LAST_DEPLOYED,ready:label=READY",
+     NULL, EXAMPLES("runnel run services list", "runnel run services list --format='value(name.basename(),uri)'"), run_list},
     {"run services describe", "SERVICE", "show one service", NULL, NULL,
      EXAMPLES("runnel run services describe hello", "runnel run services describe hello --format='value(uri)'"), run_describe},
     {"run services delete", "SERVICE", "delete a service and its revisions", NULL, delete_flags,
      EXAMPLES("runnel run services delete hello", "runnel run services delete hello --quiet --async"), run_delete},
     {"run services add-iam-policy-binding", "SERVICE", "let somebody call a service", NULL, binding_flags,
-     EXAMPLES("runnel run services add-iam-policy-binding hello --member=serviceAccount:pusher@local-project.iam.gserviceaccount.com --role=" INVOKER_ROLE,
-              "runnel run services add-iam-policy-binding hello --member=allUsers"), run_add_binding},
+     EXAMPLES(
+         "runnel run services add-iam-policy-binding hello --member=serviceAccount:pusher@local-project.iam.gserviceaccount.com --role=" INVOKER_ROLE,
+         "runnel run services add-iam-policy-binding hello --member=allUsers"),
+     run_add_binding},
     {"run services remove-iam-policy-binding", "SERVICE", "take that back", NULL, binding_flags,
      EXAMPLES("runnel run services remove-iam-policy-binding hello --member=allUsers --role=" INVOKER_ROLE), run_remove_binding},
-    {"run services get-iam-policy", "SERVICE", "show who may call a service", NULL, NULL, EXAMPLES("runnel run services get-iam-policy hello"), run_get_policy},
+    {"run services get-iam-policy", "SERVICE", "show who may call a service", NULL, NULL,
+     EXAMPLES("runnel run services get-iam-policy hello"), run_get_policy},
     {0},
 };

@@ -35,7 +35,9 @@ static int check_push(struct cli *c)
 }
 
 /* Duration flags and the fields that they set. */
-static const struct { const char *flag, *field, *mask; } durations[] = {
+static const struct {
+    const char *flag, *field, *mask;
+} durations[] = {
     {"message-retention-duration", "messageRetentionDuration", "messageRetentionDuration"},
     {"min-retry-delay", "retryPolicy.minimumBackoff", "retryPolicy"},
     {"max-retry-delay", "retryPolicy.maximumBackoff", "retryPolicy"},
@@ -127,8 +129,11 @@ static int start_from_now(struct cli *c, const char *name, struct jv *s)
 
 static int subscriptions_update(struct cli *c)
 {
-    static const struct { const char *flag, *field; } clears[] = {
-        {"clear-retry-policy", "retryPolicy"}, {"clear-dead-letter-policy", "deadLetterPolicy"}, {"clear-push-no-wrapper-config", "pushConfig.noWrapper"}};
+    static const struct {
+        const char *flag, *field;
+    } clears[] = {{"clear-retry-policy", "retryPolicy"},
+                  {"clear-dead-letter-policy", "deadLetterPolicy"},
+                  {"clear-push-no-wrapper-config", "pushConfig.noWrapper"}};
     struct jv *s = jv_object();
     const char *name = api_pubsub_name(c, "subscriptions", c->args[0]);
     if (!name)
@@ -173,21 +178,21 @@ static int subscriptions_describe(struct cli *c) { return pubsub_describe(c, "su
 static int subscriptions_delete(struct cli *c) { return pubsub_delete(c, "subscriptions", "subscription"); }
 static int subscriptions_detach(struct cli *c) { return pubsub_each(c, "subscriptions", "POST", ":detach", "Detached subscription"); }
 
-#define PUSH_FLAGS                                                                                                              \
-    CLI_FLAG("push-endpoint", CLI_TEXT, "URL", "send each message to this URL; none: messages are pulled"),                            \
-    CLI_FLAG("push-auth-service-account", CLI_TEXT, "EMAIL", "send an OIDC token of this account with each push"),                    \
-    CLI_FLAG("push-auth-token-audience", CLI_TEXT, "AUDIENCE", "the token's audience; without it, the endpoint"),                     \
-    CLI_FLAG("push-no-wrapper", CLI_SWITCH, "", "send the bare data as the body, not the JSON envelope"),                              \
-    CLI_FLAG("push-no-wrapper-write-metadata", CLI_SWITCH, "", "with --push-no-wrapper: the message's metadata as headers")
-#define SETTINGS_FLAGS                                                                                                          \
-    CLI_FLAG("ack-deadline", CLI_INT, "SECONDS", "time to acknowledge, and for push to answer", .min = 0, .max = SECONDS_MAX),                 \
-    CLI_FLAG("message-retention-duration", CLI_DURATION, "DURATION", "how long unacknowledged messages are kept (10m to 31d)"),       \
-    CLI_FLAG("retain-acked-messages", CLI_BOOL, "", "keep acknowledged messages too, for seeking back"),                               \
-    CLI_FLAG("min-retry-delay", CLI_DURATION, "DURATION", "shortest delay before a message is sent again (0s to 600s)"),              \
-    CLI_FLAG("max-retry-delay", CLI_DURATION, "DURATION", "longest delay before a message is sent again (0s to 600s)"),               \
-    CLI_FLAG("expiration-period", CLI_TEXT, "DURATION|never", "delete the subscription after so long without use (1d or more)"),      \
-    CLI_FLAG("dead-letter-topic", CLI_TEXT, "TOPIC", "where messages go that cannot be delivered"),                                   \
-    CLI_FLAG("max-delivery-attempts", CLI_INT, "N", "attempts before that", .min = 5, .max = 100)
+#define PUSH_FLAGS                                                                                                     \
+    CLI_FLAG("push-endpoint", CLI_TEXT, "URL", "send each message to this URL; none: messages are pulled"),            \
+        CLI_FLAG("push-auth-service-account", CLI_TEXT, "EMAIL", "send an OIDC token of this account with each push"), \
+        CLI_FLAG("push-auth-token-audience", CLI_TEXT, "AUDIENCE", "the token's audience; without it, the endpoint"),  \
+        CLI_FLAG("push-no-wrapper", CLI_SWITCH, "", "send the bare data as the body, not the JSON envelope"),          \
+        CLI_FLAG("push-no-wrapper-write-metadata", CLI_SWITCH, "", "with --push-no-wrapper: the message's metadata as headers")
+#define SETTINGS_FLAGS                                                                                                               \
+    CLI_FLAG("ack-deadline", CLI_INT, "SECONDS", "time to acknowledge, and for push to answer", .min = 0, .max = SECONDS_MAX),       \
+        CLI_FLAG("message-retention-duration", CLI_DURATION, "DURATION", "how long unacknowledged messages are kept (10m to 31d)"),  \
+        CLI_FLAG("retain-acked-messages", CLI_BOOL, "", "keep acknowledged messages too, for seeking back"),                         \
+        CLI_FLAG("min-retry-delay", CLI_DURATION, "DURATION", "shortest delay before a message is sent again (0s to 600s)"),         \
+        CLI_FLAG("max-retry-delay", CLI_DURATION, "DURATION", "longest delay before a message is sent again (0s to 600s)"),          \
+        CLI_FLAG("expiration-period", CLI_TEXT, "DURATION|never", "delete the subscription after so long without use (1d or more)"), \
+        CLI_FLAG("dead-letter-topic", CLI_TEXT, "TOPIC", "where messages go that cannot be delivered"),                              \
+        CLI_FLAG("max-delivery-attempts", CLI_INT, "N", "attempts before that", .min = 5, .max = 100)
 
 static const struct cli_flag create_flags[] = {
     CLI_FLAG("topic", CLI_TEXT, "TOPIC", "the topic to receive messages of", .required = true),
@@ -221,16 +226,19 @@ const struct cli_command cli_subscription_commands[] = {
     {"pubsub subscriptions list", "", "list subscriptions",
      "name.basename():label=NAME,topic.basename():label=TOPIC,ackDeadlineSeconds:label=ACK_DEADLINE,pushConfig.pushEndpoint:label=PUSH_ENDPOINT,state:label=STATE",
      NULL, EXAMPLES("runnel pubsub subscriptions list", "runnel pubsub subscriptions list --format=json"), subscriptions_list},
-    {"pubsub subscriptions describe", "SUBSCRIPTION", "show one subscription", NULL, NULL, EXAMPLES("runnel pubsub subscriptions describe worker"),
-     subscriptions_describe},
+    {"pubsub subscriptions describe", "SUBSCRIPTION", "show one subscription", NULL, NULL,
+     EXAMPLES("runnel pubsub subscriptions describe worker"), subscriptions_describe},
     {"pubsub subscriptions update", "SUBSCRIPTION", "change a subscription", NULL, update_flags,
-     EXAMPLES("runnel pubsub subscriptions update worker --ack-deadline=60", "runnel pubsub subscriptions update worker --min-retry-delay=1s --max-retry-delay=10m"),
+     EXAMPLES("runnel pubsub subscriptions update worker --ack-deadline=60",
+              "runnel pubsub subscriptions update worker --min-retry-delay=1s --max-retry-delay=10m"),
      subscriptions_update},
     {"pubsub subscriptions delete", "SUBSCRIPTION...", "delete subscriptions and what they have not delivered", NULL, NULL,
      EXAMPLES("runnel pubsub subscriptions delete worker"), subscriptions_delete},
-    {"pubsub subscriptions modify-push-config", "SUBSCRIPTION", "change where messages are pushed; an empty endpoint makes it pull", NULL, push_flags,
+    {"pubsub subscriptions modify-push-config", "SUBSCRIPTION", "change where messages are pushed; an empty endpoint makes it pull", NULL,
+     push_flags,
      EXAMPLES("runnel pubsub subscriptions modify-push-config worker --push-endpoint=http://127.0.0.1:9000/push",
-              "runnel pubsub subscriptions modify-push-config worker --push-endpoint=''"), subscriptions_modify_push},
+              "runnel pubsub subscriptions modify-push-config worker --push-endpoint=''"),
+     subscriptions_modify_push},
     {"pubsub subscriptions detach", "SUBSCRIPTION...", "cut subscriptions off from their topic and drop their messages", NULL, NULL,
      EXAMPLES("runnel pubsub subscriptions detach worker"), subscriptions_detach},
     {0},

@@ -8,7 +8,8 @@ const struct cli_flag cli_global_flags[] = {
     CLI_FLAG("token", CLI_TEXT, "TOKEN", "bearer token for a server started with --auth; also RUNNEL_TOKEN"),
     CLI_FLAG("format", CLI_FORMAT, "FORMAT", "json, yaml, table, table(FIELD,...), value(FIELD,...) or none"),
     CLI_FLAG("quiet", CLI_SWITCH, "", "ask nothing: yes to every question"),
-    CLI_FLAG("verbosity", CLI_CHOICE, "none|error|warning|info|debug", "how much is said on stderr; debug shows the requests", .dflt = "info"),
+    CLI_FLAG("verbosity", CLI_CHOICE, "none|error|warning|info|debug", "how much is said on stderr; debug shows the requests",
+             .dflt = "info"),
     {0},
 };
 
@@ -25,8 +26,8 @@ const struct cli_group cli_groups[] = {
 };
 
 static const struct cli_command *const parts[] = {
-    cli_run_commands, cli_service_commands, cli_traffic_commands, cli_log_commands, cli_revision_commands,
-    cli_topic_commands, cli_subscription_commands, cli_lease_commands, cli_snapshot_commands, cli_own_commands,
+    cli_run_commands,   cli_service_commands,      cli_traffic_commands, cli_log_commands,      cli_revision_commands,
+    cli_topic_commands, cli_subscription_commands, cli_lease_commands,   cli_snapshot_commands, cli_own_commands,
 };
 
 const struct cli_command *cli_command_at(size_t i)

@@ -218,7 +218,8 @@ static int topics_delete(struct cli *c) { return pubsub_delete(c, "topics", "top
 static int topics_subscriptions(struct cli *c) { return topic_names(c, "subscriptions"); }
 static int topics_snapshots(struct cli *c) { return topic_names(c, "snapshots"); }
 
-#define RETENTION_FLAG CLI_FLAG("message-retention-duration", CLI_DURATION, "DURATION", "how long the topic keeps messages for seeking back (10m to 31d)")
+#define RETENTION_FLAG \
+    CLI_FLAG("message-retention-duration", CLI_DURATION, "DURATION", "how long the topic keeps messages for seeking back (10m to 31d)")
 static const struct cli_flag create_flags[] = {
     CLI_FLAG("labels", CLI_MAP, "KEY=VALUE,...", "labels of the topic"),
     RETENTION_FLAG,
@@ -241,16 +242,20 @@ static const struct cli_flag publish_flags[] = {
 
 const struct cli_command cli_topic_commands[] = {
     {"pubsub topics create", "TOPIC...", "create topics", NULL, create_flags,
-     EXAMPLES("runnel pubsub topics create orders", "runnel pubsub topics create orders --labels=team=shop --message-retention-duration=1d"), topics_create},
-    {"pubsub topics list", "", "list topics", "name.basename():label=NAME,messageRetentionDuration:label=RETENTION,labels:label=LABELS", NULL,
-     EXAMPLES("runnel pubsub topics list", "runnel pubsub topics list --format='value(name)'"), topics_list},
+     EXAMPLES("runnel pubsub topics create orders",
+              "runnel pubsub topics create orders --labels=team=shop --message-retention-duration=1d"),
+     topics_create},
+    {"pubsub topics list", "", "list topics", "name.basename():label=NAME,messageRetentionDuration:label=RETENTION,labels:label=LABELS",
+     NULL, EXAMPLES("runnel pubsub topics list", "runnel pubsub topics list --format='value(name)'"), topics_list},
     {"pubsub topics describe", "TOPIC", "show one topic", NULL, NULL, EXAMPLES("runnel pubsub topics describe orders"), topics_describe},
-    {"pubsub topics update", "TOPIC", "change a topic", NULL, update_flags, EXAMPLES("runnel pubsub topics update orders --update-labels=team=shop"), topics_update},
+    {"pubsub topics update", "TOPIC", "change a topic", NULL, update_flags,
+     EXAMPLES("runnel pubsub topics update orders --update-labels=team=shop"), topics_update},
     {"pubsub topics delete", "TOPIC...", "delete topics; their subscriptions stay, without a topic", NULL, NULL,
      EXAMPLES("runnel pubsub topics delete orders", "runnel pubsub topics delete orders --quiet"), topics_delete},
     {"pubsub topics publish", "TOPIC", "publish one event", NULL, publish_flags,
      EXAMPLES("runnel pubsub topics publish orders --message='{\"id\":1}'",
-              "runnel pubsub topics publish orders --message=hello --attribute=origin=shop,kind=test --ordering-key=customer-7"), topics_publish},
+              "runnel pubsub topics publish orders --message=hello --attribute=origin=shop,kind=test --ordering-key=customer-7"),
+     topics_publish},
     {"pubsub topics list-subscriptions", "TOPIC", "list the subscriptions of a topic", NULL, NULL,
      EXAMPLES("runnel pubsub topics list-subscriptions orders"), topics_subscriptions},
     {"pubsub topics list-snapshots", "TOPIC", "list the snapshots of a topic", NULL, NULL,
@@ -283,9 +288,11 @@ static const struct cli_flag snapshot_flags[] = {
 const struct cli_command cli_snapshot_commands[] = {
     {"pubsub snapshots create", "SNAPSHOT...", "keep what a subscription has acknowledged by now", NULL, snapshot_flags,
      EXAMPLES("runnel pubsub snapshots create before-deploy --subscription=worker"), snapshots_create},
-    {"pubsub snapshots list", "", "list snapshots", "name.basename():label=NAME,topic.basename():label=TOPIC,expireTime:label=EXPIRES", NULL,
-     EXAMPLES("runnel pubsub snapshots list"), snapshots_list},
-    {"pubsub snapshots describe", "SNAPSHOT", "show one snapshot", NULL, NULL, EXAMPLES("runnel pubsub snapshots describe before-deploy"), snapshots_describe},
-    {"pubsub snapshots delete", "SNAPSHOT...", "delete snapshots", NULL, NULL, EXAMPLES("runnel pubsub snapshots delete before-deploy"), snapshots_delete},
+    {"pubsub snapshots list", "", "list snapshots", "name.basename():label=NAME,topic.basename():label=TOPIC,expireTime:label=EXPIRES",
+     NULL, EXAMPLES("runnel pubsub snapshots list"), snapshots_list},
+    {"pubsub snapshots describe", "SNAPSHOT", "show one snapshot", NULL, NULL, EXAMPLES("runnel pubsub snapshots describe before-deploy"),
+     snapshots_describe},
+    {"pubsub snapshots delete", "SNAPSHOT...", "delete snapshots", NULL, NULL, EXAMPLES("runnel pubsub snapshots delete before-deploy"),
+     snapshots_delete},
     {0},
 };

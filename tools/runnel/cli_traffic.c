@@ -9,10 +9,7 @@
 #define LATEST "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 #define REVISION "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 
-static bool is_latest(const struct jv *target)
-{
-    return strcmp(jv_text(target, "type"), LATEST) == 0;
-}
+static bool is_latest(const struct jv *target) { return strcmp(jv_text(target, "type"), LATEST) == 0; }
 
 /* `revision` "" or LATEST stands for the latest ready one, as in gcloud. */
 static struct jv *target_new(const char *revision, int64_t percent, const char *tag)
@@ -120,10 +117,7 @@ static const char *revision_of_tag(struct cli *c, const struct jv *traffic, cons
     return NULL;
 }
 
-static bool named(const struct jv *shares, const char *revision)
-{
-    return jv_at(shares, revision) != NULL;
-}
+static bool named(const struct jv *shares, const char *revision) { return jv_at(shares, revision) != NULL; }
 
 /* What is not named shares the rest, in proportion to what it had. */
 static int spread_rest(struct cli *c, struct jv *result, const struct jv *traffic, const struct jv *shares, int64_t rest)
@@ -134,7 +128,8 @@ static int spread_rest(struct cli *c, struct jv *result, const struct jv *traffi
         if (!named(shares, is_latest(i) ? "LATEST" : jv_text(i, "revision")))
             had += jv_int(i, "percent");
     if (rest > 0 && had == 0)
-        return cli_usage_error(c, "the percentages make %d, not 100, and no other revision has traffic that could take the rest", (int)(100 - rest));
+        return cli_usage_error(c, "the percentages make %d, not 100, and no other revision has traffic that could take the rest",
+                               (int)(100 - rest));
     for (const struct jv *i = jv_first(traffic); i && rest > 0; i = jv_next(i)) {
         if (named(shares, is_latest(i) ? "LATEST" : jv_text(i, "revision")) || jv_int(i, "percent") == 0)
             continue;
@@ -245,8 +240,10 @@ static const struct cli_flag traffic_flags[] = {
 };
 const struct cli_command cli_traffic_commands[] = {
     {"run services update-traffic", "SERVICE", "split traffic between revisions", NULL, traffic_flags,
-     EXAMPLES("runnel run services update-traffic hello --to-latest", "runnel run services update-traffic hello --to-revisions=hello-00001-abc=90,LATEST=10",
-              "runnel run services update-traffic hello --update-tags=next=hello-00002-xyz", "runnel run services update-traffic hello --to-tags=next=50"),
+     EXAMPLES("runnel run services update-traffic hello --to-latest",
+              "runnel run services update-traffic hello --to-revisions=hello-00001-abc=90,LATEST=10",
+              "runnel run services update-traffic hello --update-tags=next=hello-00002-xyz",
+              "runnel run services update-traffic hello --to-tags=next=50"),
      run_update_traffic},
     {0},
 };

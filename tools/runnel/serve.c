@@ -54,7 +54,7 @@ struct server {
     struct gauges {
         struct metric *services, *starting, *ready, *stopping, *store_commits, *store_bytes, *store_full;
     } gauges;
-    int stopping;              /* how many times we were asked */
+    int stopping; /* how many times we were asked */
     int64_t grace_due_ns;
 };
 
@@ -106,8 +106,7 @@ static int make_pages(struct server *s, struct err *e)
         {VERB_GET, "/healthz", on_healthz, s},
         {VERB_GET, "/metrics", on_metrics, s},
     };
-    struct metric_family *instances =
-        metrics_family(s->metrics, METRIC_GAUGE, "runnel_instances", "Instances by state.", "state");
+    struct metric_family *instances = metrics_family(s->metrics, METRIC_GAUGE, "runnel_instances", "Instances by state.", "state");
     s->gauges = (struct gauges){
         .services = gauge(s, METRIC_GAUGE, "runnel_services", "Services deployed."),
         .starting = instances_gauge(instances, "starting"),
@@ -129,8 +128,8 @@ static void rebuild_routes(struct timer *t, int64_t now_ns)
 {
     struct server *s = CONTAINER_OF(t, struct server, routes_timer);
     struct err e = {0};
-    struct routes *fresh = routes_build(s->executor, s->policy, identity_keys(s->identity), s->options.domain,
-                                        s->options.project, s->options.region, &e);
+    struct routes *fresh =
+        routes_build(s->executor, s->policy, identity_keys(s->identity), s->options.domain, s->options.project, s->options.region, &e);
     if (!fresh) {
         log_kv(s->log, LOG_ERROR, "routes.failed", LSTR("error", e.msg), LSTR("do", "trying again in a second"));
         if (timer_set(s->env.timers, t, now_ns + NS_PER_S, &e))
@@ -188,10 +187,7 @@ static void on_store_quiet(void *arg, const struct err *e)
     store_submit(s->store, last, on_store_quiet, s);
 }
 
-static void on_broker_stopped(void *arg)
-{
-    on_store_quiet(arg, NULL);
-}
+static void on_broker_stopped(void *arg) { on_store_quiet(arg, NULL); }
 
 static void on_executor_stopped(void *arg)
 {
@@ -216,7 +212,8 @@ static void on_signal(void *arg, int signo)
 {
     struct server *s = arg;
     if (s->stopping++ > 0) {
-        log_kv(s->log, LOG_WARN, "server.forced", LINT("signal", signo), LSTR("note", "asked twice: leaving at once; nothing accepted is lost"));
+        log_kv(s->log, LOG_WARN, "server.forced", LINT("signal", signo),
+               LSTR("note", "asked twice: leaving at once; nothing accepted is lost"));
         _exit(SHUTDOWN_FORCED_EXIT);
     }
     log_kv(s->log, LOG_INFO, "server.stopping", LINT("signal", signo));
@@ -251,7 +248,8 @@ static int hold_port(struct server *s, int *held, struct err *e)
 {
     int alone = http_listen_socket(s->options.host, s->options.port, false, e);
     if (alone == -ERR_ALREADY_EXISTS)
-        return err_set(e, ERR_ALREADY_EXISTS, "another program listens on %s:%u already: stop it, or choose another port with --listen (0 picks a free one)",
+        return err_set(e, ERR_ALREADY_EXISTS,
+                       "another program listens on %s:%u already: stop it, or choose another port with --listen (0 picks a free one)",
                        s->options.host, s->options.port);
     if (alone < 0)
         return alone;
@@ -273,7 +271,9 @@ static int make_identity(struct server *s, struct err *e)
 {
     struct mailbox *engine = loop_mailbox(s->loop);
     const struct identity_config identity = {
-        .issuer = s->options.issuer ? s->options.issuer : s->url, .url = s->url, .project = s->options.project,
+        .issuer = s->options.issuer ? s->options.issuer : s->url,
+        .url = s->url,
+        .project = s->options.project,
     };
     const struct policy_config policy = {.auth = s->options.auth};
     s->store = store_sqlite_open(s->options.data_dir, engine, s->log, e);
@@ -292,8 +292,11 @@ static int make_identity(struct server *s, struct err *e)
 static int make_executor(struct server *s, struct err *e)
 {
     const struct executor_config config = {
-        .project = s->options.project, .region = s->options.region, .domain = s->options.domain,
-        .port = s->options.port, .idle_ns = s->options.idle_ns,
+        .project = s->options.project,
+        .region = s->options.region,
+        .domain = s->options.domain,
+        .port = s->options.port,
+        .idle_ns = s->options.idle_ns,
     };
     struct mailbox *engine = loop_mailbox(s->loop);
     s->operations = operations_new(&s->env, e);
@@ -307,8 +310,13 @@ static int make_executor(struct server *s, struct err *e)
     if (!s->prober)
         return -ERR_INTERNAL;
     const struct executor_deps deps = {
-        .env = &s->env, .store = s->store, .runtime = s->runtime, .prober = s->prober,
-        .operations = s->operations, .metrics = s->metrics, .engine = engine,
+        .env = &s->env,
+        .store = s->store,
+        .runtime = s->runtime,
+        .prober = s->prober,
+        .operations = s->operations,
+        .metrics = s->metrics,
+        .engine = engine,
     };
     s->executor = executor_new(&config, &deps, e);
     return s->executor && executor_register(s->executor, s->registry, e) == 0 ? 0 : -ERR_INTERNAL;
@@ -330,12 +338,19 @@ static int make_broker(struct server *s, struct err *e)
 static int make_edges(struct server *s, struct err *e)
 {
     const struct io_config io = {
-        .host = s->options.host, .port = s->options.port, .threads = s->options.threads,
+        .host = s->options.host,
+        .port = s->options.port,
+        .threads = s->options.threads,
         .rest = {.registry = s->registry, .web = s->web, .engine = loop_mailbox(s->loop)},
-        .engine = loop_mailbox(s->loop), .log = s->log, .metrics = s->metrics,
+        .engine = loop_mailbox(s->loop),
+        .log = s->log,
+        .metrics = s->metrics,
     };
     const struct metadata_config metadata = {
-        .project = s->options.project, .region = s->options.region, .identity = s->identity, .policy = s->policy,
+        .project = s->options.project,
+        .region = s->options.region,
+        .identity = s->identity,
+        .policy = s->policy,
     };
     if (metadata_routes(&metadata, s->web, e) || make_pages(s, e))
         return -ERR_INTERNAL;
@@ -429,8 +444,8 @@ int serve_main(int argc, char **argv)
     }
     printf("ready %s\n", s->url);
     fflush(stdout);
-    log_kv(s->log, LOG_INFO, "server.ready", LSTR("url", s->url), LSTR("data", s->options.data_dir),
-           LSTR("project", s->options.project), LSTR("region", s->options.region), LINT("io_threads", s->options.threads));
+    log_kv(s->log, LOG_INFO, "server.ready", LSTR("url", s->url), LSTR("data", s->options.data_dir), LSTR("project", s->options.project),
+           LSTR("region", s->options.region), LINT("io_threads", s->options.threads));
     loop_run(s->loop);
     free_all(s);
     free(s);

@@ -115,7 +115,8 @@ static int parse_listen(struct serve_options *o, struct err *e)
     if (!o->loopback && !o->auth)
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "--listen=%s is reachable from other machines and the admin API would be open to them: "
-                       "give --auth=token:FILE, or listen on 127.0.0.1", text);
+                       "give --auth=token:FILE, or listen on 127.0.0.1",
+                       text);
     return 0;
 }
 

@@ -6,19 +6,19 @@
 #include "core/base/log.h"
 
 /* field, flag, argument as shown in the help, default as shown, help */
-#define SERVE_OPTIONS(X)                                                                                             \
-    X(listen, "--listen", "ADDR:PORT", "127.0.0.1:8080", "where to listen; port 0 picks a free one")                 \
-    X(data, "--data", "DIR", "$XDG_DATA_HOME/runnel", "where everything durable is kept")                            \
-    X(project, "--project", "ID", "local-project", "the project of services reached by short host names")            \
-    X(region, "--region", "NAME", "europe-west1", "the region of services reached by short host names")              \
-    X(domain, "--domain", "NAME", "localhost", "services answer at SERVICE.NAME")                                    \
-    X(broker, "--broker", "embedded", "embedded", "where new topics keep their messages")                            \
-    X(io_threads, "--io-threads", "N", "one per core", "threads that read and write sockets (1-64)")                 \
-    X(auth, "--auth", "token:FILE", "none (loopback only)", "who may use the admin API: one bearer token per line")  \
-    X(issuer, "--issuer", "URL", "the server's URL", "`iss` of the tokens that are sent with pushes")                \
-    X(idle, "--idle", "DURATION", "15m", "stop an instance after this long without a request (1s-24h)")              \
-    X(grace, "--grace", "DURATION", "10s", "how long running requests may take to end at shutdown (0s-1h)")          \
-    X(log_level, "--log-level", "LEVEL", "info", "debug, info, warn or error")                                       \
+#define SERVE_OPTIONS(X)                                                                                            \
+    X(listen, "--listen", "ADDR:PORT", "127.0.0.1:8080", "where to listen; port 0 picks a free one")                \
+    X(data, "--data", "DIR", "$XDG_DATA_HOME/runnel", "where everything durable is kept")                           \
+    X(project, "--project", "ID", "local-project", "the project of services reached by short host names")           \
+    X(region, "--region", "NAME", "europe-west1", "the region of services reached by short host names")             \
+    X(domain, "--domain", "NAME", "localhost", "services answer at SERVICE.NAME")                                   \
+    X(broker, "--broker", "embedded", "embedded", "where new topics keep their messages")                           \
+    X(io_threads, "--io-threads", "N", "one per core", "threads that read and write sockets (1-64)")                \
+    X(auth, "--auth", "token:FILE", "none (loopback only)", "who may use the admin API: one bearer token per line") \
+    X(issuer, "--issuer", "URL", "the server's URL", "`iss` of the tokens that are sent with pushes")               \
+    X(idle, "--idle", "DURATION", "15m", "stop an instance after this long without a request (1s-24h)")             \
+    X(grace, "--grace", "DURATION", "10s", "how long running requests may take to end at shutdown (0s-1h)")         \
+    X(log_level, "--log-level", "LEVEL", "info", "debug, info, warn or error")                                      \
     X(log_format, "--log-format", "FORMAT", "text on a terminal, else json", "text or json, to stderr")
 
 struct serve_options {

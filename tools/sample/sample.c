@@ -22,7 +22,7 @@
 
 #define HEAD_MAX 65536
 #define BODY_MAX (12 * 1024 * 1024)
-#define DRAIN_MS 9000 /* the platform kills after 10 s */
+#define DRAIN_MS 9000   /* the platform kills after 10 s */
 #define REFUSED_MS 2000 /* for a refused body to be read to nowhere, so that the refusal arrives */
 
 static volatile sig_atomic_t stopping;
@@ -186,7 +186,8 @@ static void take_push(const struct request *r)
     if (asprintf(&message, "event %s: %s | token %s%s", id ? id : "?", text ? text : "", claims ? "verified by the ingress: " : "none",
                  claims ? claims : "") < 0)
         message = NULL;
-    log_line("INFO", message ? message : "event", "messageId", id ? id : "", "data", text ? text : "", "claims", claims ? claims : "{}", (char *)NULL);
+    log_line("INFO", message ? message : "event", "messageId", id ? id : "", "data", text ? text : "", "claims", claims ? claims : "{}",
+             (char *)NULL);
     free(message);
     free(id);
     free(data);
@@ -216,8 +217,8 @@ static bool answer(int fd, const struct request *r, int status, const char *reas
     if (status == 204)
         n += snprintf(out + n, sizeof out - (size_t)n, "\r\n");
     else
-        n += snprintf(out + n, sizeof out - (size_t)n, "Content-Length: %zu\r\n\r\n%s", strlen(body),
-                      strcmp(r->method, "HEAD") ? body : "");
+        n +=
+            snprintf(out + n, sizeof out - (size_t)n, "Content-Length: %zu\r\n\r\n%s", strlen(body), strcmp(r->method, "HEAD") ? body : "");
     return send_all(fd, out, (size_t)n);
 }
 
