@@ -1,8 +1,9 @@
-/** json.c: reading proto3 JSON into messages; the only file that includes cJSON.
- *  Shape:  json_scan (strict syntax) -> cJSON's tree -> the fields of the descriptor, depth first. Where a value stands is
+/** json.c: reading proto3 JSON into messages.
+ *  Shape:  json_parse (a tree of slices of the text) -> the fields of the descriptor, depth first. Where a value stands is
  *          a chain of `struct place` on the stack, made into text only for an error.
- *  Thread: any; cJSON notes its last error in a global that nobody here reads.
- *  Why:    cJSON keeps numbers as doubles, so a raw number is taken for a 64-bit field only up to 2^53 - 1, where it is exact. */
+ *  Thread: any.
+ *  Why:    a raw number is read as a double, as JavaScript wrote it, so it is taken for a 64-bit field only up to 2^53 - 1,
+ *          where that is exact. */
 #include "core/rpc/json.h"
 
 #include "core/base/text.h"
@@ -11,7 +12,6 @@
 
 #include "google/protobuf/any.pb-c.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +22,8 @@
 /* Where we are: a field, an element of a list (index), or a key of a map. */
 struct place {
     const struct place *up;
-    const char *name; /* as in the .proto, or a map's key */
+    const char *name; /* of a field, as in the .proto */
+    struct str key;
     size_t index;
     enum { PLACE_FIELD, PLACE_ELEMENT, PLACE_KEY } kind;
 };
@@ -41,7 +42,7 @@ struct scalar {
     bool yes;
 };
 
-static int read_object(struct reader *r, const cJSON *o, ProtobufCMessage *m, const struct place *at);
+static int read_object(struct reader *r, const struct json_value *o, ProtobufCMessage *m, const struct place *at);
 
 static void place_write(struct buf *b, const struct place *at)
 {
@@ -58,7 +59,7 @@ static void place_write(struct buf *b, const struct place *at)
         rc = buf_addf(b, "[%zu]", at->index);
         break;
     case PLACE_KEY:
-        rc = buf_addf(b, "[\"%.60s\"]", at->name);
+        rc = buf_addf(b, "[\"%.*s\"]", (int)(at->key.n < 60 ? at->key.n : 60), at->key.p);
         break;
     }
     (void)rc; /* a path that does not fit is cut */
@@ -78,7 +79,7 @@ FMT(3, 4) static int fail(const struct reader *r, const struct place *at, const 
     buf_init(&b, 256);
     place_write(&b, at);
     const char *path = buf_cstr(&b);
-    int rc = err_set(r->e, ERR_INVALID_ARGUMENT, "%s: %s", path ? path : at->name, what);
+    int rc = err_set(r->e, ERR_INVALID_ARGUMENT, "%s: %s", path ? path : "a field", what);
     buf_fini(&b);
     return rc;
 }
@@ -88,15 +89,28 @@ static int full(const struct reader *r)
     return err_set(r->e, ERR_RESOURCE_EXHAUSTED, "the request needs more memory than a call may use");
 }
 
-static struct scalar scalar_of(const cJSON *v)
+/* The syntax was checked and the text is short. */
+static double number_of(struct str s)
 {
-    if (cJSON_IsString(v))
-        return (struct scalar){.kind = SCALAR_TEXT, .text = str_of(v->valuestring)};
-    if (cJSON_IsNumber(v))
-        return (struct scalar){.kind = SCALAR_NUMBER, .number = v->valuedouble};
-    if (cJSON_IsBool(v))
-        return (struct scalar){.kind = SCALAR_BOOL, .yes = cJSON_IsTrue(v)};
-    return (struct scalar){.kind = SCALAR_OTHER};
+    char text[JSON_NUMBER_MAX + 1];
+    memcpy(text, s.p, s.n);
+    text[s.n] = '\0';
+    return strtod(text, NULL);
+}
+
+static struct scalar scalar_of(const struct json_value *v)
+{
+    switch (v->kind) {
+    case JSON_STRING:
+        return (struct scalar){.kind = SCALAR_TEXT, .text = v->text};
+    case JSON_NUMBER:
+        return (struct scalar){.kind = SCALAR_NUMBER, .number = number_of(v->text)};
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return (struct scalar){.kind = SCALAR_BOOL, .yes = v->kind == JSON_TRUE};
+    default:
+        return (struct scalar){.kind = SCALAR_OTHER};
+    }
 }
 
 /* At most 40 bytes of a value, for messages; cut between characters. */
@@ -317,31 +331,34 @@ static int read_scalar(struct reader *r, const ProtobufCFieldDescriptor *f, cons
 /* --- messages ------------------------------------------------------------------------------------------------- */
 
 /* {"@type": "type.googleapis.com/a.B", fields…}; well-known types stand under "value". */
-static int read_any(struct reader *r, const cJSON *o, ProtobufCMessage *m, const struct place *at)
+static int read_any(struct reader *r, const struct json_value *o, ProtobufCMessage *m, const struct place *at)
 {
-    if (!cJSON_IsObject(o))
+    if (o->kind != JSON_OBJECT)
         return fail(r, at, "not an object");
-    const cJSON *type = cJSON_GetObjectItemCaseSensitive(o, "@type");
+    const struct json_value *type = json_member(o, "@type");
     if (!o->child)
         return 0;
-    if (!cJSON_IsString(type))
+    if (!type || type->kind != JSON_STRING)
         return fail(r, at, "the \"@type\" is missing");
-    const char *slash = strrchr(type->valuestring, '/');
+    const char *url = arena_dup(r->a, type->text);
+    if (!url)
+        return full(r);
+    const char *slash = strrchr(url, '/');
     const ProtobufCMessageDescriptor *d = slash ? pb_registered(slash + 1) : NULL;
     if (!d) {
-        struct str s = shown(str_of(type->valuestring));
+        struct str s = shown(type->text);
         return fail(r, at, "the type \"%.*s\" is not known here", (int)s.n, s.p);
     }
     ProtobufCMessage *inner = pb_new(r->a, d);
     if (!inner)
         return full(r);
     enum wkt kind = json_wkt(d);
-    const cJSON *source = kind == WKT_NONE ? o : cJSON_GetObjectItemCaseSensitive(o, "value");
+    const struct json_value *source = kind == WKT_NONE ? o : json_member(o, "value");
     int rc = 0;
     if (kind == WKT_TIMESTAMP || kind == WKT_DURATION || kind == WKT_FIELD_MASK) {
         bool arena_full = false;
-        const char *wrong = cJSON_IsString(source) ? wkt_read(r->a, kind, str_of(source->valuestring), inner, &arena_full)
-                                                   : "the \"value\" is not a string";
+        const char *wrong = source && source->kind == JSON_STRING ? wkt_read(r->a, kind, source->text, inner, &arena_full)
+                                                                  : "the \"value\" is not a string";
         rc = wrong ? fail(r, at, "%s", wrong) : arena_full ? full(r) : 0;
     } else if (kind != WKT_EMPTY) {
         rc = source ? read_object(r, source, inner, at) : fail(r, at, "the \"value\" is missing");
@@ -366,7 +383,7 @@ static int read_text_message(struct reader *r, enum wkt kind, struct str text, P
 }
 
 /* A new message of the field's type from `v`. */
-static int read_message(struct reader *r, const ProtobufCMessageDescriptor *d, const cJSON *v, ProtobufCMessage **out,
+static int read_message(struct reader *r, const ProtobufCMessageDescriptor *d, const struct json_value *v, ProtobufCMessage **out,
                         const struct place *at)
 {
     ProtobufCMessage *m = pb_new(r->a, d);
@@ -378,7 +395,7 @@ static int read_message(struct reader *r, const ProtobufCMessageDescriptor *d, c
     case WKT_TIMESTAMP:
     case WKT_DURATION:
     case WKT_FIELD_MASK:
-        rc = cJSON_IsString(v) ? read_text_message(r, kind, str_of(v->valuestring), m, at) : fail(r, at, "not a string");
+        rc = v->kind == JSON_STRING ? read_text_message(r, kind, v->text, m, at) : fail(r, at, "not a string");
         break;
     case WKT_ANY:
         rc = read_any(r, v, m, at);
@@ -392,7 +409,7 @@ static int read_message(struct reader *r, const ProtobufCMessageDescriptor *d, c
     return rc;
 }
 
-static int read_value(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, void *out, const struct place *at)
+static int read_value(struct reader *r, const ProtobufCFieldDescriptor *f, const struct json_value *v, void *out, const struct place *at)
 {
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
         return read_message(r, f->descriptor, v, out, at);
@@ -400,25 +417,18 @@ static int read_value(struct reader *r, const ProtobufCFieldDescriptor *f, const
     return read_scalar(r, f, &s, out, at);
 }
 
-static size_t child_count(const cJSON *v)
+static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const struct json_value *v, ProtobufCMessage *m,
+                     const struct place *at)
 {
-    size_t n = 0;
-    for (const cJSON *c = v->child; c; c = c->next)
-        n++;
-    return n;
-}
-
-static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m, const struct place *at)
-{
-    if (!cJSON_IsArray(v))
+    if (v->kind != JSON_ARRAY)
         return fail(r, at, "not a list");
-    size_t n = child_count(v), size = pb_type_size(f->type), i = 0;
+    size_t n = v->count, size = pb_type_size(f->type), i = 0;
     char *values = arena_alloc(r->a, (n + 1) * size);
     if (!values)
         return full(r);
-    for (const cJSON *c = v->child; c; c = c->next, i++) {
+    for (const struct json_value *c = v->child; c; c = c->next, i++) {
         struct place here = {.up = at, .index = i, .kind = PLACE_ELEMENT};
-        int rc = cJSON_IsNull(c) ? fail(r, &here, "null is not allowed in a list") : read_value(r, f, c, values + i * size, &here);
+        int rc = c->kind == JSON_NULL ? fail(r, &here, "null is not allowed in a list") : read_value(r, f, c, values + i * size, &here);
         if (rc)
             return rc;
     }
@@ -428,47 +438,51 @@ static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const 
 }
 
 /* A map's key is always a string in JSON, whatever its type. */
-static int read_entry(struct reader *r, const ProtobufCMessageDescriptor *d, const cJSON *v, ProtobufCMessage **out, const struct place *at)
+static int read_entry(struct reader *r, const ProtobufCMessageDescriptor *d, const struct json_value *v, ProtobufCMessage **out,
+                      const struct place *at)
 {
     ProtobufCMessage *entry = pb_new(r->a, d);
     if (!entry)
         return full(r);
-    struct scalar key = {.kind = SCALAR_TEXT, .text = str_of(v->string)};
+    struct scalar key = {.kind = SCALAR_TEXT, .text = v->name};
     struct reader loose = {r->a, r->e, true};
     if (!utf8_valid(key.text.p, key.text.n))
         return fail(r, at->up, "a key is not valid UTF-8");
     int rc = read_scalar(&loose, &d->fields[0], &key, pb_member(entry, &d->fields[0]), at);
     if (!rc)
-        rc = cJSON_IsNull(v) ? fail(r, at, "null is not allowed in a map")
-                             : read_value(r, &d->fields[1], v, pb_member(entry, &d->fields[1]), at);
+        rc = v->kind == JSON_NULL ? fail(r, at, "null is not allowed in a map")
+                                  : read_value(r, &d->fields[1], v, pb_member(entry, &d->fields[1]), at);
     *out = entry;
     return rc;
 }
 
 struct map_key {
-    const char *key;
+    struct str key;
     size_t at;
 };
 
 static int key_order(const void *a, const void *b)
 {
     const struct map_key *x = a, *y = b;
-    int order = strcmp(x->key, y->key);
+    size_t n = x->key.n < y->key.n ? x->key.n : y->key.n;
+    int order = memcmp(x->key.p, y->key.p, n);
+    if (!order && x->key.n != y->key.n)
+        order = x->key.n < y->key.n ? -1 : 1;
     return order ? order : (x->at < y->at ? -1 : 1);
 }
 
 /* Drop all but the last of entries with the same text as key; the order of the others stays. */
-static bool drop_doubles(const cJSON *v, ProtobufCMessage **entries, size_t *n)
+static bool drop_doubles(const struct json_value *v, ProtobufCMessage **entries, size_t *n)
 {
     struct map_key *keys = malloc((*n + 1) * sizeof *keys);
     if (!keys)
         return false;
     size_t i = 0;
-    for (const cJSON *c = v->child; c; c = c->next, i++)
-        keys[i] = (struct map_key){c->string, i};
+    for (const struct json_value *c = v->child; c; c = c->next, i++)
+        keys[i] = (struct map_key){c->name, i};
     qsort(keys, *n, sizeof *keys, key_order);
     for (i = 0; i + 1 < *n; i++)
-        if (!strcmp(keys[i].key, keys[i + 1].key))
+        if (str_eq(keys[i].key, keys[i + 1].key))
             entries[keys[i].at] = NULL;
     free(keys);
     size_t kept = 0;
@@ -479,16 +493,17 @@ static bool drop_doubles(const cJSON *v, ProtobufCMessage **entries, size_t *n)
     return true;
 }
 
-static int read_map(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m, const struct place *at)
+static int read_map(struct reader *r, const ProtobufCFieldDescriptor *f, const struct json_value *v, ProtobufCMessage *m,
+                    const struct place *at)
 {
-    if (!cJSON_IsObject(v))
+    if (v->kind != JSON_OBJECT)
         return fail(r, at, "not an object of keys and values");
-    size_t n = child_count(v), i = 0;
+    size_t n = v->count, i = 0;
     ProtobufCMessage **entries = arena_alloc(r->a, (n + 1) * sizeof *entries);
     if (!entries)
         return full(r);
-    for (const cJSON *c = v->child; c; c = c->next, i++) {
-        struct place here = {.up = at, .name = c->string, .kind = PLACE_KEY};
+    for (const struct json_value *c = v->child; c; c = c->next, i++) {
+        struct place here = {.up = at, .key = c->name, .kind = PLACE_KEY};
         int rc = read_entry(r, f->descriptor, c, &entries[i], &here);
         if (rc)
             return rc;
@@ -516,10 +531,11 @@ static int choose(struct reader *r, ProtobufCMessage *m, const ProtobufCFieldDes
     return 0;
 }
 
-static int read_field(struct reader *r, const ProtobufCFieldDescriptor *f, const cJSON *v, ProtobufCMessage *m, const struct place *up)
+static int read_field(struct reader *r, const ProtobufCFieldDescriptor *f, const struct json_value *v, ProtobufCMessage *m,
+                      const struct place *up)
 {
     struct place at = {.up = up, .name = f->name, .kind = PLACE_FIELD};
-    if (cJSON_IsNull(v))
+    if (v->kind == JSON_NULL)
         return 0;
     if (pb_field_is_map(f))
         return read_map(r, f, v, m, &at);
@@ -529,12 +545,12 @@ static int read_field(struct reader *r, const ProtobufCFieldDescriptor *f, const
     return rc ? rc : read_value(r, f, v, pb_member(m, f), &at);
 }
 
-static int read_object(struct reader *r, const cJSON *o, ProtobufCMessage *m, const struct place *at)
+static int read_object(struct reader *r, const struct json_value *o, ProtobufCMessage *m, const struct place *at)
 {
-    if (!cJSON_IsObject(o))
+    if (o->kind != JSON_OBJECT)
         return at ? fail(r, at, "not an object") : fail(r, at, "the JSON is not an object");
-    for (const cJSON *c = o->child; c; c = c->next) {
-        const ProtobufCFieldDescriptor *f = pb_field_find(m->descriptor, str_of(c->string));
+    for (const struct json_value *c = o->child; c; c = c->next) {
+        const ProtobufCFieldDescriptor *f = pb_field_find(m->descriptor, c->name);
         int rc = f ? read_field(r, f, c, m, at) : 0;
         if (rc)
             return rc;
@@ -551,32 +567,37 @@ static struct str trim_space(struct str s)
     return s;
 }
 
-int json_decode(struct arena *a, struct str text, ProtobufCMessage *m, struct err *e)
+static int read_root(struct reader *r, const struct json_value *tree, ProtobufCMessage *m)
 {
-    struct str trimmed = trim_space(text);
-    if (trimmed.n == 0 || str_is(trimmed, "\"\""))
-        return 0;
-    int rc = json_scan(text, e);
-    if (rc)
-        return rc;
-    cJSON *tree = cJSON_ParseWithLength(text.p, text.n);
-    if (!tree) /* the syntax was checked */
-        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the JSON");
-    struct reader r = {.a = a, .e = e};
     ProtobufCMessage *out = m;
     switch (json_wkt(m->descriptor)) {
     case WKT_TIMESTAMP:
     case WKT_DURATION:
     case WKT_FIELD_MASK:
-    case WKT_ANY:
-        rc = read_message(&r, m->descriptor, tree, &out, NULL);
+    case WKT_ANY: {
+        int rc = read_message(r, m->descriptor, tree, &out, NULL);
         if (!rc)
             memcpy(m, out, m->descriptor->sizeof_message);
-        break;
-    default:
-        rc = read_object(&r, tree, m, NULL);
+        return rc;
     }
-    cJSON_Delete(tree);
+    default:
+        return read_object(r, tree, m, NULL);
+    }
+}
+
+int json_decode(struct arena *a, struct str text, ProtobufCMessage *m, struct err *e)
+{
+    struct str trimmed = trim_space(text);
+    if (trimmed.n == 0 || str_is(trimmed, "\"\""))
+        return 0;
+    struct arena *nodes = arena_new(JSON_TREE_BYTES_MAX);
+    if (!nodes)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the JSON");
+    struct json_value tree;
+    int rc = json_parse(text, nodes, &tree, e);
+    struct reader r = {.a = a, .e = e};
+    rc = rc ? rc : read_root(&r, &tree, m);
+    arena_free(nodes);
     return rc;
 }
 

@@ -1,4 +1,4 @@
-/** json.h: proto3 JSON both ways over protobuf-c descriptors (cJSON is included by json.c only).
+/** json.h: proto3 JSON both ways over protobuf-c descriptors.
  *  Rules:  reads lowerCamelCase and snake_case, int64 as string or number, enums by name or number, base64 standard or
  *          URL-safe, null = absent; unknown fields are ignored, unknown enum strings are an error. Writes lowerCamelCase,
  *          omits defaults, int64 as string; maps as objects; Timestamp, Duration, FieldMask, Empty and Any as proto3 JSON says.
