@@ -20,6 +20,13 @@ static int add_attributes(struct buf *b, const struct message *m)
 }
 
 /* Ids are ours and times are digits: neither needs escapes. */
+static inline int add_quoted(struct buf *b, const char *before, const char *text)
+{
+    int rc = buf_addz(b, before);
+    rc = rc ? rc : buf_addz(b, text);
+    return rc ? rc : buf_addz(b, "\"");
+}
+
 static int add_message(struct buf *b, const struct message *m)
 {
     char time[WALL_TEXT_MAX];
@@ -30,13 +37,17 @@ static int add_message(struct buf *b, const struct message *m)
         rc = rc ? rc : base64_add(b, m->data.p, m->data.n);
         rc = rc ? rc : buf_addz(b, "\",");
     }
-    rc = rc ? rc : buf_addf(b, "\"messageId\":\"%s\",\"message_id\":\"%s\",", m->id, m->id);
+    rc = rc ? rc : add_quoted(b, "\"messageId\":\"", m->id);
+    rc = rc ? rc : add_quoted(b, ",\"message_id\":\"", m->id);
+    rc = rc ? rc : buf_addz(b, ",");
     if (!rc && m->ordering_key.n) {
         rc = buf_addz(b, "\"orderingKey\":");
         rc = rc ? rc : json_string_add(b, m->ordering_key);
         rc = rc ? rc : buf_add(b, ",", 1);
     }
-    return rc ? rc : buf_addf(b, "\"publishTime\":\"%s\",\"publish_time\":\"%s\"}", time, time);
+    rc = rc ? rc : add_quoted(b, "\"publishTime\":\"", time);
+    rc = rc ? rc : add_quoted(b, ",\"publish_time\":\"", time);
+    return rc ? rc : buf_addz(b, "}");
 }
 
 int envelope_wrap(struct buf *b, const struct message *m, const char *subscription, uint32_t attempt, struct err *e)

@@ -10,6 +10,7 @@
 #include "dispatcher/slot_wait.h"
 
 struct delivery;
+struct push_job;
 struct io_thread {
     struct io *io;
     struct loop *loop;
@@ -33,6 +34,8 @@ struct push_transport {
     struct transport base;
     struct io *io;
     struct list jobs;
+    struct push_job *spare;
+    size_t spare_count;
 };
 struct io {
     struct io_config config;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define PUSH_BATCH 256 /* leases taken at once */
+#define PUSH_SPARE_MAX 1024
 #define PUSH_BATCH_BYTES (16u * 1024 * 1024)
 #define PUSH_TOKEN_AGE_NS (60 * NS_PER_S) /* how long a pusher keeps a token before it asks the cache again */
 #define PUSH_RETRY_NS (1 * NS_PER_S)      /* when there was no memory or no token */
@@ -23,22 +24,43 @@ static void bearer_unref(struct bearer *b)
 
 static struct bearer *bearer_new(const char *token)
 {
-    size_t n = strlen(token) + 1;
-    struct bearer *b = malloc(sizeof *b + n);
-    if (b) {
-        b->refs = 1;
-        memcpy(b->token, token, n);
-    }
+    size_t n = strlen(token);
+    struct bearer *b = malloc(sizeof *b + sizeof PUSH_AUTH + n + 2);
+    if (!b)
+        return NULL;
+    b->refs = 1;
+    char *to = mempcpy(b->line, PUSH_AUTH, sizeof PUSH_AUTH - 1);
+    to = mempcpy(to, token, n);
+    to = mempcpy(to, "\r\n", 2);
+    b->line_n = (size_t)(to - b->line);
     return b;
+}
+
+static struct push *push_new(struct pushers *ps)
+{
+    struct push *x = ps->spare;
+    if (!x)
+        return calloc(1, sizeof *x);
+    ps->spare = x->next_spare;
+    ps->spare_count--;
+    memset(x, 0, sizeof *x);
+    return x;
 }
 
 static void push_free(struct push *x)
 {
-    list_remove(&x->owner->pushes, &x->link);
+    struct pushers *ps = x->owner;
+    list_remove(&ps->pushes, &x->link);
     endpoint_unref(x->endpoint);
     bearer_unref(x->bearer);
     message_unref((struct message *)(uintptr_t)x->request.msg);
-    free(x);
+    if (ps->spare_count >= PUSH_SPARE_MAX) {
+        free(x);
+        return;
+    }
+    x->next_spare = ps->spare;
+    ps->spare = x;
+    ps->spare_count++;
 }
 
 /* ---- settling ---- */
@@ -168,7 +190,7 @@ static bool have_token(struct pusher *p)
 static bool send_one(struct pusher *p, struct lease *l)
 {
     struct pushers *ps = p->owner;
-    struct push *x = calloc(1, sizeof *x);
+    struct push *x = push_new(ps);
     if (!x)
         return false;
     int64_t now_ns = env_now(ps->env);
@@ -183,16 +205,16 @@ static bool send_one(struct pusher *p, struct lease *l)
     x->ticket = push_window_sent(&p->window, now_ns);
     x->begun_ns = now_ns;
     bool counted = subscription_config(p->sub)->dead_letter_policy != NULL;
-    x->request = (struct push_request){
-        .msg = message_ref(l->msg),
-        .endpoint = x->endpoint,
-        .bearer = x->bearer ? x->bearer->token : NULL,
-        .delivery_attempt = counted ? l->attempt : 0,
-        .due_ns = now_ns + subscription_ack_deadline_ns(p->sub),
-        .sent_ns = now_ns,
-        .done = on_done,
-        .arg = x,
-    };
+    struct push_request *r = &x->request; /* all zero so far */
+    r->msg = message_ref(l->msg);
+    r->endpoint = x->endpoint;
+    if (x->bearer)
+        r->auth_line = (struct str){x->bearer->line, x->bearer->line_n};
+    r->delivery_attempt = counted ? l->attempt : 0;
+    r->due_ns = now_ns + subscription_ack_deadline_ns(p->sub);
+    r->sent_ns = now_ns;
+    r->done = on_done;
+    r->arg = x;
     node_init(&x->link);
     list_append(&ps->pushes, &x->link);
     p->in_flight++;
@@ -515,6 +537,10 @@ void pushers_free(struct pushers *ps)
         pusher_free(p);
     for (struct node *n; (n = list_first(&ps->pushes));)
         push_free(CONTAINER_OF(n, struct push, link)); /* the transport has ended: nobody answers these */
+    for (struct push *x = ps->spare, *next; x; x = next) {
+        next = x->next_spare;
+        free(x);
+    }
     timer_cancel(ps->env->timers, &ps->tick);
     timer_cancel(ps->env->timers, &ps->grace);
     map_free(ps->by_name);

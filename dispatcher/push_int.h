@@ -9,9 +9,11 @@
 
 #define PUSH_CODE_CLASSES 6 /* no answer, then 1xx to 5xx */
 
+/* A token and the header line that carries it, written once and not for every push. */
 struct bearer {
     uint32_t refs;
-    char token[];
+    size_t line_n;
+    char line[];
 };
 /* The families, and the series of one subscription. */
 struct push_metrics {
@@ -41,6 +43,7 @@ struct pusher {
 struct push {
     struct push_request request;
     struct node link;
+    struct push *next_spare;
     struct pushers *owner;
     struct pusher *pusher; /* NULL: gone */
     struct lease *lease;   /* NULL: expired or dropped */
@@ -57,6 +60,8 @@ struct pushers {
     struct push_metrics metrics;
     struct map *by_name;
     struct list pushes, active;
+    struct push *spare; /* by next_spare */
+    size_t spare_count;
     struct timer tick, grace;
     void (*backlog)(void *arg, const struct push_endpoint *ep, uint64_t backlog);
     void *backlog_arg;

@@ -9,7 +9,10 @@
 /* 0.2 ** 0.857 of the way from 100 ms to 60 s, taken by powers, is 500 ms. */
 #define BACKOFF_BEND 0.857
 
-void push_window_init(struct push_window *w) { *w = (struct push_window){.size = PUSH_WINDOW_START, .last_sent_ns = INT64_MIN / 2}; }
+void push_window_init(struct push_window *w)
+{
+    *w = (struct push_window){.size = PUSH_WINDOW_START, .last_sent_ns = INT64_MIN / 2, .held_ns = INT64_MAX};
+}
 
 int64_t push_window_backoff_ns(const struct push_window *w)
 {
@@ -39,8 +42,37 @@ uint64_t push_window_sent(struct push_window *w, int64_t now_ns)
     return w->ticket++;
 }
 
+/* What an acknowledged push says of the endpoint's speed. */
+static void learn(struct push_window *w, int64_t latency_ns)
+{
+    w->acked_ns += ((double)latency_ns - w->acked_ns) / (w->acked_ns > 0 ? PUSH_WINDOW_QUICK : 1);
+    if (w->quickest_ns <= 0 || w->acked_ns < w->quickest_ns)
+        w->quickest_ns = w->acked_ns;
+}
+
+/* Does a larger window only lengthen the endpoint's queue? */
+static bool held(struct push_window *w)
+{
+    double enough_ns = w->quickest_ns * 2 > PUSH_LATENCY_QUICK_NS ? w->quickest_ns * 2 : PUSH_LATENCY_QUICK_NS;
+    if (w->size < PUSH_WINDOW_QUICK || w->acked_ns <= enough_ns) {
+        w->held_ns = INT64_MAX;
+        return false;
+    }
+    if (w->held_ns == INT64_MAX)
+        w->held_ns = w->last_sent_ns;
+    if (w->last_sent_ns - w->held_ns >= PUSH_HELD_NS) {
+        w->size = PUSH_WINDOW_QUICK;
+        w->acked_ns = w->quickest_ns = 0;
+        w->held_ns = INT64_MAX;
+        w->anew_at = w->ticket;
+    }
+    return true;
+}
+
 static void grow(struct push_window *w)
 {
+    if (held(w))
+        return;
     w->size += w->size < PUSH_WINDOW_LINEAR ? 1 : 1 / w->size;
     if (w->size > PUSH_WINDOW_MAX)
         w->size = PUSH_WINDOW_MAX;
@@ -62,10 +94,12 @@ void push_window_settled(struct push_window *w, uint64_t ticket, bool acked, int
     double memory = w->size > PUSH_WINDOW_MEMORY ? w->size : PUSH_WINDOW_MEMORY;
     w->failing += ((acked ? 0 : 1) - w->failing) / memory;
     w->latency_ns += ((double)latency_ns - w->latency_ns) / memory;
-    if (acked)
-        grow(w);
-    else
+    if (!acked) {
         halve(w, ticket);
+    } else if (ticket >= w->anew_at) {
+        learn(w, latency_ns);
+        grow(w);
+    }
     bool poor = w->latency_ns > (double)PUSH_LATENCY_SLOW_NS || w->failing > 1 - PUSH_ACKED_MIN;
     if (poor && w->size > PUSH_WINDOW_LINEAR)
         w->size = PUSH_WINDOW_LINEAR;

@@ -3,6 +3,10 @@
  *  Rules:  slow start: one more for each ack (so it doubles per window), above PUSH_WINDOW_LINEAR one more per window; a failure
  *          halves it, once per window of pushes. Above PUSH_WINDOW_LINEAR it falls back there when the mean latency passes 1 s or less than
  *          99 % are acknowledged.
+ *          Held: from PUSH_WINDOW_QUICK on it grows only while answers take at most twice as long as they took at their quickest
+ *          (or PUSH_LATENCY_QUICK_NS): beyond that the endpoint only queues, and a larger window buys nothing but memory, connections and
+ *          waiting for everybody. An endpoint that became slower by itself looks the same, so after PUSH_HELD_NS the window begins
+ *          again at PUSH_WINDOW_QUICK and the quickest is measured anew: whoever only queued is as busy with that, and is held again.
  *          Backoff: follows the share of failures among the last ten (or a window of) answers: 100 ms where it begins, 60 s
  *          when everything fails. While it is not 0 a batch of at most the window goes out once per backoff.
  *  Source: wire.md section 1. Its calibration: one nack in five -> about 500 ms; only nacks -> 30 to 60 s. */
@@ -15,11 +19,18 @@
 #define PUSH_FAILING_MIN 0.02 /* below this share nothing pauses */
 #define PUSH_LATENCY_SLOW_NS NS_PER_S
 #define PUSH_ACKED_MIN 0.99
+#define PUSH_WINDOW_QUICK 64
+#define PUSH_LATENCY_QUICK_NS (1 * NS_PER_MS)
+#define PUSH_HELD_NS (30 * NS_PER_S)
 
 struct push_window {
     double size;
     double failing;     /* share of answers that were failures, 0..1 */
     double latency_ns;  /* mean, exponentially forgotten */
+    double acked_ns;    /* the mean of those that were acknowledged; 0: none yet */
+    double quickest_ns; /* the least that acked_ns was; 0: not known */
+    int64_t held_ns;    /* since when; INT64_MAX: not held */
+    uint64_t anew_at;   /* what was sent before this one tells of another window */
     uint64_t ticket;    /* of the next push */
     uint64_t halved_at; /* failures of pushes before this one do not halve again */
     int64_t last_sent_ns;

@@ -6,6 +6,7 @@
 #define DISPATCHER_TRANSPORT_H
 
 #include "broker/message.h"
+#include "core/base/buf.h"
 #include "core/base/env.h"
 #include "core/loop/mailbox.h"
 
@@ -14,7 +15,7 @@ struct push_request {
     struct mail mail;
     const struct message *msg;
     const struct push_endpoint *endpoint;
-    const char *bearer;        /* token or NULL; counted by the sender */
+    struct str auth_line;      /* PUSH_AUTH, a token and CR LF, fit to be sent; empty: without a token. Counted by the sender */
     uint32_t delivery_attempt; /* 0: not shown */
     int64_t due_ns;
     int64_t sent_ns, answered_ns; /* out, monotonic */
@@ -25,6 +26,14 @@ struct push_request {
     void *internal; /* the transport's */
     bool cancelled;
 };
+/* The header line with the token is written once, not for every push. */
+#define PUSH_AUTH "Authorization: Bearer "
+static inline struct str push_token(const struct push_request *r)
+{
+    size_t before = sizeof PUSH_AUTH - 1;
+    return r->auth_line.n ? (struct str){r->auth_line.p + before, r->auth_line.n - before - 2} : (struct str){0};
+}
+
 struct transport {
     const struct transport_ops *ops;
 };

@@ -12,6 +12,7 @@
 #define PUSH_SPREAD 32                /* a thread with this many pushes more than the least busy one is passed over */
 #define PUSH_ANSWER_MAX (1024 * 1024) /* bytes of an answer that are read before it is called off: only the status counts */
 #define DELIVERY_SPARE_MAX 256
+#define JOB_SPARE_MAX 1024
 #define DELIVERY_SPARE_BYTES (64 * 1024) /* larger body buffers are not kept */
 #define PUSH_USER_AGENT "CloudPubSub-Google"
 
@@ -19,6 +20,7 @@
 struct push_job {
     struct mail mail, cancel;
     struct node link; /* engine: in push_transport->jobs */
+    struct push_job *next_spare;
     struct push_transport *owner;
     struct push_request *request;
     struct io_thread *thread;
@@ -151,24 +153,27 @@ static int add_content(struct delivery *d, struct str *body, struct err *e)
 }
 
 /* A private service of ours gets the token as from the ingress: without its signature. */
-static int add_token(struct delivery *d, bool strip, struct err *e)
+static int add_stripped_token(struct delivery *d, struct err *e)
 {
-    const char *bearer = d->job->request->bearer;
-    if (!bearer)
+    struct str token = push_token(d->job->request);
+    if (!token.n)
         return 0;
     int rc = buf_addz(&d->auth, "Bearer ");
-    rc = rc ? rc : strip ? token_strip_add(&d->auth, str_of(bearer)) : buf_addz(&d->auth, bearer);
+    rc = rc ? rc : token_strip_add(&d->auth, token);
     if (rc)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "the token is too long");
     return headers_add(&d->headers, STR("Authorization"), buf_str(&d->auth), e);
 }
 
+static bool strips(const struct route_service *ours) { return ours && !ours->public_; }
+
 static int add_headers(struct delivery *d, const struct route_service *ours, struct str *body, struct err *e)
 {
     int rc = headers_add(&d->headers, STR("User-Agent"), STR(PUSH_USER_AGENT), e);
     rc = rc ? rc : headers_add(&d->headers, STR("Accept"), STR("application/json"), e);
-    rc = rc ? rc : add_token(d, ours && !ours->public_, e);
     rc = rc ? rc : add_content(d, body, e);
+    if (!rc && strips(ours))
+        rc = add_stripped_token(d, e);
     if (rc || !ours)
         return rc;
     trace_make(&d->trace, NULL, &d->thread->rng);
@@ -204,6 +209,7 @@ static void start_call(struct delivery *d, const struct route_service *ours)
         .target = r->endpoint->url.target,
         .host = ours ? host_of(&r->endpoint->url) : (struct str){0},
         .headers = &d->headers,
+        .fields = strips(ours) ? (struct str){0} : r->auth_line,
         .body = body,
         .replayable = true, /* delivery is at least once anyway */
         .processing_ends = true,
@@ -363,12 +369,30 @@ void deliveries_fini(struct io_thread *t)
 
 /* ---- engine thread ---- */
 
+static struct push_job *job_new(struct push_transport *pt)
+{
+    struct push_job *job = pt->spare;
+    if (!job)
+        return calloc(1, sizeof *job);
+    pt->spare = job->next_spare;
+    pt->spare_count--;
+    *job = (struct push_job){0};
+    return job;
+}
+
 static void job_release(struct push_job *job)
 {
     if (!job->answered || job->cancel_out)
         return;
-    list_remove(&job->owner->jobs, &job->link);
-    free(job);
+    struct push_transport *pt = job->owner;
+    list_remove(&pt->jobs, &job->link);
+    if (pt->spare_count >= JOB_SPARE_MAX) {
+        free(job);
+        return;
+    }
+    job->next_spare = pt->spare;
+    pt->spare = job;
+    pt->spare_count++;
 }
 
 static void on_answered(struct mail *m)
@@ -412,9 +436,9 @@ static void on_no_memory(struct mail *m)
 static void transport_send(struct transport *base, struct push_request *r)
 {
     struct push_transport *pt = CONTAINER_OF(base, struct push_transport, base);
-    struct push_job *job = calloc(1, sizeof *job);
+    struct push_job *job = job_new(pt);
     r->status = 0;
-    r->err = (struct err){0};
+    r->err.code = ERR_OK;
     r->internal = job;
     r->answered_ns = r->sent_ns; /* until an io thread knows better */
     if (!job) {
@@ -455,4 +479,8 @@ void push_transport_fini(struct push_transport *pt)
 {
     for (struct node *n; (n = list_pop(&pt->jobs));)
         free(CONTAINER_OF(n, struct push_job, link));
+    for (struct push_job *job = pt->spare, *next; job; job = next) {
+        next = job->next_spare;
+        free(job);
+    }
 }

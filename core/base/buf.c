@@ -88,7 +88,7 @@ void buf_commit(struct buf *b, size_t n)
     b->end += n;
 }
 
-int buf_add(struct buf *b, const void *data, size_t n)
+int buf_add_slow(struct buf *b, const void *data, size_t n)
 {
     if (n == 0)
         return 0;
@@ -99,8 +99,6 @@ int buf_add(struct buf *b, const void *data, size_t n)
     b->end += n;
     return 0;
 }
-
-int buf_addz(struct buf *b, const char *z) { return buf_add(b, z, strlen(z)); }
 
 int buf_addf(struct buf *b, const char *fmt, ...)
 {

@@ -29,8 +29,17 @@ void buf_fini(struct buf *b); /* may be used again afterwards with the same max 
 static inline char *buf_data(const struct buf *b) { return b->mem ? b->mem + b->off : NULL; }
 static inline size_t buf_len(const struct buf *b) { return b->end - b->off; }
 static inline struct str buf_str(const struct buf *b) { return (struct str){buf_data(b), buf_len(b)}; }
-MUST_USE int buf_add(struct buf *b, const void *data, size_t n);
-MUST_USE int buf_addz(struct buf *b, const char *z);
+MUST_USE int buf_add_slow(struct buf *b, const void *data, size_t n); /* buf_add where the room may have to be made */
+MUST_USE static inline int buf_add(struct buf *b, const void *data, size_t n)
+{
+    if (n > b->cap - b->end || n > b->max - buf_len(b) || !b->mem)
+        return buf_add_slow(b, data, n);
+    if (n)
+        memcpy(b->mem + b->end, data, n);
+    b->end += n;
+    return 0;
+}
+MUST_USE static inline int buf_addz(struct buf *b, const char *z) { return buf_add(b, z, strlen(z)); }
 FMT(2, 3) MUST_USE int buf_addf(struct buf *b, const char *fmt, ...);
 /** Room for at least `n` more bytes after the end; NULL past max or out of memory. May move the bytes. Fill, then buf_commit what was written. */
 char *buf_reserve(struct buf *b, size_t n);

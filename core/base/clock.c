@@ -1,7 +1,6 @@
 /** clock.c: RFC 3339 text to and from instants, in the proleptic Gregorian calendar, without libc's time zones. */
 #include "core/base/clock.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define DAY_S INT64_C(86400)
@@ -38,6 +37,15 @@ int month_days(int year, int month)
     return days[month - 1] + (month == 2 && leap);
 }
 
+/* `n` digits of a number that has no more, and what follows them. By hand: it is written into every pushed message. */
+static char *put_digits(char *to, int n, int v, char then)
+{
+    for (int i = n; i-- > 0; v /= 10)
+        to[i] = (char)('0' + v % 10);
+    to[n] = then;
+    return to + n + 1;
+}
+
 char *wall_format_parts(int64_t seconds, int32_t nanos, char out[WALL_TEXT_MAX])
 {
     int64_t days = seconds / DAY_S;
@@ -48,18 +56,19 @@ char *wall_format_parts(int64_t seconds, int32_t nanos, char out[WALL_TEXT_MAX])
     }
     int year, month, day;
     civil_from_days(days, &year, &month, &day);
-    int n = snprintf(out, WALL_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day, (int)(rest / 3600), (int)(rest / 60 % 60),
-                     (int)(rest % 60));
-    char *end = out + n;
-    size_t room = WALL_TEXT_MAX - (size_t)n;
-    if (nanos == 0)
-        snprintf(end, room, "Z");
-    else if (nanos % 1000000 == 0)
-        snprintf(end, room, ".%03dZ", (int)(nanos / 1000000));
-    else if (nanos % 1000 == 0)
-        snprintf(end, room, ".%06dZ", (int)(nanos / 1000));
-    else
-        snprintf(end, room, ".%09dZ", (int)nanos);
+    char *to = put_digits(out, 4, year, '-');
+    to = put_digits(to, 2, month, '-');
+    to = put_digits(to, 2, day, 'T');
+    to = put_digits(to, 2, (int)(rest / 3600), ':');
+    to = put_digits(to, 2, (int)(rest / 60 % 60), ':');
+    to = put_digits(to, 2, (int)(rest % 60), nanos ? '.' : 'Z');
+    if (nanos % 1000)
+        to = put_digits(to, 9, nanos, 'Z');
+    else if (nanos % 1000000)
+        to = put_digits(to, 6, nanos / 1000, 'Z');
+    else if (nanos)
+        to = put_digits(to, 3, nanos / 1000000, 'Z');
+    *to = '\0';
     return out;
 }
 

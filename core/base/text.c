@@ -1,6 +1,10 @@
 /** text.c: base64, percent-encoding, JSON strings, UTF-8, numbers and a hash. */
 #include "core/base/text.h"
 
+#include "core/base/words.h"
+
+#include <endian.h>
+
 static const char base64_std[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char base64_url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -15,7 +19,21 @@ static int encode64(struct buf *b, const unsigned char *in, size_t n, const char
     char *out = buf_reserve(b, need);
     if (!out)
         return -ERR_RESOURCE_EXHAUSTED;
-    for (const unsigned char *end = in + (n - rest); in < end; in += 3) {
+    const unsigned char *end = in + (n - rest);
+    for (; end - in >= 6; in += 6, out += 8) { /* eight letters from one load: two thirds of the instructions */
+        uint64_t v = 0;
+        memcpy(&v, in, 6);
+        v = be64toh(v);
+        out[0] = letters[v >> 58];
+        out[1] = letters[v >> 52 & 63];
+        out[2] = letters[v >> 46 & 63];
+        out[3] = letters[v >> 40 & 63];
+        out[4] = letters[v >> 34 & 63];
+        out[5] = letters[v >> 28 & 63];
+        out[6] = letters[v >> 22 & 63];
+        out[7] = letters[v >> 16 & 63];
+    }
+    for (; in < end; in += 3) {
         uint32_t v = (uint32_t)in[0] << 16 | (uint32_t)in[1] << 8 | in[2];
         *out++ = letters[v >> 18];
         *out++ = letters[v >> 12 & 63];
@@ -225,6 +243,11 @@ size_t json_escape_next(const char *s, size_t n, char out[JSON_ESCAPE_MAX], size
 static size_t plain_run(const char *s, size_t n)
 {
     size_t i = 0;
+    for (; n - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        uint64_t w = word_load(s + i);
+        if (word_above_ascii(w) | word_below(w, 0x20) | word_equal(w, 0x7F) | word_equal(w, '"') | word_equal(w, '\\'))
+            break;
+    }
     while (i < n && (unsigned char)s[i] >= 0x20 && (unsigned char)s[i] < 0x7F && s[i] != '"' && s[i] != '\\')
         i++;
     return i;

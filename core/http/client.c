@@ -181,7 +181,7 @@ static int spec_check(const struct http_target *t, const struct http_call_spec *
                        "the request target does not begin with / or holds a character that must be percent-encoded");
     if (!header_value_valid(s->host) || s->host.n > OWN_FIELDS_MAX / 2)
         return err_set(e, ERR_INVALID_ARGUMENT, "the Host of the request is too long or has a line break");
-    if (t->local ? t->port == 0 : (t->url.host.n == 0 || t->url.host.n > 253))
+    if (t->local ? t->port == 0 : (t->url.host.n == 0 || t->url.host.n > CLIENT_HOST_MAX))
         return err_set(e, ERR_INVALID_ARGUMENT, "the call has no host or port to go to");
     if (s->stream && s->stream_bytes < -1)
         return err_set(e, ERR_INVALID_ARGUMENT, "the length of the request body is negative");
@@ -239,7 +239,7 @@ int http_call_head_write(struct http_call *x, struct err *e)
     size_t size = fields_size(s->headers);
     if (size == SIZE_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "a header field of the request has a character that cannot be sent");
-    char *begin = buf_reserve(&x->out, size + s->target.n + OWN_FIELDS_MAX);
+    char *begin = buf_reserve(&x->out, size + s->fields.n + s->target.n + OWN_FIELDS_MAX);
     if (!begin)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the head of a request");
     char *to = put(begin, s->method.p, s->method.n);
@@ -247,6 +247,7 @@ int http_call_head_write(struct http_call *x, struct err *e)
     to = put(to, s->target.p, s->target.n);
     to = PUT(to, " HTTP/1.1\r\n");
     to = put_host(to, &x->st.target, s->host);
+    to = put(to, s->fields.p, s->fields.n);
     to = put_fields(to, s->headers);
     to = put_framing(to, s);
     if (s->upgrade)
@@ -378,7 +379,7 @@ void http_call_resume(struct http_call *x)
         return;
     x->st.paused = false;
     client_conn_mark(x->st.conn);
-    if (x->st.conn->remote)
+    if (x->st.conn->plain_fd < 0)
         client_read_later(x->st.conn);
 }
 

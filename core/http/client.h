@@ -52,6 +52,7 @@ struct http_call_spec {
     struct str target;             /* path and query */
     struct str host;               /* Host header; empty: from the URL */
     const struct headers *headers; /* Host, Content-Length, Transfer-Encoding, Connection are the client's business */
+    struct str fields;             /* more of them, as lines with their CR LF, sent as they are: the caller knows them to be valid */
     struct str body;               /* whole body when !stream */
     bool stream;                   /* the body follows by http_call_write / http_call_end */
     int64_t stream_bytes;          /* its length, -1 chunked */

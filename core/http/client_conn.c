@@ -31,7 +31,7 @@ static int local_connect(struct client_conn *c, uint16_t port, struct err *e)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int on = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->fd = c->plain_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return err_sys(e, ERR_RESOURCE_EXHAUSTED, errno, "cannot make a socket");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -63,7 +63,7 @@ struct client_conn *client_conn_new(struct client_pool *p, const struct http_tar
         return NULL;
     }
     c->client = client;
-    c->fd = -1;
+    c->fd = c->plain_fd = -1;
     c->rx = CLIENT_CONNECTING;
     node_init(&c->link);
     node_init(&c->dirty);
@@ -102,7 +102,7 @@ void client_conn_close(struct client_conn *c)
     c->remote = NULL;
     if (c->fd >= 0)
         close(c->fd);
-    c->fd = -1;
+    c->fd = c->plain_fd = -1;
     list_remove(&client->dirty, &c->dirty);
     list_remove(&client->later, &c->later);
     list_remove(&client->conns, &c->link);
@@ -121,13 +121,13 @@ void client_conn_mark(struct client_conn *c)
 
 static ssize_t conn_recv(struct client_conn *c, void *to, size_t n)
 {
-    return c->remote ? remote_recv(c->remote, to, n) : recv(c->fd, to, n, 0);
+    return c->plain_fd < 0 ? remote_recv(c->remote, to, n) : recv(c->plain_fd, to, n, 0);
 }
 
 bool client_conn_quiet(struct client_conn *c)
 {
     char byte;
-    ssize_t n = c->remote ? remote_recv(c->remote, &byte, 1) : recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = c->plain_fd < 0 ? remote_recv(c->remote, &byte, 1) : recv(c->plain_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
@@ -400,7 +400,7 @@ void client_conn_read(struct client_conn *c)
     int reads = 0;
     if (c->rx == CLIENT_CONNECTING || (c->call && (c->call->st.paused || c->call->st.stopped)))
         return;
-    while (conn_read_once(c) && c->remote && ++reads < CLIENT_READS_MAX)
+    while (conn_read_once(c) && c->plain_fd < 0 && ++reads < CLIENT_READS_MAX)
         ;
     if (c->pool && reads == CLIENT_READS_MAX)
         client_read_later(c);
@@ -413,13 +413,13 @@ void client_conn_read(struct client_conn *c)
 /* Write what waits of the head, the stream or the whole body. */
 static ssize_t conn_send(struct client_conn *c, struct str first, struct str second)
 {
-    if (c->remote) {
+    if (c->plain_fd < 0) {
         struct str part = first.n ? first : second;
         return remote_send(c->remote, part.p, part.n);
     }
     struct iovec parts[2] = {{(char *)first.p, first.n}, {(char *)second.p, second.n}};
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
-    return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    return sendmsg(c->plain_fd, &msg, MSG_NOSIGNAL);
 }
 
 /* True: something was taken, there may be room for more. */
@@ -460,8 +460,8 @@ static void conn_flush(struct client_conn *c)
         ;
     if (st->half_close && !st->shut && !conn_has_output(c)) {
         st->shut = true;
-        if (!c->remote) /* TLS cannot be half-closed through libcurl */
-            shutdown(c->fd, SHUT_WR);
+        if (c->plain_fd >= 0) /* TLS cannot be half-closed through libcurl */
+            shutdown(c->plain_fd, SHUT_WR);
     }
     if (st->blocked && !st->stopped && http_call_out(x).n <= CLIENT_OUT_LOW) {
         st->blocked = false;
@@ -507,6 +507,7 @@ static void on_remote(void *arg, const struct err *e)
         conn_lost(c, e);
         return;
     }
+    c->plain_fd = remote_plain(c->remote) ? remote_fd(c->remote) : -1;
     c->watch = loop_fd_new(c->client->loop, remote_fd(c->remote), on_event, c, &bad);
     if (!c->watch) {
         conn_lost(c, &bad);

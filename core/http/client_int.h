@@ -20,7 +20,8 @@
 #define CLIENT_SPARE_CALLS_MAX 256
 #define CLIENT_SPARE_BUFFER_BYTES (16 * 1024)
 #define CLIENT_KEPT_MAX (64 * 1024) /* of a streamed request on a reused connection: that much can be sent again */
-#define CLIENT_POOL_KEY_MAX 288     /* "https://", a host, ":", a port */
+#define CLIENT_HOST_MAX 253
+#define CLIENT_POOL_KEY_MAX 288 /* "https://", a host, ":", a port */
 
 /* The connections to one target. */
 struct client_pool {
@@ -47,6 +48,7 @@ struct client_conn {
     struct client_pool *pool;
     struct http_call *call; /* NULL when idle */
     int fd;                 /* of a local target */
+    int plain_fd;           /* where bytes go as they are: fd, or curl's socket of an http URL; -1: through libcurl */
     struct remote_conn *remote;
     struct loop_fd *watch;
     enum client_rx rx;

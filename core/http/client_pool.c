@@ -1,17 +1,18 @@
 /* client_pool.c: which connection a call gets: pools of kept-alive connections, one per target, made and dropped as needed. */
 #include "core/http/client_int.h"
+#include "core/http/put.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static uint64_t local_key(const struct http_target *t) { return t->generation << 16 | t->port; }
 
 static void remote_key(const struct url *u, char key[CLIENT_POOL_KEY_MAX])
 {
-    snprintf(key, CLIENT_POOL_KEY_MAX, "%s://%.*s:%u", u->https ? "https" : "http", (int)u->host.n, u->host.p, (unsigned)u->port);
-    for (char *p = key; *p; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p | 0x20);
+    char *to = u->https ? PUT(key, "https://") : PUT(key, "http://");
+    for (size_t i = 0; i < u->host.n && i < CLIENT_HOST_MAX; i++)
+        *to++ = u->host.p[i] >= 'A' && u->host.p[i] <= 'Z' ? (char)(u->host.p[i] | 0x20) : u->host.p[i];
+    *to++ = ':';
+    *put_u64(to, u->port) = '\0';
 }
 
 static struct client_pool *pool_find(struct http_client *c, const struct http_target *t, struct err *e)

@@ -1,6 +1,8 @@
 /* headers.c: the field list, and which characters fields may hold (RFC 9110 5.1, 5.5, 5.6.2). */
 #include "core/http/headers.h"
 
+#include "core/base/words.h"
+
 /* tchar of RFC 9110 5.6.2. */
 static const bool token_char[256] = {
     ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['!'] = true, ['#'] = true, ['$'] = true,
@@ -68,21 +70,12 @@ bool header_name_valid(struct str s)
     return s.n > 0;
 }
 
-/* Has one of the eight bytes a value below space, or that of DEL? Bytes above ASCII do not count. */
-static bool word_has_control(uint64_t w)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-    uint64_t del = w ^ (ones * 0x7f);
-    return (((w - ones * ' ') & ~w) | ((del - ones) & ~del)) & tops;
-}
-
 bool header_text_plain(struct str s)
 {
     /* Eight at a time: every value that passes through is looked at here. */
-    uint64_t w;
-    for (; s.n >= sizeof w; s.p += sizeof w, s.n -= sizeof w) {
-        memcpy(&w, s.p, sizeof w);
-        if (word_has_control(w))
+    for (; s.n >= sizeof(uint64_t); s.p += sizeof(uint64_t), s.n -= sizeof(uint64_t)) {
+        uint64_t w = word_load(s.p);
+        if (word_below(w, ' ') | word_equal(w, 0x7f))
             return false;
     }
     bool bad = false;

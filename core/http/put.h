@@ -9,7 +9,8 @@
 
 static inline char *put(char *to, const char *from, size_t n)
 {
-    memcpy(to, from, n);
+    if (n)
+        memcpy(to, from, n);
     return to + n;
 }
 

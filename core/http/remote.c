@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #define REMOTE_URL_MAX (URL_LEN_MAX + 1)
 
@@ -252,6 +251,7 @@ struct remote_conn *remote_connect(struct remote *r, const struct url *u, int64_
 }
 
 int remote_fd(const struct remote_conn *c) { return c->fd; }
+bool remote_plain(const struct remote_conn *c) { return c->plain; }
 
 void remote_close(struct remote_conn *c)
 {
@@ -283,8 +283,6 @@ static int out_flush(struct remote_conn *c)
 
 ssize_t remote_send(struct remote_conn *c, const void *data, size_t n)
 {
-    if (c->plain)
-        return n ? send(c->fd, data, n, MSG_NOSIGNAL) : 0;
     if (out_flush(c) != 0)
         return -1;
     if (!c->out)
@@ -305,8 +303,6 @@ ssize_t remote_send(struct remote_conn *c, const void *data, size_t n)
 
 ssize_t remote_recv(struct remote_conn *c, void *data, size_t n)
 {
-    if (c->plain)
-        return recv(c->fd, data, n, 0);
     size_t got = 0;
     CURLcode rc = curl_easy_recv(c->easy, data, n, &got);
     if (rc == CURLE_OK)

@@ -17,6 +17,8 @@ void remote_free(struct remote *r); /* all its connections must be closed */
 struct remote_conn *remote_connect(struct remote *r, const struct url *u, int64_t timeout_ns,
                                    void (*on_ready)(void *arg, const struct err *e), void *arg, struct err *e);
 int remote_fd(const struct remote_conn *c); /* -1 before on_ready */
+/** An http URL without a proxy: bytes go to remote_fd as they are, not through remote_send and remote_recv. */
+bool remote_plain(const struct remote_conn *c);
 /** How many bytes were taken, at most REMOTE_SEND_BYTES; they may still be pending here. -1 and errno. n = 0: only the pending ones. */
 #define REMOTE_SEND_BYTES (16 * 1024) /* what one TLS record holds */
 ssize_t remote_send(struct remote_conn *c, const void *data, size_t n);

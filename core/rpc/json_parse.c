@@ -2,10 +2,8 @@
  *  Strings stay where they stand in the text unless they hold escapes. Why not cJSON: it accepts control characters in
  *  strings, cuts them at \u0000 without a word, does not say where a text went wrong, keeps numbers as doubles, and with its
  *  tree of copies was a quarter of the instructions of a publish. */
+#include "core/base/words.h"
 #include "core/rpc/json_int.h"
-
-#define ONES UINT64_C(0x0101010101010101)
-#define TOPS (ONES << 7)
 
 struct scan {
     const char *start, *p, *end;
@@ -82,20 +80,12 @@ static char *put_utf8(char *to, uint32_t c)
     return to;
 }
 
-/* Has one of the eight bytes an end of a plain piece: a quote, a backslash or a control character? */
-static bool word_has_end(uint64_t w)
-{
-    uint64_t quote = w ^ ONES * '"', back = w ^ ONES * '\\';
-    return (((w - ONES * 0x20) & ~w) | ((quote - ONES) & ~quote) | ((back - ONES) & ~back)) & TOPS;
-}
-
 /* To the next byte that is not simply part of the string. */
 static void skip_plain(struct scan *s)
 {
-    uint64_t w;
-    for (; s->end - s->p >= (ptrdiff_t)sizeof w; s->p += sizeof w) {
-        memcpy(&w, s->p, sizeof w);
-        if (word_has_end(w))
+    for (; s->end - s->p >= (ptrdiff_t)sizeof(uint64_t); s->p += sizeof(uint64_t)) {
+        uint64_t w = word_load(s->p);
+        if (word_below(w, 0x20) | word_equal(w, '"') | word_equal(w, '\\'))
             break;
     }
     while (s->p < s->end && (unsigned char)*s->p >= 0x20 && *s->p != '"' && *s->p != '\\')

@@ -136,7 +136,7 @@ static void send_push(struct transport *t, struct push_request *r)
         sim_fail(s, "a push for %s, which nobody made", r->endpoint->subscription);
     if (s->subs[sub].push_off)
         sim_fail(s, "a push for %s, which has no endpoint any more", r->endpoint->subscription);
-    if (r->endpoint->account && !r->bearer)
+    if (r->endpoint->account && !r->auth_line.n)
         sim_fail(s, "a push for %s without its token", r->endpoint->subscription);
     *p = (struct sim_push){.r = r, .sim = s, .sub = (uint32_t)sub};
     r->sent_ns = s->now_ns;

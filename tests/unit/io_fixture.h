@@ -192,7 +192,7 @@ static inline void push(struct fixture *f, const char *endpoint, const struct me
                                     .sent_ns = loop_now(f->net.loop),
                                     .done = on_pushed,
                                     .arg = f,
-                                    .bearer = f->push.bearer};
+                                    .auth_line = f->push.auth_line};
     io_transport(f->io)->ops->send(io_transport(f->io), &f->push);
 }
 

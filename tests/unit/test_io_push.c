@@ -58,7 +58,7 @@ static void a_push_reaches_any_url_and_brings_its_status(void **state)
     struct message *m = hello();
     instance_open(&in);
     snprintf(url, sizeof url, "http://127.0.0.1:%u/push?x=1", in.port);
-    f->push.bearer = "a.b.c";
+    f->push.auth_line = STR(PUSH_AUTH "a.b.c\r\n");
     push(f, url, m);
     instance_accept(&in, f);
     wire_until_has(&in.wire, "s1\"}");
@@ -115,7 +115,7 @@ static void a_push_of_our_invoker_comes_without_its_signature(void **state)
     pool_open(f->pool, in.port, INSTANCE);
     let_in(f, "serviceAccount:pusher@proj-test.iam.gserviceaccount.com");
     f->endpoint.account = (char *)"pusher@proj-test.iam.gserviceaccount.com";
-    f->push.bearer = "head.claims.signature";
+    f->push.auth_line = STR(PUSH_AUTH "head.claims.signature\r\n");
     push(f, "http://hello.localhost/", m);
     instance_accept(&in, f);
     wire_until_has(&in.wire, "s1\"}");

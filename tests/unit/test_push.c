@@ -3,7 +3,6 @@
 
 #include "core/base/map.h"
 #include "dispatcher/push.h"
-#include "dispatcher/push_window.h"
 
 #include <stdio.h>
 
@@ -276,7 +275,7 @@ static void a_token_is_fetched_first_and_shown(void **state)
     assert_string_equal(f->tokens.audience, ENDPOINT); /* its default */
     f->tokens.done(f->tokens.arg, "tok", NULL);
     assert_int_equal(f->transport.n, 2);
-    assert_string_equal(f->transport.sent[0]->bearer, "tok");
+    assert_true(str_is(push_token(f->transport.sent[0]), "tok"));
     answer(f, 200);
     answer(f, 200);
     f->tokens.at_once = true;
@@ -497,105 +496,6 @@ static void no_failed_allocation_loses_a_lease(void **state)
     }
 }
 
-/* ---- the window ---- */
-
-static void settle_many(struct push_window *w, int acks, int nacks, int rounds, int64_t latency_ns)
-{
-    for (int r = 0; r < rounds; r++)
-        for (int i = 0; i < acks + nacks; i++)
-            push_window_settled(w, push_window_sent(w, 0), i >= nacks, latency_ns);
-}
-
-static void the_backoff_follows_the_share_of_failures(void **state)
-{
-    const struct {
-        const char *name;
-        int acks, nacks;
-        int64_t min_ms, max_ms;
-    } cases[] = {
-        {"no failure, no pause", 5, 0, 0, 0},
-        {"one in a thousand does not count", 999, 1, 0, 200},
-        {"one in five is about half a second", 4, 1, 350, 700},
-        {"nothing but failures is half a minute to a minute", 0, 5, 30000, 60000},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct push_window w;
-        push_window_init(&w);
-        w.size = 1;
-        for (int r = 0; r < 200; r++) {
-            settle_many(&w, cases[i].acks, cases[i].nacks, 1, 0);
-            w.size = 1; /* as long as the memory is the shortest */
-        }
-        int64_t ms = push_window_backoff_ns(&w) / NS_PER_MS;
-        CASE_TRUE(cases[i].name, ms >= cases[i].min_ms && ms <= cases[i].max_ms);
-    }
-}
-
-static void the_backoff_grows_with_each_failure_from_a_tenth_to_a_minute(void **state)
-{
-    struct push_window w;
-    push_window_init(&w);
-    int64_t before_ns = 0;
-    for (int i = 0; i < 200; i++) {
-        push_window_settled(&w, push_window_sent(&w, 0), false, 0);
-        int64_t ns = push_window_backoff_ns(&w);
-        assert_true(ns >= PUSH_BACKOFF_MIN_NS && ns <= PUSH_BACKOFF_MAX_NS && ns >= before_ns);
-        before_ns = ns;
-    }
-    assert_true(before_ns > 59 * NS_PER_S);
-}
-
-static void the_window_grows_and_falls_within_its_bounds(void **state)
-{
-    const struct {
-        const char *name;
-        double from;
-        int acks, nacks, rounds;
-        int64_t latency_ns;
-        double min, max;
-    } cases[] = {
-        {"one more for each ack", 5, 5, 0, 1, 0, 10, 10},
-        {"linear above 3000", 3000, 3000, 0, 1, 0, 3000.9, 3001.1},
-        {"never above the maximum", 9999.9999, 100000, 0, 1, 0, 10000, 10000},
-        {"a failure halves it", 100, 0, 1, 1, 0, 50, 50},
-        {"never below one", 1, 0, 20, 1, 0, 1, 1},
-        {"slow answers fall back to 3000", 5000, 20000, 0, 1, 2 * NS_PER_S, 3000, 3001},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct push_window w;
-        push_window_init(&w);
-        w.size = cases[i].from;
-        settle_many(&w, cases[i].acks, cases[i].nacks, cases[i].rounds, cases[i].latency_ns);
-        CASE_TRUE(cases[i].name, w.size >= cases[i].min && w.size <= cases[i].max);
-    }
-}
-
-static void a_burst_of_failures_halves_only_once(void **state)
-{
-    struct push_window w;
-    uint64_t tickets[16];
-    push_window_init(&w);
-    w.size = 16;
-    for (int i = 0; i < 16; i++)
-        tickets[i] = push_window_sent(&w, 0);
-    for (int i = 0; i < 16; i++)
-        push_window_settled(&w, tickets[i], false, 0);
-    assert_true(w.size == 8);
-    push_window_settled(&w, push_window_sent(&w, 0), false, 0);
-    assert_true(w.size == 4);
-}
-
-static void want_of_our_own_connections_makes_the_window_smaller_but_does_not_pause(void **state)
-{
-    struct push_window w;
-    push_window_init(&w);
-    w.size = 64;
-    for (int i = 0; i < 32; i++)
-        push_window_crowded(&w, push_window_sent(&w, 0));
-    assert_true(w.size < 64);
-    assert_int_equal(push_window_backoff_ns(&w), 0);
-}
-
 static void endpoints_are_checked_with_a_reason(void **state)
 {
     const struct {
@@ -644,11 +544,6 @@ int main(void)
         WITH(what_gets_ready_while_stopping_wakes_nobody),
         WITH(the_backlog_is_told_until_it_is_gone),
         cmocka_unit_test(no_failed_allocation_loses_a_lease),
-        cmocka_unit_test(the_backoff_follows_the_share_of_failures),
-        cmocka_unit_test(the_backoff_grows_with_each_failure_from_a_tenth_to_a_minute),
-        cmocka_unit_test(the_window_grows_and_falls_within_its_bounds),
-        cmocka_unit_test(a_burst_of_failures_halves_only_once),
-        cmocka_unit_test(want_of_our_own_connections_makes_the_window_smaller_but_does_not_pause),
         cmocka_unit_test(endpoints_are_checked_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
