@@ -92,7 +92,7 @@ static void send_back(struct push_job *job, int status, const struct err *e)
         r->err = *e;
     r->answered_ns = loop_now(job->thread->loop);
     job->mail.deliver = on_answered;
-    mailbox_post(job->thread->io->config.engine, &job->mail);
+    loop_post(job->thread->loop, job->thread->io->config.engine, &job->mail);
 }
 
 static void finish(struct delivery *d, int status, const struct err *e)
@@ -350,7 +350,7 @@ static void on_cancel(struct mail *m)
         http_call_cancel(d->call);
     }
     job->cancel.deliver = on_cancel_returned;
-    mailbox_post(job->thread->io->config.engine, &job->cancel);
+    loop_post(job->thread->loop, job->thread->io->config.engine, &job->cancel);
 }
 
 void deliveries_fini(struct io_thread *t)

@@ -9,7 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LOOP_OWN_FDS 4 /* libev's epoll, wake-up and timer, and one to spare */
+#define LOOP_OWED_MAX 8 /* mailboxes posted to in one iteration; further ones are woken at once */
+#define LOOP_OWN_FDS 4  /* libev's epoll, wake-up and timer, and one to spare */
 /* libev's timer counts from a reading a little before ours: without this it could wake just too early. */
 #define LOOP_TIMER_SLACK_NS INT64_C(1000)
 /* The longest wait that is handed to libev, whose times are doubles; waking once a day costs nothing. */
@@ -33,7 +34,9 @@ struct loop {
     struct timers *timers;
     struct mailbox *mailbox;
     struct grave *first_grave;
-    struct grave **last_grave; /* where the next one is linked */
+    struct grave **last_grave;           /* where the next one is linked */
+    struct mailbox *owed[LOOP_OWED_MAX]; /* whose owners are to be woken */
+    size_t owed_count;
     struct loop_signal signals[LOOP_SIGNALS_MAX];
     size_t signal_count;
 };
@@ -129,11 +132,18 @@ static void dig_graves(struct loop *l)
     }
 }
 
+static void wake_owed(struct loop *l)
+{
+    while (l->owed_count)
+        mailbox_wake(l->owed[--l->owed_count]);
+}
+
 void loop_free(struct loop *l)
 {
     if (!l)
         return;
     dig_graves(l);
+    wake_owed(l);
     if (l->ev) {
         for (size_t i = 0; i < l->signal_count; i++)
             ev_signal_stop(l->ev, &l->signals[i].ev);
@@ -174,7 +184,9 @@ void loop_run(struct loop *l)
         ev_run(l->ev, overdue ? EVRUN_NOWAIT : EVRUN_ONCE);
         mailbox_deliver(l->mailbox);
         timers_run(l->timers, l->now_ns);
+        wake_owed(l); /* they can begin while the graves, which hold all that is to be sent, are dug */
         dig_graves(l);
+        wake_owed(l);
     }
     atomic_store_explicit(&l->stop, false, memory_order_relaxed); /* it may be run again */
 }
@@ -189,6 +201,30 @@ int64_t loop_now(const struct loop *l) { return l->now_ns; }
 const struct clock *loop_clock(const struct loop *l) { return &l->clock; }
 struct timers *loop_timers(struct loop *l) { return l->timers; }
 struct mailbox *loop_mailbox(struct loop *l) { return l->mailbox; }
+
+static void owe(struct loop *l, struct mailbox *to)
+{
+    if (l->owed_count == LOOP_OWED_MAX)
+        mailbox_wake(to);
+    else
+        l->owed[l->owed_count++] = to;
+}
+
+void loop_post(struct loop *from, struct mailbox *to, struct mail *m)
+{
+    if (mailbox_post_quietly(to, m))
+        owe(from, to);
+}
+
+bool loop_offer(struct loop *from, struct mailbox *to, struct mail *m)
+{
+    bool owed;
+    if (!mailbox_offer_quietly(to, m, &owed))
+        return false;
+    if (owed)
+        owe(from, to);
+    return true;
+}
 
 static void on_fd(struct ev_loop *ev, ev_io *w, int events)
 {

@@ -29,6 +29,10 @@ const struct clock *loop_clock(const struct loop *l);
 struct timers *loop_timers(struct loop *l);
 struct mailbox *loop_mailbox(struct loop *l);
 
+/** Post to another thread's mailbox from this loop: its owner is woken at the end of the iteration, once for all that was posted in it. */
+void loop_post(struct loop *from, struct mailbox *to, struct mail *m);
+MUST_USE bool loop_offer(struct loop *from, struct mailbox *to, struct mail *m);
+
 /** Starts with no interest; loop_fd_want sets it (0 = none). Does not own `fd`: free the loop_fd before closing it. */
 struct loop_fd *loop_fd_new(struct loop *l, int fd, loop_fd_fn fn, void *arg, struct err *e);
 void loop_fd_want(struct loop_fd *w, int events);

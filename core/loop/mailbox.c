@@ -7,6 +7,7 @@
 struct mailbox {
     _Atomic(struct mail *) newest;
     _Atomic size_t count; /* posted and not taken; may run ahead of the stack for a moment */
+    _Atomic bool owed;    /* somebody posted quietly to the empty box and has not woken the owner yet */
     size_t max;
     void (*wake)(void *arg);
     void *arg;
@@ -19,6 +20,7 @@ struct mailbox *mailbox_new(size_t max, void (*wake)(void *arg), void *arg)
         return NULL;
     atomic_init(&mb->newest, NULL);
     atomic_init(&mb->count, 0);
+    atomic_init(&mb->owed, false);
     mb->max = max;
     mb->wake = wake;
     mb->arg = arg;
@@ -27,31 +29,72 @@ struct mailbox *mailbox_new(size_t max, void (*wake)(void *arg), void *arg)
 
 void mailbox_free(struct mailbox *mb) { free(mb); }
 
-static void push(struct mailbox *mb, struct mail *m)
+/* True: the box was empty, so its owner is to be woken. */
+static bool push(struct mailbox *mb, struct mail *m)
 {
     /* Taking empties the stack at once, so a mail seen here cannot have left and come back (no ABA). */
     struct mail *seen = atomic_load_explicit(&mb->newest, memory_order_relaxed);
     do
         m->next = seen;
     while (!atomic_compare_exchange_weak_explicit(&mb->newest, &seen, m, memory_order_release, memory_order_relaxed));
-    /* `m` may be delivered and gone already; whoever found it empty owes the wake-up. */
-    if (!seen && mb->wake)
+    return !seen; /* `m` may be delivered and gone already */
+}
+
+void mailbox_wake(struct mailbox *mb)
+{
+    atomic_store(&mb->owed, false);
+    if (mb->wake)
         mb->wake(mb->arg);
+}
+
+static void push_and_wake(struct mailbox *mb, struct mail *m)
+{
+    if (push(mb, m) || atomic_load(&mb->owed))
+        mailbox_wake(mb);
+}
+
+static bool push_quietly(struct mailbox *mb, struct mail *m)
+{
+    bool owed = push(mb, m);
+    if (owed)
+        atomic_store(&mb->owed, true);
+    return owed;
+}
+
+/* One more, if there is room for it. */
+static bool count_in(struct mailbox *mb)
+{
+    if (atomic_fetch_add_explicit(&mb->count, 1, memory_order_relaxed) < mb->max)
+        return true;
+    atomic_fetch_sub_explicit(&mb->count, 1, memory_order_relaxed);
+    return false;
 }
 
 void mailbox_post(struct mailbox *mb, struct mail *m)
 {
     atomic_fetch_add_explicit(&mb->count, 1, memory_order_relaxed);
-    push(mb, m);
+    push_and_wake(mb, m);
+}
+
+bool mailbox_post_quietly(struct mailbox *mb, struct mail *m)
+{
+    atomic_fetch_add_explicit(&mb->count, 1, memory_order_relaxed);
+    return push_quietly(mb, m);
 }
 
 bool mailbox_offer(struct mailbox *mb, struct mail *m)
 {
-    if (atomic_fetch_add_explicit(&mb->count, 1, memory_order_relaxed) >= mb->max) {
-        atomic_fetch_sub_explicit(&mb->count, 1, memory_order_relaxed);
+    if (!count_in(mb))
         return false;
-    }
-    push(mb, m);
+    push_and_wake(mb, m);
+    return true;
+}
+
+bool mailbox_offer_quietly(struct mailbox *mb, struct mail *m, bool *owed)
+{
+    if (!count_in(mb))
+        return false;
+    *owed = push_quietly(mb, m);
     return true;
 }
 

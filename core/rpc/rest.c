@@ -226,7 +226,7 @@ static void offer(struct rest_job *job, struct mail *m, void (*deliver)(struct m
 {
     m->deliver = deliver;
     job->at_engine = true;
-    if (mailbox_offer(job->rest->shared->engine, m))
+    if (loop_offer(job->rest->loop, job->rest->shared->engine, m))
         return; /* the engine's from here on */
     job->at_engine = false;
     struct err e = {0};
@@ -314,7 +314,7 @@ static void cancel_call(struct rest_job *job)
         return;
     job->cancel_sent = job->cancel_out = true;
     job->cancel.deliver = deliver_cancel;
-    mailbox_post(job->rest->shared->engine, &job->cancel);
+    loop_post(job->rest->loop, job->rest->shared->engine, &job->cancel);
 }
 
 static void on_half_close(struct http_exchange *x, void *arg) { cancel_call(arg); }
