@@ -164,6 +164,8 @@ static void on_pump(struct timer *timer, int64_t now_ns)
         pump_arm(a);
 }
 
+static void on_gather(struct timer *timer, int64_t now_ns) { pump_arm(CONTAINER_OF(timer, struct embedded, gather)); }
+
 static void on_retry(struct timer *timer, int64_t now_ns)
 {
     struct embedded *a = CONTAINER_OF(timer, struct embedded, retry);
@@ -384,6 +386,7 @@ static void free_all(struct embedded *a, bool free_ops)
     void *p;
     timer_cancel(a->env->timers, &a->pump);
     timer_cancel(a->env->timers, &a->retry);
+    timer_cancel(a->env->timers, &a->gather);
     for (struct node *n; (n = list_pop(&a->ops));) {
         struct op *op = CONTAINER_OF(n, struct op, link);
         if (op->sub && op->sub->page == op)
@@ -457,6 +460,8 @@ struct adapter *adapter_embedded_new(const struct env *env, struct store *store,
     a->store = store;
     timer_init(&a->pump, on_pump);
     timer_init(&a->retry, on_retry);
+    timer_init(&a->gather, on_gather);
+    a->flushed_ns = INT64_MIN / 2;
     struct list *lists[] = {&a->ops, &a->waiting, &a->work, &a->stalled, &a->paging, &a->dirty, &a->flushing};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);

@@ -24,7 +24,8 @@
 #define TRIM_EARLY_ROWS 65536 /* trim without waiting for maintain */
 #define SAMPLES_MAX 256
 #define SAMPLE_MIN_NS NS_PER_S
-#define RETRY_NS NS_PER_S /* after the store failed */
+#define ACK_GATHER_NS (5 * NS_PER_MS) /* acknowledgements of pushes are flushed that often: a kill -9 repeats those of one pause */
+#define RETRY_NS NS_PER_S             /* after the store failed */
 #define HANDLE_BYTES 24
 
 struct embedded;
@@ -117,13 +118,16 @@ struct embedded {
     uint64_t next_topic, next_reader;
     size_t cache_bytes;
     struct timer pump, retry;
+    struct timer gather; /* the end of a pause between flushes that nobody waits for */
     struct list ops;     /* at the store */
     struct list waiting; /* completions for the pump */
     struct list work, stalled, dirty, flushing;
     struct list paging; /* want a page; PAGES_MAX are under way */
     size_t pages;       /* under way */
     bool flush_running, loaded, swept;
-    int64_t flush_after_ns;
+    bool hurry;             /* somebody waits for the next flush */
+    int64_t flushed_ns;     /* when the last flush began */
+    int64_t flush_after_ns; /* the store failed: not before */
     adapter_done_fn close_done;
     void *close_arg;
     bool closing;
@@ -181,8 +185,9 @@ void embedded_sub_retention(struct adapter_sub *s, int64_t retention_ns, bool re
 struct adapter_sub_stats embedded_stats(const struct adapter_sub *s);
 void sub_wake(struct adapter_sub *s);
 void sub_pump(struct adapter_sub *s);
-void sub_mark_dirty(struct adapter_sub *s);
-void sub_restart(struct adapter_sub *s); /* the ackset was changed by a seek: read again from its floor */
+void sub_mark_dirty(struct adapter_sub *s);           /* flush as soon as can be */
+void sub_mark_dirty_patiently(struct adapter_sub *s); /* within ACK_GATHER_NS: nobody waits for it */
+void sub_restart(struct adapter_sub *s);              /* the ackset was changed by a seek: read again from its floor */
 void sub_expire(struct adapter_sub *s, int64_t wall_ns);
 void flush_acks(struct embedded *a);
 

@@ -412,7 +412,27 @@ void sub_mark_dirty(struct adapter_sub *s)
     struct embedded *a = s->r.topic->a;
     if (!s->dirty_list)
         dirty_move(s, &a->dirty);
+    a->hurry = true;
     if (!a->flush_running)
+        pump_arm(a);
+}
+
+/* Is it too early for a flush that nobody waits for? Then come back. */
+static bool gathering(struct embedded *a)
+{
+    int64_t due_ns = a->flushed_ns + ACK_GATHER_NS;
+    if (a->hurry || a->closing || env_now(a->env) >= due_ns)
+        return false;
+    /* Out of timers: flush now. */
+    return timer_armed(&a->gather) || timer_set(a->env->timers, &a->gather, due_ns, NULL) == 0;
+}
+
+void sub_mark_dirty_patiently(struct adapter_sub *s)
+{
+    struct embedded *a = s->r.topic->a;
+    if (!s->dirty_list)
+        dirty_move(s, &a->dirty);
+    if (!a->flush_running && !gathering(a))
         pump_arm(a);
 }
 
@@ -428,8 +448,11 @@ void embedded_ack(struct adapter_sub *s, const struct msg_pos *pos, size_t n, ad
         if (pos[i].hi == 0 && pos[i].lo < s->read_seq) /* what was never read is not known */
             rc = ackset_add(&s->r.acks, pos[i].lo, &e);
     if (s->behind)
-        sub_wake(s);   /* it may have waited for room */
-    sub_mark_dirty(s); /* also when nothing changed: an earlier flush of the same may still be under way */
+        sub_wake(s); /* it may have waited for room */
+    if (done)
+        sub_mark_dirty(s); /* also when nothing changed: an earlier flush of the same may still be under way */
+    else
+        sub_mark_dirty_patiently(s);
     if (op && rc >= 0) {
         op->done = done;
         list_append(&s->ack_ops, &op->link);
@@ -489,7 +512,7 @@ static int gather(struct embedded *a, struct store_txn *txn, struct list *done, 
 void flush_acks(struct embedded *a)
 {
     struct err e;
-    if (a->flush_running || a->dirty.count == 0 || a->flush_after_ns > env_now(a->env))
+    if (a->flush_running || a->dirty.count == 0 || a->flush_after_ns > env_now(a->env) || gathering(a))
         return;
     struct store_txn *txn = store_txn_new();
     struct op *op = op_new(a, on_flushed, NULL);
@@ -505,7 +528,10 @@ void flush_acks(struct embedded *a)
     list_init(done);
     op->acks = done;
     a->flush_running = true;
-    if (gather(a, txn, done, &e) == 0) {
+    a->flushed_ns = env_now(a->env);
+    int rc = gather(a, txn, done, &e);
+    a->hurry &= a->dirty.count > 0; /* there were too many for one transaction */
+    if (rc == 0) {
         op_submit(op, txn);
         return;
     }
