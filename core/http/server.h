@@ -23,6 +23,7 @@ struct http_request {
     struct str path, query; /* still percent-encoded */
     struct str host;        /* lower case, without port or final dot; from the absolute target or Host */
     uint16_t host_port;     /* 0 when absent */
+    struct str authority;   /* the same as it was sent, with its port: of an absolute target, which outranks Host, else Host */
     int64_t body_bytes;     /* declared length; 0 none; -1 chunked */
     bool upgrade;           /* asks for another protocol (WebSocket) */
     int minor;              /* 0 or 1 */

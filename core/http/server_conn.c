@@ -225,12 +225,16 @@ static int host_read(struct http_request *r, const struct h1_head *h, struct str
         err_set(e, ERR_INVALID_ARGUMENT, h->hosts ? "there are two Host fields" : "the Host field is missing");
         return 400;
     }
-    if (authority.n == 0)
-        authority = h->host;
-    r->host = (struct str){authority.p, 0};
+    r->host = (struct str){h->host.p, 0};
     r->host_port = 0;
-    if (authority.n && host_split(authority, &r->host, &r->host_port, e))
-        return 400;
+    if (h->host.n && host_split(h->host, &r->host, &r->host_port, e))
+        return 400; /* also beside an absolute target, RFC 9112 3.2 */
+    r->authority = h->host;
+    if (authority.n) {
+        r->authority = authority;
+        if (host_split(authority, &r->host, &r->host_port, e))
+            return 400;
+    }
     if (r->host.n > 1 && r->host.p[r->host.n - 1] == '.')
         r->host.n--; /* a name written to its very end, as resolvers take it, is the same name */
     /* The head is our own copy, so the host can be folded where it stands. */
