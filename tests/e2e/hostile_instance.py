@@ -8,6 +8,7 @@
 /go?NAME        lets ["wait", name] go on
 /said?NAME      answers when ["say", name] was reached
 /seen           all requests so far: [[request line, [[name, value]...], body]...]; /forget empties the list
+/port           where it listens, to be asked behind the server's back
 everything else 200 with the request's own target as its body
 """
 import base64
@@ -123,6 +124,9 @@ def serve_one(sock, f):
             seen.append([first, fields, ""])
         return play(sock, f, fields, json.loads(base64.urlsafe_b64decode(query + "=" * (-len(query) % 4))))
     body = read_body(f, fields)
+    if path == "/port":
+        answer(sock, os.environ["PORT"].encode())
+        return True
     if path == "/go":
         event("go " + query).set()
     elif path == "/said":
