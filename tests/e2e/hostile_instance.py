@@ -167,4 +167,5 @@ def main():
         threading.Thread(target=serve, args=(sock,), daemon=True).start()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
