@@ -151,6 +151,10 @@ static void reply_call(struct rest_job *job)
         buf_init(&job->answer, REST_ANSWER_MAX);
         send_answer(job->x, 200, JSON_TYPE, buf_str(&answer), NULL, NULL);
         buf_fini(&answer);
+        if (!job->cancel_out) { /* else the engine still looks at the call */
+            arena_free(job->arena);
+            job->arena = NULL;
+        }
         return;
     }
     job_error(job, &e);

@@ -7,6 +7,7 @@ apart from a clean end, since to tell a broken answer from a whole one is what t
 import base64
 import collections
 import json
+import os
 import re
 import resource
 import socket
@@ -128,8 +129,19 @@ def memory_kb(server, field="VmRSS"):
         return int(re.search(rf"^{field}:\s+(\d+) kB", f.read(), re.M).group(1))
 
 
+def connections(server):
+    """Accepted and not yet closed by the server: sockets on its port that a process holds."""
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    ours = f":{server.port:04X}"
+    return sum(r[1].endswith(ours) and r[3] != "0A" and r[9] != "0" for r in rows)
+
+
+def all_gone(server, what):
+    wait_for(lambda: connections(server) == 0, f"no connection to be left: {what}")
+
+
 def descriptors(server):
-    import os
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 

@@ -1,7 +1,6 @@
 """Instances that answer garbage, never, twice, too much, or before the request ends: what the caller gets for each, that a broken
 answer is never made to look whole, and that no answer reaches anybody but the one who asked.
 """
-import json
 import threading
 
 from harness import SLOW, Server, case, equal, run, wait_for

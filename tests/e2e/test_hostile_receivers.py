@@ -228,7 +228,7 @@ def _():
     backlog, ids, _ = silent[-1]
     threading.Thread(target=backlog.accept, daemon=True).start()
     wait_for(lambda: backlog.acked, "the one that did not accept: a second delivery", 30)
-    equal(backlog.acked, ids, "not accepted")
+    equal(set(backlog.acked), set(ids), "not accepted")  # the first try may still lie there, on its dead connection
 
 
 @case("after all this nothing is left open, and the server serves")
