@@ -2,9 +2,10 @@
 answer is never made to look whole, and that no answer reaches anybody but the one who asked.
 """
 import threading
+import time
 
 from harness import SLOW, Server, case, equal, run, wait_for
-from hostile import answers_of, connect, memory_kb, read_all, read_until, reset, script, settled, descriptors, talk
+from hostile import answers_of, connect, connections, memory_kb, read_all, read_until, reset, script, settled, descriptors, talk
 
 server = Server("--idle=60s")
 server.deploy("rogue", "--timeout=60s", "--max-instances=1", program="hostile_instance.py")
@@ -221,6 +222,32 @@ def _():
     [t.start() for t in threads]
     [t.join() for t in threads]
     equal(results, {name: want for name, _, want in rows}, "at the timeout")
+    own_answers("tardy")
+
+
+@case("a client that drips its body, sleeps over its answer, or says nothing in an upgrade is ended at the service's timeout")
+def _():
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nhi"
+    host = f"Host: tardy.localhost:{server.port}\r\n"
+    with connect(server.port) as drips, connect(server.port, receive_buffer=4096) as sleeps, connect(server.port) as silent:
+        began = time.monotonic()
+        drips.sendall(f"POST /drip HTTP/1.1\r\n{host}Content-Length: 1000000\r\n\r\n".encode())
+        sleeps.sendall(f"GET {script(OK + bytes([13, 10]), ('flood', b'x' * 1024))} HTTP/1.1\r\n{host}\r\n".encode())
+        silent.sendall(f"GET {script(switch, 'stay')} HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: x\r\n\r\n".encode())
+        read_until(silent, b"hi")
+        drips.settimeout(0.01)
+        got = b""
+        while b"\r\n\r\n" not in got:
+            assert time.monotonic() - began < 5 * SLOW, "the body drips on"
+            try:
+                got += drips.recv(4096)
+            except TimeoutError:
+                drips.sendall(b"x")
+        equal(answers_of(got + read_all(drips)[0])[0][0].status, 504, "a body that drips")
+        equal(read_all(silent)[0], b"", "a silent upgrade")
+        wait_for(lambda: connections(server) == 0, "the one that sleeps to be dropped")
+        took = time.monotonic() - began
+        assert 0.9 < took < 4 * SLOW, took
     own_answers("tardy")
 
 
