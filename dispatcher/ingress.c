@@ -176,7 +176,7 @@ static void start_call(struct visit *v)
         .headers = &v->headers,
         .stream = has_body,
         .stream_bytes = req->body_bytes,
-        .upgrade = req->upgrade,
+        .upgrade = v->upgrade,
         .replayable = !has_body && ingress_method_safe(req->method),
         .due_ns = v->due_ns,
     };

@@ -82,12 +82,18 @@ static bool rewritten(const struct visit *v, struct str name, struct str checked
            (v->trace.add_cloud && str_ieq(name, STR("x-cloud-trace-context")));
 }
 
+/* HTTP/2 in place of this connection's HTTP/1.1: more requests would come through it than the one that was let in here. */
+static bool upgrade_to_http(const struct headers *h)
+{
+    return headers_has_token(h, "upgrade", "h2c") || headers_has_token(h, "upgrade", "h2");
+}
+
 static int pass_on(struct visit *v, struct str checked, struct err *e)
 {
     const struct headers *from = &v->req->headers;
     for (uint32_t i = 0; i < from->n; i++) {
         struct str name = from->v[i].name;
-        bool upgrade = v->req->upgrade && str_ieq(name, STR("upgrade"));
+        bool upgrade = v->upgrade && str_ieq(name, STR("upgrade"));
         if ((!upgrade && header_is_hop(from, name)) || rewritten(v, name, checked))
             continue;
         int rc = headers_add(&v->headers, name, from->v[i].value, e);
@@ -97,7 +103,8 @@ static int pass_on(struct visit *v, struct str checked, struct err *e)
     return 0;
 }
 
-static bool given(const struct visit *v, const char *name) { return headers_get(&v->req->headers, name).p != NULL; }
+/* Among what is passed on: a field that the client lists in Connection is not, and must not go missing by that. */
+static bool given(const struct visit *v, const char *name) { return headers_get(&v->headers, name).p != NULL; }
 
 /* The slice of v->text from `from` to its end. */
 static struct str text_since(const struct visit *v, size_t from)
@@ -143,15 +150,14 @@ int ingress_request_headers(struct visit *v, struct str checked, struct rng *rng
     if (!buf_reserve(&v->text, room)) /* once, so that slices stay where they are */
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "the header fields are too long");
     trace_make(&v->trace, &req->headers, rng);
-    struct str host = headers_get(&req->headers, "host");
-    /* With its port, as it was sent; but the host of an absolute target goes before it (RFC 9112 3.2.2). */
-    v->host = host.n >= req->host.n && str_ieq((struct str){host.p, req->host.n}, req->host) ? host : req->host;
+    v->host = req->authority;
+    v->upgrade = req->upgrade && !upgrade_to_http(&req->headers);
     int rc = pass_on(v, checked, e);
     rc = rc ? rc : add_token(v, checked, e);
     rc = rc ? rc : add_forwarded(v, e);
-    if (!rc && v->trace.add_traceparent)
+    if (!rc && !given(v, "traceparent"))
         rc = headers_add(&v->headers, STR("traceparent"), str_of(v->trace.traceparent), e);
-    if (!rc && v->trace.add_cloud)
+    if (!rc && !given(v, "x-cloud-trace-context"))
         rc = headers_add(&v->headers, STR("X-Cloud-Trace-Context"), str_of(v->trace.cloud), e);
     return rc;
 }

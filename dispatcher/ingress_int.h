@@ -26,6 +26,7 @@ struct visit {
     bool head_sent;         /* an answer has begun, its own or ours */
     bool body_seen, ended;  /* of the request */
     bool failed, buried;
+    bool upgrade; /* asks for another protocol, one that may be passed on */
     uint32_t tries;
     int status;
     int64_t begin_ns, due_ns, slot_ns;

@@ -355,6 +355,15 @@ static void conn_eof(struct client_conn *c)
     conn_lost_unread(c, &e, conn_was_reset(c, 0));
 }
 
+/* It was closed, or a second answer to an earlier call came, when the call had just been given this connection. */
+static void conn_spoiled(struct client_conn *c)
+{
+    char name[CLIENT_POOL_KEY_MAX];
+    struct err e;
+    err_set(&e, ERR_UNAVAILABLE, "%s closed the connection, or answered what was not asked yet", conn_name(c, name));
+    conn_lost_unread(c, &e, true);
+}
+
 /* One read. False: nothing more is to be had now. */
 static bool conn_read_once(struct client_conn *c)
 {
@@ -366,6 +375,10 @@ static bool conn_read_once(struct client_conn *c)
         n = conn_recv(c, to, CLIENT_READ_BYTES);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return false;
+    if (c->unsent && c->call) {
+        conn_spoiled(c);
+        return false;
+    }
     if (n < 0) {
         char name[CLIENT_POOL_KEY_MAX];
         struct err e;
@@ -437,6 +450,7 @@ static bool conn_send_some(struct client_conn *c)
         c->write_dead = errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
         return false;
     }
+    c->unsent = false;
     size_t of_head = (size_t)n < head.n ? (size_t)n : head.n;
     st->out_kept += of_head;
     if (!st->keeps || st->out_kept > CLIENT_KEPT_MAX)

@@ -56,6 +56,7 @@ struct client_conn {
     bool write_full;    /* the socket takes no more for now */
     bool write_dead;    /* nor ever: the peer stopped reading */
     bool rx_any;        /* a byte of this call's answer came */
+    bool unsent;        /* carried calls before, and nothing of this one has gone out yet: what comes now cannot be its answer */
     struct timer timer; /* set no later than due_ns */
     int64_t due_ns;
     struct buf in;

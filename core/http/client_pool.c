@@ -135,6 +135,7 @@ int http_pool_attach(struct http_call *x, bool fresh, struct err *e)
             return -ERR_UNAVAILABLE;
     }
     conn->rx_any = false;
+    conn->unsent = conn->reused;
     x->st.keeps = conn->reused && conn->pool->local;
     conn->call = x;
     x->st.conn = conn;

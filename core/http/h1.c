@@ -100,14 +100,14 @@ static bool text_valid(struct str s)
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* "HTTP/1.x": 0; another version of HTTP: 505. */
+/* "HTTP/1.x": 0, what is later than 1.1 being read as 1.1 (RFC 9110 2.5); another version of HTTP: 505. */
 static int version_read(struct str s, int *minor, struct err *e)
 {
     if (s.n != 8 || memcmp(s.p, "HTTP/", 5) != 0 || !is_digit(s.p[5]) || s.p[6] != '.' || !is_digit(s.p[7]))
         return refuse(e, 400, "the HTTP version is malformed");
-    if (s.p[5] != '1' || s.p[7] > '1')
-        return refuse(e, 505, "the version of HTTP is neither 1.0 nor 1.1");
-    *minor = s.p[7] - '0';
+    if (s.p[5] != '1')
+        return refuse(e, 505, "the version of HTTP is not 1.x");
+    *minor = s.p[7] > '0';
     return 0;
 }
 
@@ -289,8 +289,8 @@ static int second_reading(enum http_parser_type type, struct str head, const str
     if (bad != HPE_OK)
         return refuse(e, 400, http_errno_description(bad));
     bool chunked = parser.flags & F_CHUNKED, length = parser.flags & F_CONTENTLENGTH;
-    if (!complete || !used || parser.http_major != 1 || parser.http_minor != h->minor || chunked != k->chunked || length != h->has_length ||
-        (type == HTTP_RESPONSE && parser.status_code != (unsigned)h->status))
+    if (!complete || !used || parser.http_major != 1 || (parser.http_minor > 0) != h->minor || chunked != k->chunked ||
+        length != h->has_length || (type == HTTP_RESPONSE && parser.status_code != (unsigned)h->status))
         return refuse(e, 400, "the head can be read in two ways");
     return 0;
 }

@@ -21,6 +21,8 @@ static void config_defaults(struct http_server_config *c)
         c->head_max_bytes = HTTP_HEAD_MAX;
     if (!c->connections_max)
         c->connections_max = HTTP_CONNECTIONS_MAX;
+    if (!c->held_max_bytes)
+        c->held_max_bytes = HTTP_HELD_MAX;
     if (!c->head_timeout_ns)
         c->head_timeout_ns = HTTP_HEAD_TIMEOUT_NS;
     if (!c->body_timeout_ns)
@@ -95,12 +97,14 @@ static void on_accept(void *arg, int events)
         socklen_t len = sizeof addr;
         int fd = accept4(listener->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            if (errno == EINTR || errno == ECONNABORTED)
+            if (errno == EINTR || errno == ECONNABORTED || ((errno == EMFILE || errno == ENFILE) && http_server_make_room(s)))
                 continue;
             if (errno != EAGAIN && errno != EWOULDBLOCK)
                 accept_pause(s);
             return;
         }
+        if (s->conns.count >= s->config.connections_max)
+            http_server_make_room(s);
         size_t over = s->conns.count < s->config.connections_max ? 0 : s->conns.count - s->config.connections_max + 1;
         if (over > HTTP_REFUSALS_MAX) {
             close(fd);

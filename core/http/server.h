@@ -3,7 +3,7 @@
  *          on_request: http_respond -> http_write* -> http_finish. on_close comes exactly once, last.
  *  Errors: malformed or ambiguous requests (both lengths, two lengths, bare LF, obsolete folding, space before the
  *          colon) are answered 400 and the connection is closed, without reaching on_request. Too large a head: 431;
- *          target: 414; slow head or body: 408; too many connections: 503.
+ *          target: 414; slow head or body: 408; too many connections with requests, or too much in buffers: 503.
  *          After http_finish neither on_body nor on_end is called any more. A client that half-closes still gets its answers;
  *          one that resets is reported at once by on_close(false).
  *  Calls:  nothing is called back from inside the functions below; on_close and on_writable come from the loop.
@@ -23,6 +23,7 @@ struct http_request {
     struct str path, query; /* still percent-encoded */
     struct str host;        /* lower case, without port or final dot; from the absolute target or Host */
     uint16_t host_port;     /* 0 when absent */
+    struct str authority;   /* the same as it was sent, with its port: of an absolute target, which outranks Host, else Host */
     int64_t body_bytes;     /* declared length; 0 none; -1 chunked */
     bool upgrade;           /* asks for another protocol (WebSocket) */
     int minor;              /* 0 or 1 */
@@ -44,7 +45,8 @@ struct http_exchange_ops {
 /* The table of limits (defaults; 0 in the config means the default). */
 #define HTTP_HEAD_MAX (64 * 1024)
 #define HTTP_TARGET_MAX 8192
-#define HTTP_CONNECTIONS_MAX 16384
+#define HTTP_CONNECTIONS_MAX 16384            /* when they are used up, one without a request is closed for a new one; else 503 */
+#define HTTP_HELD_MAX (256 * 1024 * 1024)     /* bytes in buffers of all connections together; above, the greediest get 503 or the end */
 #define HTTP_HEAD_TIMEOUT_NS (20 * NS_PER_S)  /* from the first byte of a request to the end of its head */
 #define HTTP_BODY_TIMEOUT_NS (60 * NS_PER_S)  /* without a byte while a body is expected */
 #define HTTP_IDLE_TIMEOUT_NS (75 * NS_PER_S)  /* between requests */
@@ -53,7 +55,7 @@ struct http_exchange_ops {
 #define HTTP_PIPELINE_BYTES_MAX (128 * 1024)  /* unread input kept while an exchange is under way */
 
 struct http_server_config {
-    size_t head_max_bytes, connections_max;
+    size_t head_max_bytes, connections_max, held_max_bytes;
     int64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns;
 };
 struct http_server;
@@ -84,6 +86,8 @@ void http_abort(struct http_exchange *x);
 /** Is the client certainly gone? To be asked before work is begun for one who has waited. One that has only closed its sending
  *  side is sent a 100 Continue, to which a closed socket answers with a reset; from afar that comes later: ask again then. */
 bool http_exchange_gone(struct http_exchange *x);
+/** The request's body has until `due_ns`, however lively it drips in; else 408. Without this only silence ends it. */
+void http_body_due(struct http_exchange *x, int64_t due_ns);
 /** Stop / go on delivering on_body (backpressure to the client). */
 void http_pause(struct http_exchange *x);
 void http_resume(struct http_exchange *x);

@@ -56,6 +56,7 @@ void http_conn_close(struct http_conn *c)
     list_remove(&s->dirty, &c->dirty);
     list_remove(&s->conns, &c->link);
     buf_fini(&c->in);
+    http_conn_count(c);
     loop_bury(s->loop, &c->grave, conn_free, c);
     http_server_conn_gone(s);
 }
@@ -143,30 +144,39 @@ static void conn_rearm(struct http_conn *c)
     c->wait = wait;
     c->progress = false;
     c->due_ns = ns == TIMER_NEVER ? TIMER_NEVER : loop_now(s->loop) + ns;
+    if (wait == WAIT_BODY && c->x->st.body_due_ns < c->due_ns)
+        c->due_ns = c->x->st.body_due_ns;
     if (c->due_ns == TIMER_NEVER || (timer_armed(&c->timer) && c->timer.due_ns <= c->due_ns))
         return;
     if (timer_set(loop_timers(s->loop), &c->timer, c->due_ns, NULL) != 0)
         http_conn_close(c); /* a connection without a deadline could stay for ever */
 }
 
-/* Too slow. Before the answer has begun the client can be told. */
-static void conn_timed_out(struct http_conn *c)
+void http_conn_turn_away(struct http_conn *c, int status, const char *why)
 {
-    bool tell = c->wait == WAIT_HEAD || (c->wait == WAIT_BODY && c->x->st.answer == ANSWER_NONE);
-    if (!tell) {
-        http_conn_close(c);
-        return;
-    }
-    bool head = c->wait == WAIT_HEAD;
-    if (c->x)
-        http_exchange_end(c->x, false);
-    struct http_exchange *x = http_exchange_new(c);
+    struct http_exchange *x = c->x;
+    bool tell = x ? x->st.answer == ANSWER_NONE && !x->st.aborted : c->rx == RX_HEAD && buf_len(&c->in);
+    if (tell && x)
+        http_exchange_end(x, false);
+    x = tell ? http_exchange_new(c) : NULL;
     if (!x) {
         http_conn_close(c);
         return;
     }
-    http_exchange_refuse(x, 408,
-                         head ? "the head of the request did not arrive in time" : "the body of the request did not arrive in time");
+    buf_fini(&c->in);
+    http_exchange_refuse(x, status, why);
+    http_conn_count(c);
+}
+
+/* Too slow. Before the answer has begun the client can be told. */
+static void conn_timed_out(struct http_conn *c)
+{
+    if (c->wait == WAIT_HEAD)
+        http_conn_turn_away(c, 408, "the head of the request did not arrive in time");
+    else if (c->wait == WAIT_BODY)
+        http_conn_turn_away(c, 408, "the body of the request did not arrive in time");
+    else
+        http_conn_close(c);
 }
 
 static void on_timer(struct timer *t, int64_t now_ns)
@@ -225,12 +235,16 @@ static int host_read(struct http_request *r, const struct h1_head *h, struct str
         err_set(e, ERR_INVALID_ARGUMENT, h->hosts ? "there are two Host fields" : "the Host field is missing");
         return 400;
     }
-    if (authority.n == 0)
-        authority = h->host;
-    r->host = (struct str){authority.p, 0};
+    r->host = (struct str){h->host.p, 0};
     r->host_port = 0;
-    if (authority.n && host_split(authority, &r->host, &r->host_port, e))
-        return 400;
+    if (h->host.n && host_split(h->host, &r->host, &r->host_port, e))
+        return 400; /* also beside an absolute target, RFC 9112 3.2 */
+    r->authority = h->host;
+    if (authority.n) {
+        r->authority = authority;
+        if (host_split(authority, &r->host, &r->host_port, e))
+            return 400;
+    }
     if (r->host.n > 1 && r->host.p[r->host.n - 1] == '.')
         r->host.n--; /* a name written to its very end, as resolvers take it, is the same name */
     /* The head is our own copy, so the host can be folded where it stands. */
@@ -420,13 +434,8 @@ static void conn_eof(struct http_conn *c)
 
 static void conn_read(struct http_conn *c)
 {
-    /* Most input is used up at once, so it is read into the thread's buffer and only a rest is kept with the connection. */
-    bool direct = buf_len(&c->in) == 0;
-    char *to = direct ? c->server->scratch : buf_reserve(&c->in, HTTP_READ_BYTES);
-    if (!to) {
-        http_conn_close(c);
-        return;
-    }
+    /* Most input is used up at once, so it is read into the thread's buffer, and only a rest is kept with the connection. */
+    char *to = c->server->scratch;
     ssize_t n = recv(c->fd, to, HTTP_READ_BYTES, 0);
     if (n < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
@@ -438,14 +447,12 @@ static void conn_read(struct http_conn *c)
         return;
     }
     http_conn_mark(c);
-    if (!direct) {
-        buf_commit(&c->in, (size_t)n);
-        conn_take_buffered(c);
-        return;
-    }
-    size_t used = conn_take(c, to, (size_t)n);
+    bool direct = buf_len(&c->in) == 0;
+    size_t used = direct ? conn_take(c, to, (size_t)n) : 0;
     if (used < (size_t)n && buf_add(&c->in, to + used, (size_t)n - used) != 0)
         http_conn_close(c);
+    else if (!direct)
+        conn_take_buffered(c);
 }
 
 static void conn_want(struct http_conn *c)
@@ -530,6 +537,8 @@ void http_conn_work(struct http_conn *c)
         http_conn_close(c);
         return;
     }
+    if (!http_conn_within_budget(c))
+        return;
     conn_want(c);
     conn_rearm(c);
 }

@@ -1,5 +1,5 @@
 /** server_int.h: what the parts of the HTTP server share: server.c (listening, draining), server_conn.c (a connection's
- *               input, timeouts and end) and server_out.c (answers).
+ *               input, timeouts and end), server_out.c (answers) and server_limits.c (what all may take together).
  *  Rule:   callbacks run only from the loop. What a handler asks for (finish, abort, resume) is noted and its connection
  *          joins `dirty`; server_flush works through `dirty` at the end of the loop's iteration: one write per answer. */
 #ifndef CORE_HTTP_SERVER_INT_H
@@ -50,6 +50,7 @@ struct http_conn {
     struct buf in;           /* input not taken yet */
     struct h1_scan scan;
     size_t dropped_bytes;
+    size_t held_bytes; /* of its buffers, as counted in server->held_bytes */
     char peer[48];
 };
 
@@ -62,6 +63,7 @@ struct exchange_state {
     struct h1_body body;
     enum answer_state answer;
     int64_t answer_left;  /* bytes of the promised length still to come */
+    int64_t body_due_ns;  /* TIMER_NEVER: only silence ends it */
     size_t in_hand_bytes; /* bytes after the head that came with it */
     bool keep_alive;      /* as the client wishes */
     bool expects;         /* Expect: 100-continue, not answered yet */
@@ -93,6 +95,7 @@ struct http_server {
     http_request_fn fn;
     void *arg;
     struct list conns, dirty;
+    size_t held_bytes; /* by all connections in their buffers */
     struct http_exchange *spare;
     size_t spare_count;
     struct http_listener listeners[HTTP_LISTENERS_MAX];
@@ -114,6 +117,13 @@ void http_conn_close(struct http_conn *c); /* at once; an exchange hears on_clos
 void http_conn_mark(struct http_conn *c);  /* it has work at the end of the iteration */
 void http_conn_work(struct http_conn *c);
 bool http_conn_is_idle(const struct http_conn *c);
+/* End what it does: with this status where an answer has not begun, else by closing. */
+void http_conn_turn_away(struct http_conn *c, int status, const char *why);
+
+/* server_limits.c */
+bool http_server_make_room(struct http_server *s); /* close a connection that has no request under way, if one is found */
+void http_conn_count(struct http_conn *c);         /* its buffers into server->held_bytes */
+bool http_conn_within_budget(struct http_conn *c); /* counts; may turn connections away. False: this one is gone */
 
 /* server_out.c */
 struct http_exchange *http_exchange_new(struct http_conn *c);

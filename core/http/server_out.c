@@ -25,7 +25,7 @@ struct http_exchange *http_exchange_new(struct http_conn *c)
         buf_init(&x->head, HTTP_HEAD_MAX);
         buf_init(&x->out, HTTP_OUT_MAX);
     }
-    x->st = (struct exchange_state){.conn = c};
+    x->st = (struct exchange_state){.conn = c, .body_due_ns = TIMER_NEVER};
     x->next_spare = NULL;
     x->req.minor = 1;
     x->req.body_bytes = 0;
@@ -361,6 +361,8 @@ void http_abort(struct http_exchange *x)
     if (x->st.conn->x == x)
         http_conn_mark(x->st.conn);
 }
+
+void http_body_due(struct http_exchange *x, int64_t due_ns) { x->st.body_due_ns = due_ns; }
 
 void http_pause(struct http_exchange *x) { x->st.paused = true; }
 

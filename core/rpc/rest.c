@@ -17,6 +17,7 @@ struct rest {
     const struct rest_shared *shared;
     struct list jobs;
     size_t body_bytes, body_bytes_max; /* of all jobs */
+    int64_t body_ns;
 };
 
 /* HTTP says it more closely than the canonical code's own status. */
@@ -38,6 +39,7 @@ struct rest *rest_new(struct loop *l, const struct rest_shared *shared, struct e
     r->loop = l;
     r->shared = shared;
     r->body_bytes_max = shared->body_bytes_max ? shared->body_bytes_max : REST_BODY_BYTES_MAX;
+    r->body_ns = shared->body_ns ? shared->body_ns : REST_BODY_NS;
     list_init(&r->jobs);
     return r;
 }
@@ -144,8 +146,15 @@ static void reply_call(struct rest_job *job)
 {
     struct err e = job->call.err;
     if (job->call.reply && json_encode(&job->answer, job->call.reply, job->json_flags, &e) == 0) {
+        struct buf answer = job->answer; /* what its reader does not take is copied to the connection, and counted there */
         job->replied = true;
-        send_answer(job->x, 200, JSON_TYPE, buf_str(&job->answer), NULL, NULL);
+        buf_init(&job->answer, REST_ANSWER_MAX);
+        send_answer(job->x, 200, JSON_TYPE, buf_str(&answer), NULL, NULL);
+        buf_fini(&answer);
+        if (!job->cancel_out) { /* else the engine still looks at the call */
+            arena_free(job->arena);
+            job->arena = NULL;
+        }
         return;
     }
     job_error(job, &e);
@@ -447,6 +456,7 @@ void rest_serve(struct rest *r, struct http_exchange *x, const struct http_reque
         send_error(x, &no.err, err_http(no.err.code), NULL);
         return;
     }
+    http_body_due(x, loop_now(r->loop) + r->body_ns);
     if (find_target(job, req, &no) && body_acceptable(req, &no))
         http_accept(x, &exchange_ops, job);
     else

@@ -41,11 +41,13 @@ void web_free(struct web *w);
 MUST_USE int web_add(struct web *w, const struct web_route *route, struct err *e);
 
 #define REST_BODY_BYTES_MAX (256u * 1024 * 1024) /* bodies of all requests under way on one io thread; above: 503 UNAVAILABLE */
+#define REST_BODY_NS (120 * NS_PER_S)            /* for a whole body: the largest over a line of 1 Mbit/s; else 408 */
 struct rest_shared {
     struct registry *registry;
     struct web *web;
     struct mailbox *engine; /* calls go here by mailbox_offer; refused = 503 UNAVAILABLE */
     size_t body_bytes_max;  /* 0 = REST_BODY_BYTES_MAX */
+    int64_t body_ns;        /* 0 = REST_BODY_NS */
 };
 struct rest;
 struct rest *rest_new(struct loop *l, const struct rest_shared *shared, struct err *e);

@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -111,9 +112,10 @@ class Answer:
 class Server:
     """`runnel serve` on a free port and a data folder; stopped and checked when the file ends."""
 
-    def __init__(self, *args, data=None, port=0):
+    def __init__(self, *args, data=None, port=0, descriptors=None):
         self.data = data or os.path.join(temp_dir(), "data")
         self.args = list(args)
+        self.descriptors = descriptors  # how many files it may open; None: as many as the host lets it
         self.log_path = os.path.join(temp_dir(), "log")
         self.process = None
         self.start(port)
@@ -122,7 +124,7 @@ class Server:
     def start(self, port=0):
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen([RUNNEL, "serve", f"--listen=127.0.0.1:{port}", f"--data={self.data}", "--log-format=json", *self.args],
-                                        stdout=subprocess.PIPE, stderr=self.log, stdin=subprocess.DEVNULL)
+                                        stdout=subprocess.PIPE, stderr=self.log, stdin=subprocess.DEVNULL, preexec_fn=self.limit)
         ready = threading.Timer(PATIENCE_S, self.process.kill)
         ready.start()
         line = self.process.stdout.readline().decode()
@@ -132,6 +134,10 @@ class Server:
             raise AssertionError(f"the server did not get ready: {line!r}\n{self.log_tail()}")
         self.port = int(found.group(2))
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def limit(self):
+        if self.descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def log_tail(self, lines=40):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:

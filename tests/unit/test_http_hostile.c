@@ -96,6 +96,7 @@ static const struct refusal refusals[] = {
     {"a target with a space", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
     {"a target above ASCII", "GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
     {"a target with a fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
+    {"an absolute target beside a wrong Host", "GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n" HIDDEN, 0, 400},
     {"a target that is no path", "GET hello HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
     {"* for a GET", "GET * HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
     {"an absolute target of another scheme", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
@@ -105,7 +106,8 @@ static const struct refusal refusals[] = {
     {"HTTP/0.9", "GET /hello\r\n" HIDDEN, 0, 400},
     {"a version without a number", "GET /hello HTTP/x.y\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
     {"a version in lower case", "GET /hello http/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
-    {"HTTP/1.2", "GET /hello HTTP/1.2\r\nHost: a\r\n\r\n" HIDDEN, 0, 505},
+    {"HTTP/0.9 as a version", "GET /hello HTTP/0.9\r\nHost: a\r\n\r\n" HIDDEN, 0, 505},
+    {"a version of two digits", "GET /hello HTTP/1.10\r\nHost: a\r\n\r\n" HIDDEN, 0, 400},
     {"HTTP/2.0", "GET /hello HTTP/2.0\r\nHost: a\r\n\r\n" HIDDEN, 0, 505},
     {"the HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, 505},
     {"a method nobody knows", "BREW /hello HTTP/1.1\r\nHost: a\r\n\r\n" HIDDEN, 0, 501},
@@ -327,6 +329,112 @@ static void test_many_half_requests(void **state)
     bench_fini(&b);
 }
 
+static bool first_is_closed(void *arg) { return ((struct wire *)arg)->eof; }
+
+/* All places are taken: those that have no request under way give theirs to who comes, and nobody else does. */
+static void test_who_only_holds_a_place_gives_it_up(void **state)
+{
+    static const struct {
+        const char *name, *bytes, *until;
+        bool gives_up;
+    } cases[] = {
+        {"never said anything", "", NULL, true},
+        {"rests after an answer", "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", "hello\n", true},
+        {"is in the middle of a head", GET "Host: a\r\nX: ", NULL, true},
+        {"was refused and lingers", "nonsense\r\n", "HTTP/1.1 400 ", true},
+        {"waits for its answer", "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", NULL, false},
+        {"is in the middle of a body", POST "Content-Length: 9\r\n\r\nabc", NULL, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bench b;
+        struct wire more;
+        struct http_server_config config = {.connections_max = 1};
+        bench_init(&b, &config);
+        wire_sendz(&b.wire, cases[i].bytes);
+        if (cases[i].until)
+            wire_until_has(&b.wire, cases[i].until);
+        net_turns(&b.net, 5);
+        wire_connect(&more, &b.net, b.service.port);
+        wire_sendz(&more, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_until_has(&more, cases[i].gives_up ? "hello\n" : "HTTP/1.1 503 ");
+        if (cases[i].gives_up)
+            net_until(&b.net, first_is_closed, &b.wire, cases[i].name);
+        CASE_INT(cases[i].name, b.wire.eof, cases[i].gives_up);
+        wire_close(&more);
+        bench_fini(&b);
+    }
+}
+
+enum { CROWD = 40 };
+
+/* Long heads without an end, more than the server may hold together: some are told, and others are served meanwhile. */
+static void test_heads_share_a_budget(void **state)
+{
+    static char head[50000];
+    static struct wire crowd[CROWD];
+    struct bench b;
+    struct http_server_config config = {.held_max_bytes = 1024 * 1024};
+    memset(head, 'x', sizeof head);
+    bench_init(&b, &config);
+    for (int i = 0; i < CROWD; i++) {
+        wire_connect(&crowd[i], &b.net, b.service.port);
+        wire_sendz(&crowd[i], GET "Host: a\r\nX: ");
+        wire_send(&crowd[i], (struct str){head, sizeof head});
+        net_turns(&b.net, 3);
+        wire_sendz(&b.wire, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+        buf_clear(&b.wire.in);
+        wire_until_has(&b.wire, "hello\n");
+    }
+    int told = 0;
+    for (int i = 0; i < CROWD; i++)
+        told += wire_has(&crowd[i], "HTTP/1.1 503 ");
+    assert_in_range(told, CROWD - 1024 * 1024 / 50000 - 1, CROWD - 4); /* a buffer is up to twice as large as what is in it */
+    for (int i = 0; i < CROWD; i++)
+        wire_close(&crowd[i]);
+    bench_fini(&b);
+}
+
+/* Answers that nobody reads: their connections are closed when they hold too much together. */
+static void test_unread_answers_share_a_budget(void **state)
+{
+    static struct wire crowd[CROWD];
+    struct bench b;
+    struct http_server_config config = {.held_max_bytes = 2 * 1024 * 1024};
+    bench_init(&b, &config);
+    for (int i = 0; i < CROWD; i++) {
+        wire_connect(&crowd[i], &b.net, b.service.port);
+        wire_deafen(&crowd[i], true);
+        wire_sendz(&crowd[i], "GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+        net_turns(&b.net, 5);
+    }
+    wire_sendz(&b.wire, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    wire_until_has(&b.wire, "hello\n");
+    assert_in_range(b.service.closed, CROWD - 8, CROWD - 2); /* each stops at 256 KiB, in a buffer of up to 512 */
+    for (int i = 0; i < CROWD; i++)
+        wire_close(&crowd[i]);
+    bench_fini(&b);
+}
+
+/* A body that drips for ever is over when the handler's time for it is, not when the dripping stops. */
+static void test_body_has_its_time(void **state)
+{
+    struct bench b;
+    bench_init(&b, NULL);
+    wire_sendz(&b.wire, "POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    while (!b.service.held)
+        net_turns(&b.net, 1);
+    http_body_due(b.service.held, loop_now(b.net.loop) + 30 * NS_PER_MS);
+    for (int drops = 0; !b.wire.eof && drops < 10000000; drops++) {
+        if (drops % 100 == 0 && drops < 1000000)
+            wire_sendz(&b.wire, "x");
+        net_turns(&b.net, 1);
+    }
+    assert_true(wire_has(&b.wire, "HTTP/1.1 408 "));
+    assert_int_equal(b.service.closed, 1);
+    assert_int_equal(b.service.complete, 0);
+    bench_fini(&b);
+}
+
 /* Seeded noise, cut anywhere: whatever it is, there is no crash, and a clean request afterwards is answered. */
 static void test_noise(void **state)
 {
@@ -383,6 +491,10 @@ int main(void)
         cmocka_unit_test(test_refused_flood_is_cut_off),
         cmocka_unit_test(test_dripping_head_times_out),
         cmocka_unit_test(test_many_half_requests),
+        cmocka_unit_test(test_who_only_holds_a_place_gives_it_up),
+        cmocka_unit_test(test_heads_share_a_budget),
+        cmocka_unit_test(test_unread_answers_share_a_budget),
+        cmocka_unit_test(test_body_has_its_time),
         cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

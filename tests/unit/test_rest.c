@@ -122,13 +122,13 @@ static void wake_engine(void *arg)
 static void serve(void *arg, struct http_exchange *x, const struct http_request *r) { rest_serve(fx.rest, x, r); }
 static void run_loop(void *arg) { loop_run(fx.loop); }
 
-static int set_up(void **state)
+static int set_up_with(int64_t body_ns)
 {
     struct err e = {0};
     fx.held = NULL;
     fx.cancels = 0;
     fx.mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    fx.shared = (struct rest_shared){registry_new(), web_new(), mailbox_new(ENGINE_MAIL_MAX, wake_engine, NULL), BODIES_MAX};
+    fx.shared = (struct rest_shared){registry_new(), web_new(), mailbox_new(ENGINE_MAIL_MAX, wake_engine, NULL), BODIES_MAX, body_ns};
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         assert_int_equal(web_add(fx.shared.web, &pages[i], &e), 0);
     assert_int_equal(registry_add(fx.shared.registry, table, ARRAY_LEN(table), NULL, &e), 0);
@@ -143,6 +143,9 @@ static int set_up(void **state)
     assert_non_null(fx.io);
     return 0;
 }
+
+static int set_up(void **state) { return set_up_with(0); }
+static int set_up_hasty(void **state) { return set_up_with(50 * NS_PER_MS); }
 
 static int stop_with(size_t calls_left)
 {
@@ -662,6 +665,21 @@ static void too_many_or_wrong_pages_are_refused(void **state)
     web_free(w);
 }
 
+/* Every byte comes soon after the last; the whole does not come in time. */
+static void a_body_that_drips_is_given_up(void **state)
+{
+    int fd = dial();
+    const char head[] = "PUT /v1/projects/p/things/t HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    struct pollfd p = {fd, POLLIN, 0};
+    send_all(fd, head, sizeof head - 1);
+    for (int drops = 0; poll(&p, 1, 1) == 0; drops++) {
+        assert_true(drops < PATIENCE_MS);
+        send_all(fd, " ", 1);
+    }
+    assert_non_null(strstr(read_answer(fd, false), "HTTP/1.1 408 "));
+    hang_up(fd);
+}
+
 int main(void)
 {
 #define SERVED(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -681,6 +699,7 @@ int main(void)
         SERVED(the_client_may_go_during_its_body),
         SERVED(a_page_survives_its_client),
         SERVED(many_clients_go_at_any_moment),
+        cmocka_unit_test_setup_teardown(a_body_that_drips_is_given_up, set_up_hasty, tear_down),
         cmocka_unit_test(a_stop_drops_what_waits),
         cmocka_unit_test(too_many_or_wrong_pages_are_refused),
     };

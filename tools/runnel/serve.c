@@ -24,6 +24,7 @@
 
 #define WORKER_THREADS 2
 #define ENGINE_DESCRIPTORS 65536
+#define CLIENT_SHARE 3 / 4 /* of the descriptors, for connections that are accepted; the others are for instances, pushes and files */
 #define SHUTDOWN_FORCED_EXIT 130
 #define DRAIN_MIN_NS NS_PER_S /* for the answers of what was just done, when the grace is used up */
 
@@ -335,6 +336,16 @@ static int make_broker(struct server *s, struct err *e)
     return 0;
 }
 
+/* Each io thread's share of what the host lets us open, so that a crowd of clients leaves us able to reach instances. */
+static size_t connections_max(uint32_t threads)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return HTTP_CONNECTIONS_MAX;
+    size_t each = (size_t)limit.rlim_cur / threads * CLIENT_SHARE;
+    return each < HTTP_CONNECTIONS_MAX ? each : HTTP_CONNECTIONS_MAX;
+}
+
 static int make_edges(struct server *s, struct err *e)
 {
     const struct io_config io = {
@@ -345,6 +356,7 @@ static int make_edges(struct server *s, struct err *e)
         .engine = loop_mailbox(s->loop),
         .log = s->log,
         .metrics = s->metrics,
+        .http = {.connections_max = connections_max(s->options.threads)},
     };
     const struct metadata_config metadata = {
         .project = s->options.project,
