@@ -148,7 +148,6 @@ MUST_USE int sub_record_put(struct store_txn *txn, const struct sub *sub, const 
                             struct err *e);
 PbSubscription *sub_message(struct arena *a, const struct sub *sub); /* as clients see it */
 MUST_USE int subs_load(struct broker *b, struct err *e);
-void sub_delete(struct broker *b, struct call *call, struct sub *sub);
 void sub_tick(struct sub *sub, int64_t wall_ns); /* expiration and the record of activity */
 void on_create_subscription(void *b, struct call *c, const ProtobufCMessage *r);
 void on_get_subscription(void *b, struct call *c, const ProtobufCMessage *r);

@@ -3,6 +3,7 @@
 
 #include "google/protobuf/empty.pb-c.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -258,6 +259,7 @@ void on_create_subscription(void *service, struct call *c, const ProtobufCMessag
         call_fail(c, &e);
         return;
     }
+    assert(t);
     struct change *ch = change_new(b, c, config->name);
     if (!ch)
         return;
@@ -346,7 +348,7 @@ static void deleted(struct change *ch, const struct err *e)
     topic_release_if_unused(t);
 }
 
-void sub_delete(struct broker *b, struct call *call, struct sub *sub)
+static void sub_delete(struct broker *b, struct call *call, struct sub *sub)
 {
     struct err e;
     struct change *ch = change_new(b, call, subscription_name(sub->s));

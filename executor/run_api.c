@@ -6,6 +6,7 @@
 #include "core/rpc/mask.h"
 #include "core/rpc/page.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -186,6 +187,7 @@ static int change_store(struct change *ch, const RUN(Revision) * revision, struc
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
     if (service_store(x, t, ch->msg, e) || (revision && revision_store(x, t, revision, e))) {
         store_txn_free(t);
+        assert(e->code != ERR_OK);
         return -(int)e->code;
     }
     store_submit(x->deps.store, t, on_stored, ch);
@@ -347,8 +349,10 @@ static void on_update(void *service, struct call *c, const ProtobufCMessage *req
         create(x, c, q->service, parent, strrchr(q->service->name, '/') + 1, q->validate_only);
         return;
     }
-    if (!find_or_fail(x, c, q->service->name))
+    if (!s) {
+        find_or_fail(x, c, q->service->name);
         return;
+    }
     RUN(Service) *m = updated(c, s, q, &e);
     if (!m || check_update(x, c, s, m, q->service->etag, &e)) {
         call_fail(c, &e);

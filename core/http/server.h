@@ -90,8 +90,6 @@ void http_resume(struct http_exchange *x);
 /** After http_respond(101): both ways become raw bytes; http_finish half-closes, and the client has 2 s to do the same. */
 void http_upgraded(struct http_exchange *x);
 
-const char *http_reason(int status);
-
 /** A listening TCP socket on host:port with SO_REUSEPORT if asked; fd or -code. Port 0 picks one (see http_socket_port). */
 int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct err *e);
 uint16_t http_socket_port(int fd);

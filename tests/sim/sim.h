@@ -126,7 +126,6 @@ struct pool *sim_service_pool(struct sim *s, const char *short_name);
 void sim_actors_init(struct sim *s);      /* create everything, with no trouble yet */
 void sim_actors_go(struct sim *s);        /* start the traffic */
 void sim_actors_restarted(struct sim *s); /* the server came back */
-FMT(4, 5) void sim_want(struct sim *s, const char *method, const char *what, const char *fmt, ...); /* repeated until it works */
 void sim_make_sub(struct sim *s, int k);
 
 /* admins.c: those who change subscriptions: seeks and snapshots, push configuration, deletion. */
@@ -146,7 +145,6 @@ enum fact_is { FACT_WANTED, FACT_DONE, FACT_OPTIONAL };
 void fact_mark(struct sim *s, uint32_t number, int sub, enum fact_is is);
 void fact_returned(struct sim *s, uint32_t sub, struct str data); /* a push failed, was cancelled or timed out */
 void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain);
-uint32_t fact_number(struct sim *s, struct str data);
 int sim_sub_index(struct sim *s, const char *name);
 void facts_disk(struct sim *s);
 void facts_crashed(struct sim *s);

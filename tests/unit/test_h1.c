@@ -190,7 +190,7 @@ static void test_chunks_round_trip(void **state)
     struct rng rng;
     rng_seed(&rng, 7);
     for (int round = 0; round < 50; round++) {
-        size_t content_n = 0, wire_n = 0, out_n, end;
+        size_t content_n = 0, wire_n = 0, out_n, end = 0;
         while (content_n < sizeof content - 5000 && !rng_chance(&rng, 0.02)) {
             size_t n = 1 + rng_below(&rng, rng_chance(&rng, 0.5) ? 20 : 4000);
             for (size_t i = 0; i < n; i++)

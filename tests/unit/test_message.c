@@ -131,6 +131,7 @@ static void torn_records_are_refused(void **state)
         message_unref(t); /* cut between two fields it is a shorter message */
         free(torn);
     }
+    assert_true(m->record.n > 0);
     char *newer = malloc(m->record.n);
     memcpy(newer, m->record.p, m->record.n);
     newer[0] = MESSAGE_RECORD_VERSION + 1;

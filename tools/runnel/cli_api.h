@@ -23,13 +23,4 @@ const char *api_location(struct cli *c);
 /** "/v1/" + name with its ids encoded + suffix. */
 const char *api_path(struct cli *c, const char *version, const char *name, const char *suffix);
 
-/* A line on stderr while something is waited for; nothing at all when stderr is no terminal. */
-struct api_progress {
-    bool terminal;
-    unsigned turn;
-};
-void api_progress_show(struct api_progress *p, const struct cli *c, const char *text);
-void api_progress_end(struct api_progress *p);
-void api_sleep_ms(int64_t ms);
-
 #endif

@@ -4,7 +4,6 @@
 
 #include "tools/runnel/cli_json.h"
 
-const char *pubsub_base64(struct cli *c, const char *text);
 /** The pairs of a map flag as an object under `key`; nothing when the flag was not given. */
 void pubsub_put_map(struct cli *c, struct jv *o, const char *key, const char *flag);
 /** `resource`.labels = the labels it has now, changed by --update-labels, --remove-labels, --clear-labels. */
