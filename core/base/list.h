@@ -33,25 +33,26 @@ static inline void list_link_before(struct list *l, struct node *at, struct node
 }
 static inline void list_append(struct list *l, struct node *n) { list_link_before(l, &l->head, n); }
 static inline void list_prepend(struct list *l, struct node *n) { list_link_before(l, l->head.next, n); }
-static inline void list_unlink(struct list *l, struct node *n)
+/** Take `n` out of `l`; nothing happens when it is in no list. */
+static inline void list_remove(struct list *l, struct node *n)
 {
+    if (!node_linked(n))
+        return;
     n->prev->next = n->next;
     n->next->prev = n->prev;
     node_init(n);
     l->count--;
 }
-/** Take `n` out of `l`; nothing happens when it is in no list. */
-static inline void list_remove(struct list *l, struct node *n)
-{
-    if (node_linked(n))
-        list_unlink(l, n);
-}
 static inline struct node *list_first(struct list *l) { return list_empty(l) ? NULL : l->head.next; }
 static inline struct node *list_pop(struct list *l)
 {
     struct node *n = list_first(l);
-    if (n)
-        list_unlink(l, n);
+    if (!n)
+        return NULL;
+    l->head.next = n->next;
+    n->next->prev = &l->head;
+    node_init(n);
+    l->count--;
     return n;
 }
 

@@ -103,7 +103,7 @@ void sim_crash(struct sim *s);
 void sim_after(struct sim *s, int64_t ns, bool engine_bound, void (*fn)(struct sim *s, void *arg), void *arg);
 FMT(2, 3) void sim_trace(struct sim *s, const char *fmt, ...);
 /** A property does not hold: say which, how to replay, and end the process. */
-FMT(2, 3) __attribute__((noreturn)) void sim_fail(struct sim *s, const char *fmt, ...);
+FMT(2, 3) _Noreturn void sim_fail(struct sim *s, const char *fmt, ...);
 int64_t sim_delay(struct sim *s, int64_t min_ns, int64_t max_ns);
 bool sim_chance(struct sim *s, double p);
 

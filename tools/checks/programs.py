@@ -88,6 +88,12 @@ def build(tree, preset, folder):
     return r, not done.returncode
 
 
+def not_built(check):
+    r = Result("not run")
+    r.find("CMakeLists.txt", 1, f"needs a tree that builds: tools/lint {check} says what is wrong")
+    return r
+
+
 def commands(tree, folder):
     """What the build compiles, but for generated code: [(source, argv, object)]."""
     path = tree.at(folder + "/compile_commands.json")
@@ -142,9 +148,9 @@ class Digests:
 
 def tidy(tree, options):
     need("clang-tidy", "clang")
-    r, built = build(tree, *CLANG)
-    if not built:
-        return r
+    if not build(tree, *CLANG)[1]:
+        return not_built("clang")
+    r = Result("")
     folder = CLANG[1]
     cache = tree.at(folder + "/lint-tidy")
     os.makedirs(cache, exist_ok=True)
@@ -187,9 +193,9 @@ def symbols(objects):
 
 def unused(tree, options):
     need("nm", "cmake", "ninja")
-    r, built = build(tree, *GCC)
-    if not built:
-        return r
+    if not build(tree, *GCC)[1]:
+        return not_built("gcc")
+    r = Result("")
     sources = {o: source for source, _, o in commands(tree, GCC[1]) if os.path.exists(o)}
     table = symbols(sorted(sources))
     generated = [os.path.join(d, n) for d, _, names in os.walk(tree.at(GCC[1])) for n in names if n.endswith(".pb-c.c.o")]

@@ -92,7 +92,7 @@ class CFile:
     def prototypes(self):
         """(line, name, head) of each function that is declared and not defined here."""
         for offset, head, body in self.top_level():
-            if body is None and not head.startswith(("typedef", "struct {")) and _is_function_head(head):
+            if body is None and "{" not in head and not head.startswith("typedef") and _is_function_head(head):
                 yield self.line_of(offset), signature(head)[0], head
 
 
