@@ -187,16 +187,19 @@ MUST_USE int check_topic(const PbTopic *t, struct err *e);
 /** Also fills in the defaults. */
 MUST_USE int check_subscription(struct broker *b, struct arena *a, PbSubscription *s, struct err *e);
 /* list.c */
-/** The values of `m` under `project` (NULL: all) whose names come after the page's token, in order, one more than the page holds at
- *  most. `name_of` gives a value's name. The array lives in the arena. */
+/* What a list method was asked for: the names that begin with `parent`, a page of them. */
+struct list_ask {
+    const char *parent, *token;
+    int32_t size;
+};
 struct listing {
-    void **items;
+    void **items; /* in the arena */
     size_t n;
     const char *next_token; /* "" at the end */
 };
-MUST_USE int list_page(struct arena *a, const struct map *m, const char *prefix, int32_t size, const char *token, struct listing *out,
-                       struct err *e);
-MUST_USE int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token, struct listing *out,
-                        struct err *e);
+/** The values of `m` whose names come after the page's token, in order, at most a page. */
+MUST_USE int list_page(struct arena *a, const struct map *m, const struct list_ask *ask, struct listing *out, struct err *e);
+/** The same of `names`, which it sorts. */
+MUST_USE int list_names(struct arena *a, char **names, size_t n, const struct list_ask *ask, struct listing *out, struct err *e);
 
 #endif

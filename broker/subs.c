@@ -302,7 +302,8 @@ void on_list_subscriptions(void *service, struct call *c, const ProtobufCMessage
     struct err e;
     char prefix[NAME_MAX_BYTES];
     snprintf(prefix, sizeof prefix, "%s/subscriptions/", q->project);
-    if (check_project(q->project, &e) || list_page(c->arena, b->subs, prefix, q->page_size, q->page_token, &found, &e)) {
+    struct list_ask ask = {.parent = prefix, .token = q->page_token, .size = q->page_size};
+    if (check_project(q->project, &e) || list_page(c->arena, b->subs, &ask, &found, &e)) {
         call_fail(c, &e);
         return;
     }
