@@ -47,12 +47,8 @@ static inline struct node *list_first(struct list *l) { return list_empty(l) ? N
 static inline struct node *list_pop(struct list *l)
 {
     struct node *n = list_first(l);
-    if (!n)
-        return NULL;
-    l->head.next = n->next;
-    n->next->prev = &l->head;
-    node_init(n);
-    l->count--;
+    if (n)
+        list_remove(l, n);
     return n;
 }
 
