@@ -3,6 +3,9 @@
  *          transport, and settles them by the answer: 102, 200, 201, 202, 204 ack; everything else, an error or the ack deadline nack.
  *  Rules:  the window starts at PUSH_WINDOW_START, doubles per window of acks, halves on failure, grows linearly above
  *          PUSH_WINDOW_LINEAR; push backoff 100 ms..60 s for the whole subscription, the larger of it and the retry policy counts.
+ *  Units:  PUSH_BACKOFF_ and grace_ns are durations in ns.
+ *  Errors: INVALID_ARGUMENT: an endpoint that cannot be reached by push; RESOURCE_EXHAUSTED: out of memory.
+ *  Owner:  pushers_free, once stopped; broker, transport, token source and metrics outlive it.
  *  Thread: engine thread.
  *  Source: wire.md section 1 (ack codes, push backoff, slow start). */
 #ifndef DISPATCHER_PUSH_H

@@ -4,6 +4,8 @@
  *          A slot opens when its instance is ready, closes when it is to stop, and is another's only when nothing is in flight on it,
  *          so what was read after a successful acquire stays true until the release.
  *  Limits: POOL_SLOTS_MAX instances; POOL_WAIT_MAX waiters in a pool, then RESOURCE_EXHAUSTED (429).
+ *  Units:  due_ns and wait_due_ns are monotonic, busy_ns is a duration.
+ *  Errors: RESOURCE_EXHAUSTED: out of memory (pool_new) or too many waiters; the other ends of waiting are at pool_waiter.failed.
  *  Owner:  counted with atomic references (routing snapshots on io threads hold some).
  *  Thread: acquire, release, ref, unref from any; the rest on the engine thread. */
 #ifndef EXECUTOR_POOL_H

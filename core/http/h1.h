@@ -5,6 +5,7 @@
  *          programs on the way could read in two ways is refused: a length beside chunked, two lengths, bare LF or CR,
  *          folded lines, spaces around names, control characters.
  *  Owner:  parsed slices point into the head that was given.
+ *  Thread: any; all state is the caller's.
  *  Source: RFC 9112 sections 2 to 7. */
 #ifndef CORE_HTTP_H1_H
 #define CORE_HTTP_H1_H

@@ -1,6 +1,7 @@
 /** server.h: the HTTP server of one io thread; HTTP/1.1 now, the same exchange will carry HTTP/2 streams.
  *  Shape:  accept -> head -> on_request(exchange) -> on_body* -> on_end; the answer may begin at any time after
  *          on_request: http_respond -> http_write* -> http_finish. on_close comes exactly once, last.
+ *  Units:  timeouts are durations, due_ns is monotonic; both ns.
  *  Errors: malformed or ambiguous requests (both lengths, two lengths, bare LF, obsolete folding, space before the
  *          colon) are answered 400 and the connection is closed, without reaching on_request. Too large a head: 431;
  *          target: 414; slow head or body: 408; too many connections: 503.

@@ -57,7 +57,7 @@ BELOW = {
     "schedules": ("core", "broker", "executor", "dispatcher"),
     "tools": ("core", "broker", "executor", "dispatcher", "schedules"),
 }
-SECTION = re.compile(r"^ \*\s+([A-Z]\w*)(?: of [^:]*)?:", re.M)
+SECTION = re.compile(r"^ \*  ([A-Z]\w*)(?: of [^:\n]*)?:", re.M)
 LIFE = re.compile(r"_(new|free|ref|unref|init|fini|open|close|make|drop)$")
 
 

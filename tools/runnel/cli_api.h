@@ -1,5 +1,7 @@
 /** cli_api.h: calls of the server's API: names, requests, pages, long-running operations with a progress line.
- *  Errors: the server's own error with its code; UNAVAILABLE with sys != 0 when nobody answered. */
+ *  Units:  API_TIMEOUT_MS is a duration.
+ *  Errors: the server's own error with its code; UNAVAILABLE with sys != 0 when nobody answered.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_API_H
 #define TOOLS_RUNNEL_CLI_API_H
 

@@ -1,4 +1,5 @@
-/** cli_pubsub.h: what the commands of topics, subscriptions and snapshots share. All return an exit code, having said what went wrong. */
+/** cli_pubsub.h: what the commands of topics, subscriptions and snapshots share. All return an exit code, having said what went wrong.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_PUBSUB_H
 #define TOOLS_RUNNEL_CLI_PUBSUB_H
 

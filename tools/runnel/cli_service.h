@@ -1,4 +1,6 @@
-/** cli_service.h: a service as the commands of `runnel run` see it: read, change, roll out; its traffic and its policy. */
+/** cli_service.h: a service as the commands of `runnel run` see it: read, change, roll out; its traffic and its policy.
+ *  Errors: the server's own, by its code; FAILED_PRECONDITION when there is nothing to pin.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_SERVICE_H
 #define TOOLS_RUNNEL_CLI_SERVICE_H
 
