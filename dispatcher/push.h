@@ -35,7 +35,7 @@ struct pushers;
 struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts, struct metrics *m,
                             struct err *e);
 /** Is this an endpoint that push can reach? A broker_endpoint_fn; INVALID_ARGUMENT says what is wrong with it. */
-int push_endpoint_check(void *arg, const char *endpoint, struct err *e);
+MUST_USE int push_endpoint_check(void *arg, const char *endpoint, struct err *e);
 /** Which of our services an endpoint's host is, to tell the executor about backlog; NULL result: none of ours. */
 void pushers_backlog(struct pushers *p, void (*fn)(void *arg, const struct push_endpoint *ep, uint64_t backlog), void *arg);
 /** No new pushes; done when none is in flight or after `grace_ns` (the rest is cancelled). */

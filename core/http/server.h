@@ -92,7 +92,7 @@ void http_resume(struct http_exchange *x);
 void http_upgraded(struct http_exchange *x);
 
 /** A listening TCP socket on host:port with SO_REUSEPORT if asked; fd or -code. Port 0 picks one (see http_socket_port). */
-int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct err *e);
+MUST_USE int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct err *e);
 uint16_t http_socket_port(int fd);
 
 #endif

@@ -34,8 +34,9 @@ BANNED = [
     ("signal", "leaves flags and masks to the system: use sigaction, or say here that the whole process ignores it",
      ("executor/warden.c", "tools/runnel/serve.c", "tools/sample/sample.c", "tests/*", "tools/bench/*.c")),
 ]
-# A multiplication inside malloc may overflow to a small block; calloc checks it.
-UNCHECKED_SIZE = re.compile(r"\brealloc\s*\(\s*(\w+(?:(?:->|\.)\w+)*)\s*,[^;]*\)\s*;")
+# An allocation and where its result goes; in the product it is looked at within so many lines.
+ALLOCATION = re.compile(r"(\*?\.?\w+(?:(?:->|\.)\w+|\[[^\]]*\])*)\s*=\s*(?:[^=;{}]*[?:]\s*)?(malloc|calloc|realloc|reallocarray|strdup|strndup)\s*\(\s*([^,()]*)")
+LOOKED_AT_LINES = 14
 FLOW = re.compile(r"\b(return|goto|break|continue)\b")
 # third-party headers: the library, and the only files that may include it.
 ADAPTERS = [
@@ -105,17 +106,27 @@ def banned(tree, options):
             why, where = table[m.group(1)]
             if not allowed(f.path, where):
                 r.find(f.path, f.line_of(m.start()), f"{m.group(1)}() {why}")
-        lose_realloc(r, f)
+        allocations(r, f)
         flow_macros(r, f)
     return r
 
 
-def lose_realloc(r, f):
-    """`p = realloc(p, n)` loses the block when there is no memory."""
-    for m in UNCHECKED_SIZE.finditer(f.code):
-        before = f.code[:m.start()]
-        if re.search(r"(?<![\w>.])" + re.escape(m.group(1)) + r"\s*=\s*$", before):
-            r.find(f.path, f.line_of(m.start()), f"{m.group(1)} = realloc({m.group(1)}, ...) loses the block without memory: keep both")
+def allocations(r, f):
+    """In the product every allocation is looked at, and none replaces the block it was made from."""
+    for m in ALLOCATION.finditer(f.bare):
+        to, function, first = m.groups()
+        line, to = f.line_of(m.start()), to.strip("*")
+        if function.startswith("realloc") and first.strip() == to:
+            r.find(f.path, line, f"{to} = {function}({to}, ...) loses the block when there is no memory: keep both")
+        elif floor_of(f.path) and not looked_at(f.bare, m, to):
+            r.find(f.path, line, f"nobody asks whether {function} gave {to} any memory: check it, and answer RESOURCE_EXHAUSTED")
+
+
+def looked_at(code, m, to):
+    after = "\n".join(code[m.end():].split("\n")[:LOOKED_AT_LINES])
+    name = re.escape(to.lstrip("."))
+    asked = r"!\s*(?:\w+(?:->|\.))?" + name + r"|\b" + name + r"\s*(?:\?|&&|\|\||==|!=)|(?:&&|\|\||return|\()\s*" + name + r"\s*[;?)&|]"
+    return re.search(r"!\s*\(\s*$", code[:m.start()]) is not None or re.search(asked, after) is not None
 
 
 def flow_macros(r, f):
@@ -188,6 +199,9 @@ def sections(r, f):
         wants.append(("Errors", "which codes come back, and when"))
     if re.search(r"\w_(ns|us|ms)\b", f.bare):
         wants.append(("Units", "which clock its times belong to, or that they are durations"))
+    for line, name, head in f.prototypes():
+        if re.search(r"(^|\s)int \w+\(", head) and re.search(r"(?<!const )struct err \*\w*\)$", head) and "MUST_USE" not in head:
+            r.find(f.path, line, f"{name} can fail: declare it MUST_USE")
     for word, meaning in wants:
         if word not in said:
             r.find(f.path, 1, f"its first comment lacks ` *  {word}: ` ({meaning})")
