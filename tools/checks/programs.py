@@ -44,7 +44,8 @@ def relative(tree, path):
 def diagnostics(tree, output, folder):
     """The findings in what a compiler or clang-tidy printed; its paths are absolute or relative to `folder`."""
     for m in DIAGNOSTIC.finditer(output):
-        yield Finding(relative(tree, os.path.join(folder, m["path"])), int(m["line"]), m["text"])
+        text = m["text"].replace(",-warnings-as-errors]", "]")
+        yield Finding(relative(tree, os.path.join(folder, m["path"])), int(m["line"]), text)
 
 
 def unique(findings):

@@ -9,7 +9,7 @@ from tree import Result
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 SPAN = re.compile(r"`([^`\n]+)`")
-FILE_NAME = re.compile(r"^[\w*.-]+\.(c|h|py|proto|cmake|md|sh|txt|json)$")
+FILE_NAME = re.compile(r"^[A-Za-z0-9*][\w*.-]*\.(c|h|py|proto|cmake|md|sh|txt|json)$")
 IDENTIFIER = re.compile(r"^_*[a-z][a-z0-9]*(_[a-z0-9]+)+$")
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|…|<|>|\$|\.\.\.|~|^\.\.|https?:|://")
 CODE = (".c", ".h", ".py", ".sh", ".proto", ".cmake", ".txt", ".json", ".mjs", ".js")
