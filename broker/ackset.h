@@ -2,6 +2,8 @@
  *  Shape:  bits live in chunks of ACK_CHUNK_BITS, the unit that the store keeps; a chunk is dropped once the floor has passed it.
  *  Rules:  the floor is the first sequence that is not acknowledged. Dirty chunks and a dirty floor wait for ackset_store.
  *  Limits: ACKSET_CHUNKS_MAX chunks above the floor; ackset_room says how far ahead of the floor a reader may go.
+ *  Errors: RESOURCE_EXHAUSTED: no memory, or no room so far ahead of the floor.
+ *  Owner:  embedded in its reader; ackset_fini frees the chunks.
  *  Thread: engine thread. */
 #ifndef BROKER_ACKSET_H
 #define BROKER_ACKSET_H

@@ -6,6 +6,9 @@
  *  Rules:  every slot is mandatory. Completions and events always come later from the loop, never inside the call, and each
  *          `done` exactly once, also on close (CANCELLED). Only when there is no memory left even to remember a completion does
  *          it come inside the call, with RESOURCE_EXHAUSTED.
+ *  Units:  wall_ns and publish times are wall time, retention_ns are durations.
+ *  Errors: RESOURCE_EXHAUSTED out of memory or space, NOT_FOUND a handle that is not there, DATA_LOSS a record that cannot be read,
+ *          CANCELLED at close; else what the store said.
  *  Owner:  handles (text of at most ADAPTER_HANDLE_MAX) are what the broker stores to open a topic, subscription or snapshot again.
  *  Thread: engine thread; an adapter's own threads end inside it. */
 #ifndef BROKER_ADAPTER_H

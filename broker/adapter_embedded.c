@@ -222,7 +222,7 @@ static int load_topic(void *arg, const char *name, struct str body, struct err *
     pb_free(record);
     snprintf(key, sizeof key, "embedded.next.%llu", (unsigned long long)id);
     if (a->store->ops->topic_bounds(a->store, id, &first, &next, e) || a->store->ops->load_meta(a->store, key, &kept, e))
-        return -e->code;
+        return -(int)e->code;
     struct adapter_topic *t = topic_make(a, id, e);
     if (!t)
         return -ERR_RESOURCE_EXHAUSTED;

@@ -1,5 +1,10 @@
 /** broker.h: topics and subscriptions by name, their durable records, and the Pub/Sub API over the method table.
  *  Shape:  broker_new -> broker_load (from the store, synchronous, before anything runs) -> broker_register -> runs.
+ *  Units:  durations in ns.
+ *  Errors: broker_new and broker_register: RESOURCE_EXHAUSTED. broker_load: also DATA_LOSS for a record that cannot be read, and
+ *          what the store said. Clients get theirs in the answer to the call.
+ *  Owner:  the broker takes over the adapter once broker_new has succeeded; store and metrics are the caller's and outlive it.
+ *          broker_free ends what broker_stop has not.
  *  Thread: engine thread. */
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H

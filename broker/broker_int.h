@@ -148,7 +148,6 @@ MUST_USE int sub_record_put(struct store_txn *txn, const struct sub *sub, const 
                             struct err *e);
 PbSubscription *sub_message(struct arena *a, const struct sub *sub); /* as clients see it */
 MUST_USE int subs_load(struct broker *b, struct err *e);
-void sub_delete(struct broker *b, struct call *call, struct sub *sub);
 void sub_tick(struct sub *sub, int64_t wall_ns); /* expiration and the record of activity */
 void on_create_subscription(void *b, struct call *c, const ProtobufCMessage *r);
 void on_get_subscription(void *b, struct call *c, const ProtobufCMessage *r);
@@ -188,16 +187,19 @@ MUST_USE int check_topic(const PbTopic *t, struct err *e);
 /** Also fills in the defaults. */
 MUST_USE int check_subscription(struct broker *b, struct arena *a, PbSubscription *s, struct err *e);
 /* list.c */
-/** The values of `m` under `project` (NULL: all) whose names come after the page's token, in order, one more than the page holds at
- *  most. `name_of` gives a value's name. The array lives in the arena. */
+/* What a list method was asked for: the names that begin with `parent`, a page of them. */
+struct list_ask {
+    const char *parent, *token;
+    int32_t size;
+};
 struct listing {
-    void **items;
+    void **items; /* in the arena */
     size_t n;
     const char *next_token; /* "" at the end */
 };
-MUST_USE int list_page(struct arena *a, const struct map *m, const char *prefix, int32_t size, const char *token, struct listing *out,
-                       struct err *e);
-MUST_USE int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token, struct listing *out,
-                        struct err *e);
+/** The values of `m` whose names come after the page's token, in order, at most a page. */
+MUST_USE int list_page(struct arena *a, const struct map *m, const struct list_ask *ask, struct listing *out, struct err *e);
+/** The same of `names`, which it sorts. */
+MUST_USE int list_names(struct arena *a, char **names, size_t n, const struct list_ask *ask, struct listing *out, struct err *e);
 
 #endif

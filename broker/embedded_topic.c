@@ -4,6 +4,7 @@
 #include "broker/records.pb-c.h"
 #include "core/rpc/pb.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -119,6 +120,7 @@ void embedded_topic_retention(struct adapter_topic *t, int64_t retention_ns) { t
 void topic_sample(struct adapter_topic *t, uint64_t seq, int64_t wall_ns)
 {
     size_t at = t->n_samples;
+    assert(t->samples || at == 0);
     if (!t->samples && !(t->samples = malloc(SAMPLES_MAX * sizeof *t->samples)))
         return; /* only ages become vague */
     while (at > 0 && t->samples[at - 1].seq > seq)

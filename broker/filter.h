@@ -3,6 +3,9 @@
  *           and parentheses. NOT binds tightest; AND and OR may not be mixed without parentheses; all is case-sensitive.
  *           Keys may be quoted. In quotes: \\ \" \' \n \r \t, \uXXXX, \xXX, \OOO.
  *  Limits:  FILTER_BYTES_MAX bytes.
+ *  Errors:  INVALID_ARGUMENT says where and why; RESOURCE_EXHAUSTED out of memory.
+ *  Owner:   filter_free frees what filter_parse made; it keeps nothing of the text.
+ *  Thread:  any; a filter never changes.
  *  Source:  wire.md section 1. */
 #ifndef BROKER_FILTER_H
 #define BROKER_FILTER_H

@@ -1,6 +1,7 @@
 /** keys.h: ordering keys of one subscription: per key the queue of its unsettled leases, in publish order.
  *  Rules:  the head of a queue may be READY, SENT or WAIT; behind it follow those sent together with it (pull) and then only
  *          BLOCKED ones. A key is there as long as it has leases.
+ *  Errors: RESOURCE_EXHAUSTED: out of memory; the lease is in no queue then.
  *  Thread: engine thread. */
 #ifndef BROKER_KEYS_H
 #define BROKER_KEYS_H

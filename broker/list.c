@@ -29,28 +29,27 @@ static int cut(struct arena *a, char **names, size_t n, const char *list, const 
     return 0;
 }
 
-int list_names(struct arena *a, char **names, size_t n, const char *parent, int32_t size, const char *token, struct listing *out,
-               struct err *e)
+int list_names(struct arena *a, char **names, size_t n, const struct list_ask *ask, struct listing *out, struct err *e)
 {
     struct page p;
-    if (page_open(a, size, token, parent, &p, e))
+    if (page_open(a, ask->size, ask->token, ask->parent, &p, e))
         return -(int)e->code;
     qsort(names, n, sizeof *names, by_name);
-    return cut(a, names, n, parent, &p, out, e);
+    return cut(a, names, n, ask->parent, &p, out, e);
 }
 
-int list_page(struct arena *a, const struct map *m, const char *prefix, int32_t size, const char *token, struct listing *out, struct err *e)
+int list_page(struct arena *a, const struct map *m, const struct list_ask *ask, struct listing *out, struct err *e)
 {
-    size_t it = 0, n = 0, prefix_len = strlen(prefix);
+    size_t it = 0, n = 0, prefix_len = strlen(ask->parent);
     const char *name;
     void *value;
     char **names = malloc((map_count(m) + 1) * sizeof *names);
     if (!names)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
     while (map_next(m, &it, &name, &value))
-        if (strncmp(name, prefix, prefix_len) == 0)
+        if (strncmp(name, ask->parent, prefix_len) == 0)
             names[n++] = (char *)name;
-    int rc = list_names(a, names, n, prefix, size, token, out, e);
+    int rc = list_names(a, names, n, ask, out, e);
     free(names);
     for (size_t i = 0; rc == 0 && i < out->n; i++)
         out->items[i] = map_get(m, out->items[i]);

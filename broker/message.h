@@ -1,8 +1,12 @@
 /** message.h: one published message, immutable after it was accepted.
  *  Shape:  made from a publish request (or a stored record) as one allocation: the versioned record bytes and slices into them.
+ *  Units:  publish_wall_ns is wall time.
+ *  Errors: INVALID_ARGUMENT past a limit, RESOURCE_EXHAUSTED out of memory, DATA_LOSS a stored record that is torn or of a newer
+ *          version.
  *  Owner:  counted references, engine thread only. Other threads may read a message that the engine keeps alive for them.
  *  Limits: those of Pub/Sub (wire.md section 1): 10 MB, 100 attributes, key 256 B, value 1,024 B, ordering key 1,024 B.
- *  Record: byte 0 = MESSAGE_RECORD_VERSION, then google.pubsub.v1.PubsubMessage without id and publish time. */
+ *  Record: byte 0 = MESSAGE_RECORD_VERSION, then google.pubsub.v1.PubsubMessage without id and publish time.
+ *  Thread: made and counted on the engine thread; read on any. */
 #ifndef BROKER_MESSAGE_H
 #define BROKER_MESSAGE_H
 

@@ -248,7 +248,8 @@ void on_list_snapshots(void *service, struct call *c, const ProtobufCMessage *r)
     struct err e;
     char prefix[NAME_MAX_BYTES];
     snprintf(prefix, sizeof prefix, "%s/snapshots/", q->project);
-    if (check_project(q->project, &e) || list_page(c->arena, b->snapshots, prefix, q->page_size, q->page_token, &found, &e)) {
+    struct list_ask ask = {.parent = prefix, .token = q->page_token, .size = q->page_size};
+    if (check_project(q->project, &e) || list_page(c->arena, b->snapshots, &ask, &found, &e)) {
         call_fail(c, &e);
         return;
     }

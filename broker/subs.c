@@ -3,6 +3,7 @@
 
 #include "google/protobuf/empty.pb-c.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -258,6 +259,7 @@ void on_create_subscription(void *service, struct call *c, const ProtobufCMessag
         call_fail(c, &e);
         return;
     }
+    assert(t);
     struct change *ch = change_new(b, c, config->name);
     if (!ch)
         return;
@@ -300,7 +302,8 @@ void on_list_subscriptions(void *service, struct call *c, const ProtobufCMessage
     struct err e;
     char prefix[NAME_MAX_BYTES];
     snprintf(prefix, sizeof prefix, "%s/subscriptions/", q->project);
-    if (check_project(q->project, &e) || list_page(c->arena, b->subs, prefix, q->page_size, q->page_token, &found, &e)) {
+    struct list_ask ask = {.parent = prefix, .token = q->page_token, .size = q->page_size};
+    if (check_project(q->project, &e) || list_page(c->arena, b->subs, &ask, &found, &e)) {
         call_fail(c, &e);
         return;
     }
@@ -346,7 +349,7 @@ static void deleted(struct change *ch, const struct err *e)
     topic_release_if_unused(t);
 }
 
-void sub_delete(struct broker *b, struct call *call, struct sub *sub)
+static void sub_delete(struct broker *b, struct call *call, struct sub *sub)
 {
     struct err e;
     struct change *ch = change_new(b, call, subscription_name(sub->s));

@@ -97,7 +97,7 @@ void on_update_subscription(void *service, struct call *c, const ProtobufCMessag
     struct broker *b = service;
     const Google__Pubsub__V1__UpdateSubscriptionRequest *q = (const void *)r;
     struct err e;
-    struct sub *sub;
+    struct sub *sub = NULL;
     PbSubscription *fresh = NULL;
     if (!q->subscription)
         err_set(&e, ERR_INVALID_ARGUMENT, "subscription: must be given");

@@ -385,7 +385,8 @@ void on_list_topics(void *service, struct call *c, const ProtobufCMessage *r)
     struct err e;
     char prefix[NAME_MAX_BYTES];
     snprintf(prefix, sizeof prefix, "%s/topics/", q->project);
-    if (check_project(q->project, &e) || list_page(c->arena, b->topics, prefix, q->page_size, q->page_token, &found, &e)) {
+    struct list_ask ask = {.parent = prefix, .token = q->page_token, .size = q->page_size};
+    if (check_project(q->project, &e) || list_page(c->arena, b->topics, &ask, &found, &e)) {
         call_fail(c, &e);
         return;
     }
@@ -404,8 +405,7 @@ void on_list_topics(void *service, struct call *c, const ProtobufCMessage *r)
 }
 
 /* The names of the topic's readers, cut to the page, into the arena. */
-static int reader_names(struct call *c, struct topic *t, bool snapshots, int32_t size, const char *token, struct listing *out,
-                        struct err *e)
+static int reader_names(struct call *c, struct topic *t, bool snapshots, struct list_ask ask, struct listing *out, struct err *e)
 {
     struct list *l = snapshots ? &t->snapshots : &t->subs;
     char **names = malloc((l->count + 1) * sizeof *names), list[NAME_MAX_BYTES];
@@ -416,7 +416,8 @@ static int reader_names(struct call *c, struct topic *t, bool snapshots, int32_t
         names[n++] = snapshots ? CONTAINER_OF(node, struct snapshot, link)->config->name
                                : (char *)subscription_name(CONTAINER_OF(node, struct sub, link)->s);
     snprintf(list, sizeof list, "%s/%s", t->config->name, snapshots ? "snapshots" : "subscriptions");
-    int rc = list_names(c->arena, names, n, list, size, token, out, e);
+    ask.parent = list;
+    int rc = list_names(c->arena, names, n, &ask, out, e);
     free(names);
     for (size_t i = 0; rc == 0 && i < out->n; i++)
         if (!(out->items[i] = arena_strdup(c->arena, out->items[i])))
@@ -435,7 +436,7 @@ void on_list_topic_subscriptions(void *service, struct call *c, const ProtobufCM
     if (!reply)
         no_memory(c);
     else if (check_name(q->topic, "topics", "topic", &e) || !(t = topic_find(service, q->topic, &e)) ||
-             reader_names(c, t, false, q->page_size, q->page_token, &found, &e))
+             reader_names(c, t, false, (struct list_ask){.token = q->page_token, .size = q->page_size}, &found, &e))
         call_fail(c, &e);
     else {
         reply->subscriptions = (char **)found.items;
@@ -456,7 +457,7 @@ void on_list_topic_snapshots(void *service, struct call *c, const ProtobufCMessa
     if (!reply)
         no_memory(c);
     else if (check_name(q->topic, "topics", "topic", &e) || !(t = topic_find(service, q->topic, &e)) ||
-             reader_names(c, t, true, q->page_size, q->page_token, &found, &e))
+             reader_names(c, t, true, (struct list_ask){.token = q->page_token, .size = q->page_size}, &found, &e))
         call_fail(c, &e);
     else {
         reply->snapshots = (char **)found.items;

@@ -10,7 +10,6 @@
 #define LABEL_MAX 63
 #define TAGS_MAX 50
 #define TAG_MAX 256
-#define PUSH_ATTRIBUTES_MAX 10
 #define MINUTE_NS (60 * NS_PER_S)
 #define DAY_NS (24 * 3600 * NS_PER_S)
 #define RETENTION_MIN_NS (10 * MINUTE_NS)

@@ -8,6 +8,7 @@
 
 #define FMT(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
 #define MUST_USE __attribute__((warn_unused_result))
+#define ALIGNED(n) __attribute__((aligned(n)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 

@@ -1,4 +1,5 @@
 /** envelope.h: what a pushed message looks like: the wrapped JSON body, and the headers of the unwrapped one.
+ *  Errors: RESOURCE_EXHAUSTED when the buffer or the list of headers is full.
  *  Thread: any; messages are immutable.
  *  Source: wire.md section 1 (wrapped and unwrapped push) and 10. */
 #ifndef DISPATCHER_ENVELOPE_H

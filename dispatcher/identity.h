@@ -2,7 +2,9 @@
  *  Shape:  RS256 keys are made on a worker thread, live in the store (kind "signing-key"), rotate every KEY_ROTATE_NS and stay
  *          published for KEY_KEEP_NS longer. Tokens are cached per (account, audience) until TOKEN_RENEW_NS before they expire;
  *          one signature at a time per entry, everybody else waits for it.
+ *  Units:  TOKEN_ and KEY_ times are durations, wall_ns is wall time; all ns.
  *  Errors: a token source's done gets UNAVAILABLE when signing failed (the caller retries).
+ *  Owner:  identity_free; the store, the workers and the mailbox outlive it. identity_keys gives a reference that the caller drops.
  *  Thread: engine thread, except identity_verify, which any thread may call on the immutable key set it was given.
  *  Source: RFC 7515, 7517, 7519; wire.md sections 1 (OIDC) and 12. OpenSSL is included by rsa.c only. */
 #ifndef DISPATCHER_IDENTITY_H

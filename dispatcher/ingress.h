@@ -1,8 +1,11 @@
 /** ingress.h: a request to a service's host: who may come in, to which instance, and the stream both ways.
  *  Shape:  ingress_serve -> routed, authorized -> a slot, at once or after waiting in the engine's queue -> a call to the
  *          instance; bytes pass as they come, each side stopping the other when it is full -> the slot is released exactly once.
+ *  Units:  durations in ns.
  *  Errors: answered as text/plain: 404 no such service; 403 no token or not an invoker; 401 a token that is no good; 429 the queue is
  *          full; 504 the service's timeout; 503 nothing can serve, or the instance broke off; 502 its answer is not HTTP.
+ *  Owner:  a request is the ingress's from ingress_serve until on_close. ingress_free comes after the server, the client and
+ *          whatever else could still call it.
  *  Thread: one per io thread.
  *  Source: wire.md section 4, invocation and contract. */
 #ifndef DISPATCHER_INGRESS_H

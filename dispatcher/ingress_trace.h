@@ -1,4 +1,6 @@
 /** ingress_trace.h: the trace headers of a request: kept when they were given, made when not, each from the other. Pure.
+ *  Owner:  the texts are in the struct; nothing is borrowed from the headers.
+ *  Thread: any; nothing is kept. The generator is its owner's thread's.
  *  Source: W3C Trace Context (traceparent, version 00); Cloud Trace's X-Cloud-Trace-Context: TRACE/SPAN;o=1. */
 #ifndef DISPATCHER_INGRESS_TRACE_H
 #define DISPATCHER_INGRESS_TRACE_H

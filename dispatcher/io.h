@@ -1,6 +1,8 @@
 /** io.h: the io threads: each a loop with a server, a client, REST and the ingress, and the transport that brings them pushes.
  *  Shape:  io_start opens the port on each thread (SO_REUSEPORT) -> requests for a service's host go to the ingress, all else to
  *          REST -> io_routes gives every thread a new snapshot -> io_drain -> io_stop.
+ *  Units:  grace_ns is a duration.
+ *  Errors: UNAVAILABLE: the address cannot be bound; RESOURCE_EXHAUSTED: out of memory, descriptors or threads.
  *  Thread: engine thread calls; inside, one thread each. */
 #ifndef DISPATCHER_IO_H
 #define DISPATCHER_IO_H

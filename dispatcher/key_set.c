@@ -137,7 +137,7 @@ static int decode_part(struct arena *a, const char *what, struct str in, struct 
 
 static int decode_json(struct arena *a, const char *what, struct str part, ProtobufCMessage *m, struct err *e)
 {
-    struct str json;
+    struct str json = {0};
     struct err why = {0};
     if (!m)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for a token");

@@ -1,4 +1,7 @@
 /** key_set.h: the making and the pages of a key set; its reading is in identity.h.
+ *  Units:  durations in ns.
+ *  Errors: UNAUTHENTICATED says what is wrong with a token; RESOURCE_EXHAUSTED when memory, the buffer or the arena is out.
+ *  Owner:  counted with atomic references: key_set_new and key_set_ref each give one, key_set_unref (identity.h) drops it.
  *  Thread: made on the engine thread; immutable afterwards. */
 #ifndef DISPATCHER_KEY_SET_H
 #define DISPATCHER_KEY_SET_H

@@ -3,6 +3,7 @@
  *          /computeMetadata/v1/ need the request header Metadata-Flavor: Google (403 without) and answer with it.
  *          POST /token (JWT-bearer grant) gives tokens for the account that an assertion names, to who may use the admin API; the
  *          assertion's signature is not checked, since nobody registers keys here.
+ *  Errors: RESOURCE_EXHAUSTED: out of memory, or too many routes.
  *  Thread: engine thread.
  *  Source: wire.md sections 4 and 12. */
 #ifndef DISPATCHER_METADATA_H

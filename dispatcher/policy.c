@@ -83,7 +83,7 @@ static int read_tokens(struct policy *p, const char *path, struct err *e)
     if (rc)
         return rc;
     struct str rest = buf_str(&p->auth_text);
-    for (size_t number = 1; rest.n; number++) {
+    for (size_t number = 1; rest.p && rest.n; number++) {
         const char *end = memchr(rest.p, '\n', rest.n);
         size_t n = end ? (size_t)(end - rest.p) : rest.n;
         struct str line = trimmed((struct str){rest.p, n});

@@ -1,6 +1,9 @@
 /** policy.h: who may do what: IAM policies of resources, kept durable, and the authorizer of the admin API.
  *  Shape:  setIamPolicy / getIamPolicy / testIamPermissions for services (Run v2), topics and subscriptions (Pub/Sub).
  *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens).
+ *  Errors: INVALID_ARGUMENT: --auth or its file; DATA_LOSS: a stored policy that cannot be read; UNAUTHENTICATED: a caller without
+ *          a token of the file; RESOURCE_EXHAUSTED: out of memory.
+ *  Owner:  policy_free; env and store outlive it. policy_of lends what the next change replaces.
  *  Thread: engine thread. */
 #ifndef DISPATCHER_POLICY_H
 #define DISPATCHER_POLICY_H

@@ -1,5 +1,6 @@
 /** policy_check.h: what an IAM policy may say. Pure.
  *  Errors: INVALID_ARGUMENT naming the field, e.g. `policy.bindings[0].members[2]`.
+ *  Thread: any; nothing is kept. Names are slices of what was given.
  *  Source: google/iam/v1/policy.proto; limits as IAM's quotas page states them. */
 #ifndef DISPATCHER_POLICY_CHECK_H
 #define DISPATCHER_POLICY_CHECK_H

@@ -3,6 +3,9 @@
  *          transport, and settles them by the answer: 102, 200, 201, 202, 204 ack; everything else, an error or the ack deadline nack.
  *  Rules:  the window starts at PUSH_WINDOW_START, doubles per window of acks, halves on failure, grows linearly above
  *          PUSH_WINDOW_LINEAR; push backoff 100 ms..60 s for the whole subscription, the larger of it and the retry policy counts.
+ *  Units:  PUSH_BACKOFF_ and grace_ns are durations in ns.
+ *  Errors: INVALID_ARGUMENT: an endpoint that cannot be reached by push; RESOURCE_EXHAUSTED: out of memory.
+ *  Owner:  pushers_free, once stopped; broker, transport, token source and metrics outlive it.
  *  Thread: engine thread.
  *  Source: wire.md section 1 (ack codes, push backoff, slow start). */
 #ifndef DISPATCHER_PUSH_H
@@ -32,7 +35,7 @@ struct pushers;
 struct pushers *pushers_new(const struct env *env, struct broker *b, struct transport *t, struct token_source *ts, struct metrics *m,
                             struct err *e);
 /** Is this an endpoint that push can reach? A broker_endpoint_fn; INVALID_ARGUMENT says what is wrong with it. */
-int push_endpoint_check(void *arg, const char *endpoint, struct err *e);
+MUST_USE int push_endpoint_check(void *arg, const char *endpoint, struct err *e);
 /** Which of our services an endpoint's host is, to tell the executor about backlog; NULL result: none of ours. */
 void pushers_backlog(struct pushers *p, void (*fn)(void *arg, const struct push_endpoint *ep, uint64_t backlog), void *arg);
 /** No new pushes; done when none is in flight or after `grace_ns` (the rest is cancelled). */

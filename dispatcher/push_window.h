@@ -9,6 +9,9 @@
  *          again at PUSH_WINDOW_QUICK and the quickest is measured anew: whoever only queued is as busy with that, and is held again.
  *          Backoff: follows the share of failures among the last ten (or a window of) answers: 100 ms where it begins, 60 s
  *          when everything fails. While it is not 0 a batch of at most the window goes out once per backoff.
+ *  Units:  now_ns, *again_ns, held_ns and last_sent_ns are monotonic; latencies and backoffs are durations; all ns.
+ *  Owner:  embedded in its pusher; it holds no memory of its own.
+ *  Thread: whoever owns the struct.
  *  Source: wire.md section 1. Its calibration: one nack in five -> about 500 ms; only nacks -> 30 to 60 s. */
 #ifndef DISPATCHER_PUSH_WINDOW_H
 #define DISPATCHER_PUSH_WINDOW_H

@@ -1,6 +1,10 @@
 /** route.h: the immutable routing snapshot that io threads read: host -> service -> revisions, who may call, the keys.
  *  Shape:  the engine builds a new one when services, traffic, policies or keys change (coalesced) and mails a reference to each io
  *          thread, which drops its old one. Instances are not in it: they are slots in the pools it refers to.
+ *  Units:  timeout_ns is a duration.
+ *  Errors: routes_build: RESOURCE_EXHAUSTED. routes_find: NOT_FOUND names the host, UNAVAILABLE nothing serves yet.
+ *  Owner:  routes_build and routes_ref each give a reference, routes_unref drops it. Services and targets live as long as the
+ *          snapshot.
  *  Thread: built on the engine thread; read anywhere; atomic references. */
 #ifndef DISPATCHER_ROUTE_H
 #define DISPATCHER_ROUTE_H

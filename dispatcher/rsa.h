@@ -1,6 +1,7 @@
 /** rsa.h: RS256 keys: make, sign, verify, and the two public forms (JWK numbers, SPKI PEM). The adapter over OpenSSL.
  *  Shape:  rsa_generate | rsa_from_pem -> rsa_sign / rsa_verify / rsa_*_add -> rsa_unref. Keys are immutable.
  *  Errors: INTERNAL with OpenSSL's reason; INVALID_ARGUMENT for text that is not a key.
+ *  Owner:  rsa_generate, rsa_from_pem and rsa_ref each give a reference, rsa_unref drops it.
  *  Thread: any, also the same key in several at once; references are atomic. Signing takes about a millisecond and making
  *          a key a good part of a second: workers only.
  *  Source: RFC 7517, RFC 7518 section 3.3 and 6.3. */

@@ -1,6 +1,8 @@
 /** slot_wait.h: waiting on an io thread for a free slot of a pool, whose queue is the engine's.
  *  Shape:  slot_wait_start -> mail to the engine -> pool_wait -> mail back -> done once, on the io thread; or slot_wait_abandon, after
  *          which done is not called and a slot that is granted all the same goes back.
+ *  Units:  due_ns is monotonic ns.
+ *  Errors: RESOURCE_EXHAUSTED from slot_wait_start; done gets those of pool_waiter.failed.
  *  Owner:  the object frees itself once both threads are through with it. It holds a reference to the pool.
  *  Thread: start, abandon, done: the io thread. Inside, the engine thread. */
 #ifndef DISPATCHER_SLOT_WAIT_H

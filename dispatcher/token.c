@@ -86,7 +86,7 @@ static int claims_add(struct buf *b, const struct entry *x)
         json_string_add(b, str_of(account)))
         return -ERR_RESOURCE_EXHAUSTED;
     return buf_addf(b, ",\"email_verified\":true,\"iat\":%lld,\"exp\":%lld}", (long long)x->iat_s,
-                    (long long)(x->iat_s + TOKEN_LIFE_NS / NS_PER_S));
+                    (long long)x->iat_s + TOKEN_LIFE_NS / NS_PER_S);
 }
 
 static int sign(struct entry *x, struct buf *json, struct err *e)

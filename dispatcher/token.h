@@ -3,6 +3,7 @@
  *          Without a key (the first one is still being made) requests wait for tokens_key.
  *  Errors: UNAVAILABLE signing failed; RESOURCE_EXHAUSTED TOKEN_CACHE_MAX pairs are being signed at once; INVALID_ARGUMENT an
  *          account or audience that no claim can hold; CANCELLED at tokens_free.
+ *  Owner:  tokens_free; `token` is lent to done only. Keys are counted; the mailbox and the workers outlive it.
  *  Thread: engine thread. */
 #ifndef DISPATCHER_TOKEN_H
 #define DISPATCHER_TOKEN_H

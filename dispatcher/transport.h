@@ -1,5 +1,8 @@
 /** transport.h: how the engine has HTTP requests made: a vtable, so that the simulator can answer them by seed.
  *  Shape:  send -> exactly one done, later on the engine thread, also after cancel.
+ *  Units:  due_ns, sent_ns and answered_ns are monotonic ns.
+ *  Errors: with status 0, err says why: DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED (want of connections or room of our
+ *          own), CANCELLED after cancel.
  *  Owner:  the request is the sender's until done; what it points at must stay as it is until then.
  *  Thread: engine thread; the real one (transport_io.c) carries it to an io thread and back. */
 #ifndef DISPATCHER_TRANSPORT_H

@@ -7,6 +7,7 @@
 
 #include "core/base/text.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define PUSH_SPREAD 32                /* a thread with this many pushes more than the least busy one is passed over */
@@ -418,6 +419,7 @@ static void on_cancel_returned(struct mail *m)
 static struct io_thread *choose(struct io *io, const struct push_endpoint *ep)
 {
     uint32_t least = UINT32_MAX;
+    assert(io->n > 0);
     for (uint32_t i = 0; i < io->n; i++)
         least = io->threads[i].pushes < least ? io->threads[i].pushes : least;
     uint32_t at = (uint32_t)(hash_bytes(ep->url.host.p, ep->url.host.n, ep->url.port) % io->n);

@@ -276,8 +276,8 @@ void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_
 
 pid_t cgroup_fork(struct cgroup *g)
 {
-    struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)g->dir_fd};
     if (g->dir_fd >= 0) {
+        struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)g->dir_fd};
         pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
         if (pid >= 0)
             return pid;

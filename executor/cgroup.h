@@ -2,6 +2,7 @@
  *            it, and to limit its memory and CPU.
  *  Shape:  cgroups_open -> cgroup_make -> cgroup_fork -> (the child) cgroup_enter -> cgroup_kill … -> cgroup_drop.
  *  Errors: where the host does not let us, cgroups_open says so once in `why`, and the rest does nothing.
+ *  Owner:  the structs are the caller's; cgroups_close and cgroup_drop give back their descriptors and directories.
  *  Thread: the warden's. cgroup_enter runs between fork and exec: only system calls. */
 #ifndef EXECUTOR_CGROUP_H
 #define EXECUTOR_CGROUP_H

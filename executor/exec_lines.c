@@ -2,6 +2,7 @@
 #include "executor/exec_lines.h"
 #include "executor/runtime.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -99,6 +100,7 @@ static bool note_dropped(struct line_budget *b, struct line_batch *batch, int64_
 
 static void emit(struct line_stream *s, struct line_budget *b, struct line_batch *batch, struct str line, int64_t wall_ns)
 {
+    assert(line.p || line.n == 0);
     if (line.n > 0 && line.p[line.n - 1] == '\r')
         line.n--;
     if (b->lines < 1 || b->bytes < (double)line.n) {
@@ -173,7 +175,7 @@ void lines_end(struct line_stream *s, struct line_budget *b, struct line_batch *
 void lines_each(const struct line_batch *b, line_fn fn, void *arg)
 {
     struct str rest = buf_str(&b->records);
-    while (rest.n >= sizeof(struct record)) {
+    while (rest.p && rest.n >= sizeof(struct record)) {
         struct record r;
         memcpy(&r, rest.p, sizeof r);
         fn(arg, r.is_stderr, (struct str){rest.p + sizeof r, r.len}, r.wall_ns);

@@ -2,6 +2,9 @@
  *  Shape:  lines_add of what each stream brought -> batches of records by mail -> lines_each on the engine thread.
  *  Limits: RUNTIME_LINE_MAX a line (cut and marked), RUNTIME_LINES_PER_S and RUNTIME_BYTES_PER_S an instance with a burst of
  *          RUNTIME_BURST_S, RUNTIME_UNREAD_MAX on the way. What is above is dropped; one line says how many.
+ *  Units:  now_ns is monotonic, wall_ns wall time.
+ *  Owner:  streams and budgets are embedded in their instance; a batch is whoever's has it, and line_batch_free comes after
+ *          lines_each.
  *  Thread: the runtime's, but for lines_each. */
 #ifndef EXECUTOR_EXEC_LINES_H
 #define EXECUTOR_EXEC_LINES_H

@@ -1,5 +1,10 @@
 /** executor.h: services and revisions by name, their instances, and the Run Admin v2 API over the method table.
  *  Shape:  executor_new -> executor_load -> executor_register -> runs -> executor_stop -> executor_free.
+ *  Units:  durations in ns.
+ *  Errors: executor_new: RESOURCE_EXHAUSTED. executor_load: also DATA_LOSS for a record that cannot be read, and what the store
+ *          said. Clients get theirs in the answer to the call.
+ *  Owner:  executor_free; the names of the config are copied, the deps are the caller's and outlive it. A view is lent to its
+ *          callback.
  *  Thread: engine thread; the pools inside a view may be used from io threads (see pool.h). */
 #ifndef EXECUTOR_EXECUTOR_H
 #define EXECUTOR_EXECUTOR_H

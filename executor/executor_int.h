@@ -183,10 +183,8 @@ void revision_free(struct revision *r);
 void revision_verify(struct revision *r); /* start one instance; service_revision_ready or _failed follows */
 void revision_serve(struct revision *r, bool serving, uint32_t percent);
 void revision_scale(struct revision *r);
-void revision_end(struct revision *r, const struct err *why); /* deleted: nobody may wait any more; instances end */
-bool revision_quiet(const struct revision *r);                /* no instance is left */
-void revision_limits(const struct revision *r, uint32_t *min, uint32_t *max);
-bool revision_backed_off(const struct revision *r);
+void revision_end(struct revision *r, const struct err *why);   /* deleted: nobody may wait any more; instances end */
+bool revision_quiet(const struct revision *r);                  /* no instance is left */
 void revision_replace(struct revision *r, RUN(Revision) * msg); /* takes it */
 void revision_instance_freed(struct revision *r);
 

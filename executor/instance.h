@@ -5,6 +5,8 @@
  *          Any of them may go to GONE when the program ends by itself. on_gone comes once; the owner frees the instance
  *          with instance_free once instance_settled says so (a request may still be on its slot).
  *  Limits: draining lasts at most plan->timeout_ns.
+ *  Units:  started_ns, executed_ns, ready_ns and probe_due_ns are monotonic, wall_ns is wall time, the rest durations; all ns.
+ *  Errors: instance_start: RESOURCE_EXHAUSTED, or what the runtime's start said. Later failures come by on_gone, see instance_why.
  *  Owner:  the plan outlives its instances. Events may come from within a call of the pool, the runtime or a timer, never
  *          from within instance_start.
  *  Thread: engine thread. */

@@ -3,6 +3,7 @@
  *          timestamp, textPayload, trace, insertId, each with = != and, for severity and timestamp, < <= > >=; `:` finds text
  *          within. Values are bare or quoted; a line may be a comment (--). OR, NOT and parentheses are refused.
  *  Errors: INVALID_ARGUMENT shows the place; UNIMPLEMENTED for what the language has and this has not.
+ *  Thread: any; a filter never changes. It lives in the arena it was parsed into.
  *  Source: cloud.google.com/logging/docs/view/logging-query-language. */
 #ifndef EXECUTOR_LOG_FILTER_H
 #define EXECUTOR_LOG_FILTER_H

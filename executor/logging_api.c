@@ -5,6 +5,7 @@
 
 #include "core/rpc/page.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -115,6 +116,7 @@ static int open_query(struct call *c, const LOGGING(ListLogEntriesRequest) * r, 
 /* Is it beyond the last one of the page before? Entries stand in the order of their numbers. */
 static bool after_page(const struct query *q, const struct log_entry *entry)
 {
+    assert(q->page.after);
     if (!*q->page.after)
         return true;
     uint64_t last = strtoull(q->page.after, NULL, 10);

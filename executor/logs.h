@@ -2,6 +2,8 @@
  *  Shape:  logs_line, logs_system -> a list per service within a list of all -> logs_all, which logging_api filters and turns.
  *  Limits: LOGS_BYTES_MAX in all, LOGS_BYTES_PER_SERVICE_MAX a service, LOGS_PER_SERVICE_MAX entries a service: the oldest go.
  *          Nothing is on disk: a restart forgets them (they are in the server's own log too).
+ *  Units:  wall_ns is wall time.
+ *  Errors: RESOURCE_EXHAUSTED from logs_new alone; a line for which there is no memory is lost.
  *  Owner:  everything is copied.
  *  Thread: engine thread.
  *  Source: cloud.google.com/logging/docs/structured-logging for the fields lifted from JSON lines. */

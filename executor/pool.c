@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void pump(struct pool *p);
+
 #define SLOT_OPEN (UINT32_C(1) << 31)
 #define SLOT_COUNT UINT32_C(0xffff)
 
@@ -115,7 +117,7 @@ static void on_freed(struct mail *m)
 {
     struct pool *p = CONTAINER_OF(m, struct pool, freed);
     atomic_store(&p->freed_posted, false);
-    pool_pump(p);
+    pump(p);
     if (p->on_emptied)
         p->on_emptied(p->arg);
     pool_unref(p);
@@ -201,7 +203,7 @@ void pool_wait(struct pool *p, struct pool_waiter *w)
     list_append(&p->waiters, &w->link);
     atomic_fetch_add(&p->waiting, 1);
     arm_wait_timer(p, w->due_ns);
-    pool_pump(p); /* a release may have come between */
+    pump(p); /* a release may have come between */
     if (!list_empty(&p->waiters) && p->on_demand)
         p->on_demand(p->arg);
     pool_unref(p);
@@ -231,7 +233,8 @@ void pool_block(struct pool *p, const struct err *e)
 
 void pool_unblock(struct pool *p) { p->blocked.code = ERR_OK; }
 
-void pool_pump(struct pool *p)
+/* Give free slots to waiters, oldest first. */
+static void pump(struct pool *p)
 {
     pool_ref(p);
     struct pool_grant g;
@@ -259,7 +262,7 @@ struct slot *pool_open(struct pool *p, uint16_t port, void *instance)
         if (i >= atomic_load_explicit(&p->used, memory_order_relaxed))
             atomic_store_explicit(&p->used, i + 1, memory_order_release);
         atomic_fetch_or(&s->word, SLOT_OPEN); /* publishes the port */
-        pool_pump(p);
+        pump(p);
         return s;
     }
     return NULL;
@@ -271,7 +274,7 @@ void pool_reopen(struct pool *p, struct slot *s)
 {
     assert(s->instance);
     atomic_fetch_or(&s->word, SLOT_OPEN);
-    pool_pump(p);
+    pump(p);
 }
 
 void pool_vacate(struct pool *p, struct slot *s)

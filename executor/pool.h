@@ -4,6 +4,8 @@
  *          A slot opens when its instance is ready, closes when it is to stop, and is another's only when nothing is in flight on it,
  *          so what was read after a successful acquire stays true until the release.
  *  Limits: POOL_SLOTS_MAX instances; POOL_WAIT_MAX waiters in a pool, then RESOURCE_EXHAUSTED (429).
+ *  Units:  due_ns and wait_due_ns are monotonic, busy_ns is a duration.
+ *  Errors: RESOURCE_EXHAUSTED: out of memory (pool_new) or too many waiters; the other ends of waiting are at pool_waiter.failed.
  *  Owner:  counted with atomic references (routing snapshots on io threads hold some).
  *  Thread: acquire, release, ref, unref from any; the rest on the engine thread. */
 #ifndef EXECUTOR_POOL_H
@@ -22,7 +24,7 @@ struct slot {
     uint16_t port;         /* of the instance on 127.0.0.1; written before the slot opens */
     uint64_t generation;   /* counts the instances that used this slot; keys connection pools */
     void *instance;        /* engine's */
-} __attribute__((aligned(64)));
+} ALIGNED(64);
 
 struct pool {
     _Atomic uint32_t refs;
@@ -71,8 +73,6 @@ void pool_fail(struct pool *p, const struct err *e);
 /** From now on whoever finds no slot is failed with `e` instead of waiting (backed off; gone for good); those who wait are failed. */
 void pool_block(struct pool *p, const struct err *e);
 void pool_unblock(struct pool *p);
-/** Give free slots to waiters, oldest first. */
-void pool_pump(struct pool *p);
 
 /* Engine: open a slot for a ready instance (NULL when all are in use), close it, and ask whether it is empty. */
 struct slot *pool_open(struct pool *p, uint16_t port, void *instance);

@@ -113,7 +113,7 @@ static void converse(struct attempt *a)
 /* A connection to a free port of the ephemeral range can get that very port as its own and then meets itself. */
 static bool met_itself(int fd)
 {
-    struct sockaddr_in own, peer;
+    struct sockaddr_in own = {0}, peer = {0};
     socklen_t own_len = sizeof own, peer_len = sizeof peer;
     return getsockname(fd, (struct sockaddr *)&own, &own_len) != 0 || getpeername(fd, (struct sockaddr *)&peer, &peer_len) != 0 ||
            own.sin_port == peer.sin_port;

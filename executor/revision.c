@@ -32,7 +32,7 @@ static const char *metric_name(const struct service *s)
 
 static uint32_t share(int32_t of, uint32_t percent) { return of <= 0 ? 0 : ((uint32_t)of * percent + 99) / 100; }
 
-void revision_limits(const struct revision *r, uint32_t *min, uint32_t *max)
+static void limits(const struct revision *r, uint32_t *min, uint32_t *max)
 {
     const RUN(ServiceScaling) *ss = r->service->msg->scaling;
     const RUN(RevisionScaling) *rs = r->msg->scaling;
@@ -51,14 +51,14 @@ void revision_limits(const struct revision *r, uint32_t *min, uint32_t *max)
         *min = *max;
 }
 
-bool revision_backed_off(const struct revision *r) { return timer_armed(&r->backoff); }
+static bool backed_off(const struct revision *r) { return timer_armed(&r->backoff); }
 
 /* While it is backed off and nothing is ready, nobody waits in vain. */
 static void update_block(struct revision *r)
 {
     if (r->deleted || r->x->stopping)
         return;
-    if (!revision_backed_off(r) || r->count[INSTANCE_READY] > 0) {
+    if (!backed_off(r) || r->count[INSTANCE_READY] > 0) {
         pool_unblock(r->pool);
         return;
     }
@@ -236,14 +236,14 @@ void revision_scale(struct revision *r)
     r->scaling = true;
     uint32_t min, max;
     struct scaler_sample sample;
-    revision_limits(r, &min, &max);
+    limits(r, &min, &max);
     take_sample(r, &sample);
     uint32_t want = r->verifying && max == 0 ? 0 : decide(r, &sample, min, max), have = alive(r);
     if (r->verifying && want == 0)
         want = 1;
     if (want > have)
         have += take_back(r, want - have);
-    if (want > have && !revision_backed_off(r))
+    if (want > have && !backed_off(r))
         start_more(r, want - have, min);
     for (struct instance *i; have > want && (i = dispensable(r)); have--)
         instance_drain(i);
@@ -346,7 +346,7 @@ static void on_healthy(void *arg, struct instance *i, int64_t ready_for_ns)
     struct revision *r = arg;
     if (ready_for_ns >= INSTANCE_HEALTHY_NS)
         r->crashes = 0;
-    if (r->crash_why[0] && !revision_backed_off(r)) {
+    if (r->crash_why[0] && !backed_off(r)) {
         r->crash_why[0] = '\0';
         service_crash_news(r->service);
     }
@@ -496,7 +496,7 @@ void revision_serve(struct revision *r, bool serving, uint32_t percent)
     else if (was && r->instances.count)
         executor_arm(r->x, &r->retire, env_now(r->x->env) + RUN_RETIRE_AFTER_NS);
     uint32_t min, max;
-    revision_limits(r, &min, &max);
+    limits(r, &min, &max);
     if (r->state == REVISION_READY && (r->instances.count || (serving && min)))
         revision_scale(r);
 }

@@ -178,18 +178,20 @@ static void on_stored(void *arg, const struct err *e)
     free(ch);
 }
 
-static int change_store(struct change *ch, const RUN(Revision) * revision, struct err *e)
+/* Store the change, or fail it. */
+static void change_store(struct change *ch, const RUN(Revision) * revision)
 {
     struct executor *x = ch->x;
     struct store_txn *t = store_txn_new();
+    struct err e;
     if (!t)
-        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
-    if (service_store(x, t, ch->msg, e) || (revision && revision_store(x, t, revision, e))) {
+        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    if (!t || service_store(x, t, ch->msg, &e) || (revision && revision_store(x, t, revision, &e))) {
         store_txn_free(t);
-        return -(int)e->code;
+        change_failed(ch, &e);
+        return;
     }
     store_submit(x->deps.store, t, on_stored, ch);
-    return 0;
 }
 
 /* "projects/P/locations/L" of a service's name. */
@@ -247,7 +249,9 @@ static void submit(struct executor *x, struct call *c, struct service *s, RUN(Se
     ch->msg = pb_dup(&m->base);
     if (ch->msg && (!fresh || ch->added))
         ch->op = operation_start(x->deps.operations, parent_of(c->arena, s->name), &m->base, &e);
-    if (!ch->op || change_store(ch, revision, &e))
+    if (ch->op)
+        change_store(ch, revision);
+    else
         change_failed(ch, &e);
 }
 
@@ -347,8 +351,10 @@ static void on_update(void *service, struct call *c, const ProtobufCMessage *req
         create(x, c, q->service, parent, strrchr(q->service->name, '/') + 1, q->validate_only);
         return;
     }
-    if (!find_or_fail(x, c, q->service->name))
+    if (!s) {
+        find_or_fail(x, c, q->service->name);
         return;
+    }
     RUN(Service) *m = updated(c, s, q, &e);
     if (!m || check_update(x, c, s, m, q->service->etag, &e)) {
         call_fail(c, &e);

@@ -2,6 +2,11 @@
  *  Shape:  start -> on_started -> … -> exactly one on_exit, after which the handle is gone. on_exit also when the start failed.
  *          Events come later from the engine's mailbox, never inside a call.
  *  Rules:  on_exit means that nothing of the instance runs any more, children included.
+ *  Units:  wall_ns is wall time, cpu_ns and the prober's times are durations; all ns.
+ *  Errors: check: INVALID_ARGUMENT, UNIMPLEMENTED. start: INVALID_ARGUMENT, RESOURCE_EXHAUSTED. Whatever fails later is in
+ *          runtime_exit.why.
+ *  Owner:  an instance handle is the runtime's and gone after on_exit; a probe_request is the asker's until done or cancel. close
+ *          frees the runtime, prober_tcp_free the prober.
  *  Thread: engine thread. A runtime's own threads and processes end inside it. */
 #ifndef EXECUTOR_RUNTIME_H
 #define EXECUTOR_RUNTIME_H

@@ -28,8 +28,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 #define READ_BYTES 65536
 #define FLOOD_PAUSE_NS (10 * NS_PER_MS) /* a stream above its budget is read again after this */
 #define USAGE_EVERY_NS NS_PER_S

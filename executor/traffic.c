@@ -38,7 +38,7 @@ int traffic_resolve(struct service *s, struct err *e)
         struct revision *r = t->type == RUN_REVISION ? service_revision(s, short_name(t->revision)) : s->latest_ready;
         if (r && r->state != REVISION_READY)
             r = NULL;
-        targets[i] = (struct target){.revision = r, .percent = (uint32_t)t->percent, .type = t->type};
+        targets[i] = (struct target){.revision = r, .percent = (uint32_t)t->percent, .type = (int)t->type};
         snprintf(targets[i].tag, sizeof targets[i].tag, "%s", t->tag);
     }
     free(s->targets);

@@ -1,5 +1,6 @@
 /** arena.h: memory for one call or one delivery, dropped whole.
  *  Errors: NULL once `max_bytes` is used or memory is out; the arena stays usable.
+ *  Owner:  arena_free frees all that came from it; nothing is freed one by one.
  *  Thread: one at a time; it may be handed over with its owner through a mailbox. */
 #ifndef CORE_BASE_ARENA_H
 #define CORE_BASE_ARENA_H

@@ -64,6 +64,7 @@ static char *make_room(struct buf *b, size_t n)
     }
     if (!mem)
         return NULL;
+    assert(b->mem || len == 0);
     if (len)
         memcpy(mem, b->mem + b->off, len);
     free(b->mem);

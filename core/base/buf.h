@@ -1,6 +1,7 @@
 /** buf.h: a growable byte buffer with a maximum, consumed from the front; and `str`, a borrowed slice.
  *  Errors: growing past `max` or out of memory returns -RESOURCE_EXHAUSTED and changes nothing.
- *  Owner:  buf_fini frees the bytes; a str never owns what it points at. */
+ *  Owner:  buf_fini frees the bytes; a str never owns what it points at.
+ *  Thread: whoever owns it; no locks. */
 #ifndef CORE_BASE_BUF_H
 #define CORE_BASE_BUF_H
 

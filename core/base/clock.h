@@ -1,6 +1,8 @@
 /** clock.h: the two clocks. Monotonic for every deadline; wall time only for people, cron and tokens.
  *  Units:  ns; wall since 1970-01-01T00:00:00Z.
- *  Only clock_real.c reads the system's clocks. */
+ *  Only clock_real.c reads the system's clocks.
+ *  Errors: INVALID_ARGUMENT for text that is no time, or one that does not fit.
+ *  Thread: any. */
 #ifndef CORE_BASE_CLOCK_H
 #define CORE_BASE_CLOCK_H
 

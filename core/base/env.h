@@ -1,6 +1,7 @@
 /** env.h: what the engine is given from outside: time, randomness, timers and the log.
  *  The real server fills it from its loop; the simulator from its virtual clock.
  *  Store, transport, runtime and prober are passed to the parts that use them.
+ *  Units:  env_now is monotonic ns, env_wall wall time in ns.
  *  Thread: engine thread only. */
 #ifndef CORE_BASE_ENV_H
 #define CORE_BASE_ENV_H

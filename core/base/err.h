@@ -4,6 +4,7 @@
  *  Shape:   the caller owns it and puts it on its stack; no heap, so it works out
  *           of memory. Functions take it last, return 0 or `-code`, and leave it
  *           untouched on success. There is no third outcome.
+ *  Thread:  any; an error belongs to whoever has it on the stack.
  *  Source:  codes are google.rpc.Code; the HTTP mapping is google/rpc/code.proto's. */
 #ifndef CORE_BASE_ERR_H
 #define CORE_BASE_ERR_H

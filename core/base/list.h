@@ -1,5 +1,7 @@
 /** list.h: intrusive, circular, doubly linked lists. Removal is idempotent.
- *  An object is in at most one list per node; only its mover touches the links. */
+ *  An object is in at most one list per node; only its mover touches the links.
+ *  Owner:  a list owns nothing: the nodes are embedded in what is listed.
+ *  Thread: whoever owns the list; no locks. */
 #ifndef CORE_BASE_LIST_H
 #define CORE_BASE_LIST_H
 

@@ -12,7 +12,6 @@
 
 #define TABLE_FIRST 8              /* entries; a power of two */
 #define TABLE_MAX (UINT32_MAX / 4) /* places are 32 bits and the index is twice as large */
-#define NO_ENTRY SIZE_MAX
 
 struct entry {
     uint64_t hash; /* of the string, or the number itself */

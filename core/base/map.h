@@ -1,4 +1,5 @@
 /** map.h: hash maps from a string or a 64-bit number to a pointer.
+ *  Errors: RESOURCE_EXHAUSTED: full, or out of memory; the map is unchanged.
  *  Owner:  the map copies string keys; values are the caller's.
  *  Limits: `max` entries, set at creation; a put above it fails with RESOURCE_EXHAUSTED.
  *  Thread: whoever owns it; no locks. Iteration order is unspecified but the same for

@@ -1,4 +1,5 @@
-/** random.h: a seeded generator (xoshiro256**) for jitter, choices and ids. Not for keys: those come from OpenSSL. */
+/** random.h: a seeded generator (xoshiro256**) for jitter, choices and ids. Not for keys: those come from OpenSSL.
+ *  Thread: one at a time for each generator; no locks. */
 #ifndef CORE_BASE_RANDOM_H
 #define CORE_BASE_RANDOM_H
 

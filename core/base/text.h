@@ -1,4 +1,6 @@
-/** text.h: base64, percent-encoding, hashes of names, JSON string escapes: the small conversions everybody needs. */
+/** text.h: base64, percent-encoding, hashes of names, JSON string escapes: the small conversions everybody needs.
+ *  Errors: INVALID_ARGUMENT for what is malformed; RESOURCE_EXHAUSTED when the buffer is full, which is then as before.
+ *  Thread: any; nothing is kept. */
 #ifndef CORE_BASE_TEXT_H
 #define CORE_BASE_TEXT_H
 

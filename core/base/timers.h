@@ -2,9 +2,12 @@
  *  Shape:  expired timers are collected first and fired afterwards in (due, seq) order, so a
  *          timer armed again for "now" by its own callback waits for the next run.
  *  Units:  monotonic ns.
+ *  Errors: RESOURCE_EXHAUSTED from timer_set: too many, or out of memory; the timer stays as it was. Moving one that is not
+ *          due yet cannot fail.
  *  Owner:  timers are embedded in what they belong to; cancel before freeing that. A timer
  *          must be zeroed (or timer_init'ed) before its first use. Setting an armed timer moves it.
- *  Limits: TIMERS_MAX armed at once; timer_set beyond that returns RESOURCE_EXHAUSTED. */
+ *  Limits: TIMERS_MAX armed at once; timer_set beyond that returns RESOURCE_EXHAUSTED.
+ *  Thread: the thread of the loop (or of the simulator) that runs them. */
 #ifndef CORE_BASE_TIMERS_H
 #define CORE_BASE_TIMERS_H
 

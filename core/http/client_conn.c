@@ -191,7 +191,7 @@ static bool conn_was_reset(const struct client_conn *c, int sys)
 
 /* ---- the deadline ---- */
 
-void client_conn_rearm(struct client_conn *c)
+static void rearm(struct client_conn *c)
 {
     if (c->rx != CLIENT_CONNECTING)
         c->due_ns = c->call ? c->call->st.spec.due_ns : loop_now(c->client->loop) + HTTP_CLIENT_IDLE_NS;
@@ -566,5 +566,5 @@ void client_conn_work(struct client_conn *c)
     if (buf_len(&c->in) == 0)
         buf_fini(&c->in);
     conn_want(c);
-    client_conn_rearm(c);
+    rearm(c);
 }

@@ -129,7 +129,6 @@ bool client_conn_quiet(struct client_conn *c);                         /* an idl
 void client_conn_mark(struct client_conn *c);
 void client_conn_work(struct client_conn *c);
 void client_conn_read(struct client_conn *c);
-void client_conn_rearm(struct client_conn *c);
 void http_call_fail(struct http_call *x, const struct err *e); /* to be told from the loop */
 
 #endif

@@ -1,4 +1,8 @@
-/** fetch.h: one blocking HTTP request through libcurl's easy interface, for the command line. Never on a loop's thread. */
+/** fetch.h: one blocking HTTP request through libcurl's easy interface, for the command line. Never on a loop's thread.
+ *  Units:  timeout_ms is a duration.
+ *  Errors: UNAVAILABLE no answer, DEADLINE_EXCEEDED too late, INVALID_ARGUMENT a URL that is none, RESOURCE_EXHAUSTED out of
+ *          memory.
+ *  Thread: any that may block. */
 #ifndef CORE_HTTP_FETCH_H
 #define CORE_HTTP_FETCH_H
 

@@ -434,7 +434,7 @@ static int expect_byte(struct h1_body *b, char c, char want, enum chunk_state ne
 {
     if (c != want)
         return refuse(e, 400, "a chunk does not end in CR LF");
-    b->state = next;
+    b->state = (uint8_t)next;
     return 0;
 }
 

@@ -5,6 +5,7 @@
  *          programs on the way could read in two ways is refused: a length beside chunked, two lengths, bare LF or CR,
  *          folded lines, spaces around names, control characters.
  *  Owner:  parsed slices point into the head that was given.
+ *  Thread: any; all state is the caller's.
  *  Source: RFC 9112 sections 2 to 7. */
 #ifndef CORE_HTTP_H1_H
 #define CORE_HTTP_H1_H
@@ -29,7 +30,8 @@ struct h1_scan {
     unsigned blank_lines, lines;
 };
 /** *head_bytes becomes the head's length with its blank line, 0 when more bytes are needed. Give the same bytes and more. */
-int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, size_t head_max_bytes, size_t *head_bytes, struct err *e);
+MUST_USE int h1_head_find(struct h1_scan *s, enum h1_kind kind, const char *p, size_t n, size_t head_max_bytes, size_t *head_bytes,
+                          struct err *e);
 
 enum h1_framing { H1_NO_BODY, H1_LENGTH, H1_CHUNKED, H1_UNTIL_CLOSE };
 struct h1_head {
@@ -45,8 +47,8 @@ struct h1_head {
     uint32_t hosts;            /* how many Host fields */
     struct str host;           /* the first one's value */
 };
-int h1_request_parse(const char *p, size_t n, struct h1_head *h, struct headers *fields, struct err *e);
-int h1_response_parse(const char *p, size_t n, struct h1_head *h, struct headers *fields, struct err *e);
+MUST_USE int h1_request_parse(const char *p, size_t n, struct h1_head *h, struct headers *fields, struct err *e);
+MUST_USE int h1_response_parse(const char *p, size_t n, struct h1_head *h, struct headers *fields, struct err *e);
 
 struct h1_body {
     enum h1_framing framing;
@@ -58,7 +60,7 @@ struct h1_body {
 };
 void h1_body_init(struct h1_body *b, enum h1_framing framing, int64_t length);
 /** Take bytes off the front: *used of them, of which *data (maybe empty) is content. Call again while *used < n and not done. */
-int h1_body_next(struct h1_body *b, const char *p, size_t n, size_t *used, struct str *data, struct err *e);
+MUST_USE int h1_body_next(struct h1_body *b, const char *p, size_t n, size_t *used, struct str *data, struct err *e);
 
 #define H1_CHUNK_HEAD_MAX 18
 /** The line before a chunk of `n` bytes; returns its length. */

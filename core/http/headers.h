@@ -1,6 +1,8 @@
 /** headers.h: an ordered list of header fields as borrowed slices.
  *  Limits: HEADERS_MAX fields; adding more fails with RESOURCE_EXHAUSTED.
- *  Owner:  names and values belong to whoever filled the list (a connection's head buffer, an arena). */
+ *  Errors: RESOURCE_EXHAUSTED from headers_add when the list is full.
+ *  Owner:  names and values belong to whoever filled the list (a connection's head buffer, an arena).
+ *  Thread: whoever owns the list. */
 #ifndef CORE_HTTP_HEADERS_H
 #define CORE_HTTP_HEADERS_H
 

@@ -1,5 +1,6 @@
 /** put.h: writing a message's head into room that was reserved for it: each put_* returns where the next one goes.
- *  Only for the files of core/http. The caller asks fields_size first, so nothing here checks for room. */
+ *  Only for the files of core/http. The caller asks fields_size first, so nothing here checks for room.
+ *  Thread: any; nothing is kept. */
 #ifndef CORE_HTTP_PUT_H
 #define CORE_HTTP_PUT_H
 

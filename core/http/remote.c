@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REMOTE_URL_MAX (URL_LEN_MAX + 1)
-
 struct remote {
     struct loop *loop;
     CURLM *multi;

@@ -1,6 +1,8 @@
 /** remote.h: connections to http and https URLs by libcurl's CONNECT_ONLY: names, TLS, proxies; the bytes are ours.
  *  Shape:  remote_connect -> on_ready(arg, err) from the loop, once -> remote_send / remote_recv on remote_fd -> remote_close.
+ *  Units:  timeout_ns is a duration.
  *  Errors: on_ready with UNAVAILABLE and curl's own words. remote_send and remote_recv answer like send(2) and recv(2).
+ *  Owner:  remote_connect's connection is the caller's until remote_close; close all before remote_free.
  *  Thread: the loop's.
  *  Source: https://curl.se/libcurl/c/CURLOPT_CONNECT_ONLY.html; what was found out about it is in README.md. */
 #ifndef CORE_HTTP_REMOTE_H

@@ -188,14 +188,16 @@ void http_server_drain(struct http_server *s, int64_t due_ns, void (*done)(void 
     s->draining = true;
     s->drained = done;
     s->drained_arg = arg;
-    if (timer_set(loop_timers(s->loop), &s->drain_timer, due_ns, NULL) != 0)
-        due_ns = loop_now(s->loop); /* without a deadline we do not wait at all */
+    int timed = timer_set(loop_timers(s->loop), &s->drain_timer, due_ns, NULL);
     LIST_EACH_SAFE(&s->conns, n) {
         struct http_conn *c = CONTAINER_OF(n, struct http_conn, link);
         if (http_conn_is_idle(c))
             http_conn_close(c);
     }
-    http_server_conn_gone(s);
+    if (timed == 0)
+        http_server_conn_gone(s);
+    else
+        drain_fire(&s->drain_timer, loop_now(s->loop)); /* without a deadline we do not wait at all */
 }
 
 void http_server_free(struct http_server *s)
@@ -279,11 +281,13 @@ int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct 
 
 uint16_t http_socket_port(int fd)
 {
-    struct sockaddr_storage addr = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } addr = {0};
     socklen_t len = sizeof addr;
-    if (getsockname(fd, (struct sockaddr *)&addr, &len) != 0)
+    if (getsockname(fd, &addr.any, &len) != 0)
         return 0;
-    if (addr.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&addr)->sin_port);
+    return ntohs(addr.any.sa_family == AF_INET6 ? addr.v6.sin6_port : addr.v4.sin_port);
 }

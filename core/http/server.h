@@ -1,6 +1,7 @@
 /** server.h: the HTTP server of one io thread; HTTP/1.1 now, the same exchange will carry HTTP/2 streams.
  *  Shape:  accept -> head -> on_request(exchange) -> on_body* -> on_end; the answer may begin at any time after
  *          on_request: http_respond -> http_write* -> http_finish. on_close comes exactly once, last.
+ *  Units:  timeouts are durations, due_ns is monotonic; both ns.
  *  Errors: malformed or ambiguous requests (both lengths, two lengths, bare LF, obsolete folding, space before the
  *          colon) are answered 400 and the connection is closed, without reaching on_request. Too large a head: 431;
  *          target: 414; slow head or body: 408; too many connections with requests, or too much in buffers: 503.
@@ -94,10 +95,8 @@ void http_resume(struct http_exchange *x);
 /** After http_respond(101): both ways become raw bytes; http_finish half-closes, and the client has 2 s to do the same. */
 void http_upgraded(struct http_exchange *x);
 
-const char *http_reason(int status);
-
 /** A listening TCP socket on host:port with SO_REUSEPORT if asked; fd or -code. Port 0 picks one (see http_socket_port). */
-int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct err *e);
+MUST_USE int http_listen_socket(const char *host, uint16_t port, bool reuse_port, struct err *e);
 uint16_t http_socket_port(int fd);
 
 #endif

@@ -1,6 +1,7 @@
 /* server_conn.c: one connection of the HTTP server: its input, its deadline and its end. */
 #include "core/http/server_int.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -388,9 +389,11 @@ static size_t conn_take(struct http_conn *c, const char *p, size_t n)
             took = head_take(c, p + used, n - used);
             break;
         case RX_BODY:
+            assert(x);
             took = x->st.paused ? 0 : body_take(c, p + used, n - used);
             break;
         case RX_RAW:
+            assert(x);
             took = x->st.paused ? 0 : raw_take(c, p + used, n - used);
             break;
         case RX_WAIT:
@@ -459,6 +462,7 @@ static void conn_want(struct http_conn *c)
 {
     const struct http_exchange *x = c->x;
     bool read = !c->eof;
+    assert(x || (c->rx != RX_BODY && c->rx != RX_RAW));
     if (c->rx == RX_WAIT)
         read = read && buf_len(&c->in) < HTTP_PIPELINE_BYTES_MAX;
     else if (c->rx == RX_BODY || c->rx == RX_RAW)

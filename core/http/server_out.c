@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+static const char *reason_of(int status);
+
 #define OWN_FIELDS_MAX 256 /* the status line and the fields that are the server's business */
 
 /* ---- exchanges ---- */
@@ -182,7 +184,7 @@ static char *put_connection(char *to, const struct http_exchange *x, int status)
 static void head_write(struct http_exchange *x, char *to, int status, const struct headers *h, int64_t body_bytes)
 {
     char *begin = to;
-    const char *reason = http_reason(status);
+    const char *reason = reason_of(status);
     bool dated = status < 200;
     to = PUT(to, "HTTP/1.1 ");
     to = put_u64(to, (uint64_t)status);
@@ -384,7 +386,7 @@ void http_upgraded(struct http_exchange *x)
     http_conn_mark(st->conn);
 }
 
-const char *http_reason(int status)
+static const char *reason_of(int status)
 {
     static const struct {
         int status;

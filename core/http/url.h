@@ -1,4 +1,6 @@
 /** url.h: http and https URLs, split and checked, and hosts.
+ *  Errors: INVALID_ARGUMENT names what is wrong; the struct is then not to be used.
+ *  Thread: any; nothing is kept.
  *  Source: RFC 3986; WHATWG rules are not followed: what is ambiguous is refused.
  *  Owner:  a struct url borrows the text it was parsed from. */
 #ifndef CORE_HTTP_URL_H

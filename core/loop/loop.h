@@ -1,6 +1,8 @@
 /** loop.h: one event loop per thread, on libev (the only file that includes ev.h is loop.c).
  *  Shape:  an iteration: sample now -> ready fds -> the mailbox's batch -> due timers -> the graveyard.
  *  Units:  monotonic ns; loop_clock() answers the sampled instant for mono and the real wall clock.
+ *  Errors: RESOURCE_EXHAUSTED: no memory, no descriptors, or the limit of watched signals; ALREADY_EXISTS, INVALID_ARGUMENT:
+ *          the signal has a watcher, or can have none.
  *  Owner:  loop_fd objects belong to their creator; after loop_fd_free its callback is never called again,
  *          even when the event was already pending.
  *  Thread: everything but loop_stop and the mailbox is for the loop's own thread. */

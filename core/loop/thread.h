@@ -1,4 +1,7 @@
 /** thread.h: a named thread running a loop, and a small pool for work that blocks (RSA signatures, key making, file reads).
+ *  Errors: RESOURCE_EXHAUSTED: out of memory, or the system starts no more threads.
+ *  Owner:  thread_join and workers_stop free. A job is its submitter's, embedded in what it works for, and must live until its mail
+ *          is delivered.
  *  Thread: start and stop from the owner's thread. */
 #ifndef CORE_LOOP_THREAD_H
 #define CORE_LOOP_THREAD_H

@@ -5,6 +5,7 @@
  *  Errors: INVALID_ARGUMENT naming the field by its path: `messages[2].data: not base64`.
  *  Limits: JSON_DEPTH_MAX nested values, JSON_VALUES_MAX in all. A raw number beyond 2^53 is refused for a 64-bit field:
  *          it must be written as a string.
+ *  Thread: any; a message belongs to one thread at a time.
  *  Source: protobuf.dev/programming-guides/json. */
 #ifndef CORE_RPC_JSON_H
 #define CORE_RPC_JSON_H

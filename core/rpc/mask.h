@@ -1,5 +1,7 @@
 /** mask.h: google.protobuf.FieldMask: check the paths against a type and apply an update.
- *  Paths are accepted in snake_case and lowerCamelCase; "*" names everything, also what is not set. */
+ *  Paths are accepted in snake_case and lowerCamelCase; "*" names everything, also what is not set.
+ *  Errors: INVALID_ARGUMENT names a path that is unknown; RESOURCE_EXHAUSTED when the arena is full.
+ *  Thread: any; nothing is kept. */
 #ifndef CORE_RPC_MASK_H
 #define CORE_RPC_MASK_H
 

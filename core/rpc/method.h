@@ -2,6 +2,8 @@
  *  Shape:  an io thread finds the row, decodes the request into a `struct call` and mails it to the engine; there the
  *          authorizer is asked and the handler runs; the handler answers, now or later, exactly once, with call_reply or
  *          call_fail; the call travels back and is encoded where it came in. A handler never sees which way it was called.
+ *  Errors: registry_add: INTERNAL for a row that is wrong, RESOURCE_EXHAUSTED when the table is full. registry_match: NOT_FOUND,
+ *          UNIMPLEMENTED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED. A handler may answer with any code.
  *  Owner:  the request lives in call->arena until the answer. A reply and everything it points to must live in
  *          call->arena or be static/immutable until the call is finished: copy resources with pb_clone(call->arena, …).
  *  Thread: tables are filled before the threads start and never change; handlers run on the engine thread.

@@ -4,6 +4,8 @@
  *          Operations are kept in memory: after a restart unfinished work is taken up by its owner from its own resources and
  *          the old operation's name answers NOT_FOUND.
  *  Methods: GetOperation, ListOperations, DeleteOperation, WaitOperation under /v2/{name=projects/ * /locations/ * /operations/ *}.
+ *  Errors: RESOURCE_EXHAUSTED: too many are running, or out of memory; INVALID_ARGUMENT: a parent that is too long.
+ *  Owner:  operations_free frees every operation; whoever started one may use its pointer until it has ended.
  *  Thread: engine thread. */
 #ifndef CORE_RPC_OPERATION_H
 #define CORE_RPC_OPERATION_H

@@ -1,5 +1,8 @@
 /** page.h: pages of a list ordered by name: sizes and tokens.
- *  A token is base64url of a check value and the last name given out; INVALID_ARGUMENT when it was not made for this list. */
+ *  A token is base64url of a check value and the last name given out; INVALID_ARGUMENT when it was not made for this list.
+ *  Errors: INVALID_ARGUMENT: a negative size, or a token of another list; RESOURCE_EXHAUSTED: the arena is full.
+ *  Owner:  tokens and names are in the arena given.
+ *  Thread: any; nothing is kept. */
 #ifndef CORE_RPC_PAGE_H
 #define CORE_RPC_PAGE_H
 

@@ -51,8 +51,8 @@ int pb_pack(const ProtobufCMessage *m, char **out, size_t *len, struct err *e)
 
 void *pb_clone(struct arena *a, const ProtobufCMessage *m)
 {
-    char *bytes;
-    size_t n;
+    char *bytes = NULL;
+    size_t n = 0;
     if (pb_pack(m, &bytes, &n, NULL))
         return NULL;
     void *copy = pb_unpack(a, m->descriptor, (struct str){bytes, n});
@@ -62,8 +62,8 @@ void *pb_clone(struct arena *a, const ProtobufCMessage *m)
 
 void *pb_dup(const ProtobufCMessage *m)
 {
-    char *bytes;
-    size_t n;
+    char *bytes = NULL;
+    size_t n = 0;
     if (pb_pack(m, &bytes, &n, NULL))
         return NULL;
     void *copy = pb_unpack_heap(m->descriptor, (struct str){bytes, n});

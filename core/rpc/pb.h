@@ -1,5 +1,8 @@
 /** pb.h: protobuf-c messages in arenas: allocate, clone, pack, look into; and a registry of types for google.protobuf.Any.
- *  Owner:  everything made here lives in the arena given, except pb_pack's bytes (malloc'd) and pb_dup (pb_free). */
+ *  Units:  wall_ns is wall time; durations in ns.
+ *  Errors: RESOURCE_EXHAUSTED when memory or the arena is out. What returns a pointer returns NULL then, and for malformed bytes.
+ *  Owner:  everything made here lives in the arena given, except pb_pack's bytes (malloc'd) and pb_dup (pb_free).
+ *  Thread: any; a message belongs to one thread at a time. Types are registered before threads start. */
 #ifndef CORE_RPC_PB_H
 #define CORE_RPC_PB_H
 

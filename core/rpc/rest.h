@@ -3,6 +3,8 @@
  *          If the client goes away first, the engine is told (call->on_cancel).
  *  Query:  $alt, alt, $prettyPrint, prettyPrint, key and other $-parameters are understood or ignored as wire.md says.
  *  Errors: every failure is the canonical JSON error body. Unknown paths: 404 with the error body.
+ *  Owner:  an exchange and its call are rest's until the answer is written; the handler fills what the call owns. rest_free and
+ *          web_free free what theirs made.
  *  Thread: rest objects are per io thread; the registry and web table are shared and read-only. */
 #ifndef CORE_RPC_REST_H
 #define CORE_RPC_REST_H

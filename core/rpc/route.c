@@ -163,7 +163,8 @@ static int check_vars(const struct route *r, struct err *e)
             const ProtobufCFieldDescriptor *f = d ? pb_field_find(d, name) : NULL;
             if (!f)
                 return err_set(e, ERR_INTERNAL, "%s: the variable `%.*s` of %s is not a field of %s", r->method->name,
-                               (int)r->vars[i].field.n, r->vars[i].field.p, r->method->path, r->method->request->name);
+                               (int)r->vars[i].field.n, r->vars[i].field.p, r->method->path,
+                               r->method->request ? r->method->request->name : "no message");
             d = f->type == PROTOBUF_C_TYPE_MESSAGE ? f->descriptor : NULL;
             rest = dot ? (struct str){dot + 1, rest.n - name.n - 1} : (struct str){NULL, 0};
         }

@@ -6,7 +6,9 @@
  *          so the queue of a cold start does not start a crowd; unknown, it counts as one.
  *          Down only when the load fits into the smaller number with SCALER_DOWN_MARGIN to spare: no flapping.
  *          Zero: only after `idle_ns` without demand and when min is 0. From zero: one observation of demand is enough.
- *  Units:  monotonic ns; concurrency is a time-weighted average of requests running and waiting. */
+ *  Units:  monotonic ns; concurrency is a time-weighted average of requests running and waiting.
+ *  Owner:  the struct is embedded in its revision and holds no memory of its own.
+ *  Thread: whoever owns the struct. */
 #ifndef CORE_SCALE_AUTOSCALER_H
 #define CORE_SCALE_AUTOSCALER_H
 

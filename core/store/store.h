@@ -4,6 +4,7 @@
  *          group and reports each transaction's outcome on the engine's mailbox, in order of submission, exactly once.
  *          Reads are asynchronous too and see at least what was submitted before them. The load_* calls and topic_bounds are
           synchronous; use them before the first submit (later they wait for the group that is being committed).
+ *  Units:  wall_ns is wall time; last_commit_ns a duration.
  *  Errors: RESOURCE_EXHAUSTED disk full (appends already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
  *          transaction changed nothing then. ALREADY_EXISTS: an append to a sequence number that is taken; only that transaction
           fails, the others of its group are committed. FAILED_PRECONDITION at open: another server has the directory, or a newer schema.

@@ -69,7 +69,7 @@ static int upgrade(struct store_sqlite *s, int version, struct err *e)
         char after[128];
         snprintf(after, sizeof after, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", STORE_APPLICATION_ID, version + 1);
         int rc = exec(s, "BEGIN IMMEDIATE", e);
-        if (rc == 0 && ((rc = exec(s, upgrades[version], e)) || (rc = exec(s, after, e)))) {
+        if (rc == 0 && (exec(s, upgrades[version], e) || exec(s, after, e))) {
             (void)exec(s, "ROLLBACK", NULL);
             return err_wrap(e, "cannot bring %s from schema %d to %d", s->path, version, version + 1);
         }

@@ -58,7 +58,7 @@ int store_sql_fail(const struct store_sqlite *s, int rc, struct err *e)
 
 static const char *const statement_sql[SQL_N] = {
 #define STATEMENT_SQL(name, sql) [SQL_##name] = sql,
-    STORE_STATEMENTS(STATEMENT_SQL)
+    STORE_STATEMENTS(STATEMENT_SQL) /* NOLINT(bugprone-suspicious-missing-comma): STATEMENT_SQL brings the commas */
 #undef STATEMENT_SQL
 };
 

@@ -176,7 +176,7 @@ void store_item_begin(struct store_item *i, struct store *s, enum store_item_kin
 {
     i->next = NULL;
     i->store = s;
-    i->kind = kind;
+    i->kind = (int)kind;
     i->err.code = ERR_OK;
 }
 

@@ -2,7 +2,6 @@
 import base64
 import collections
 import itertools
-import json
 import os
 import re
 import resource

@@ -49,7 +49,8 @@ static void create(struct sim *s, void *arg)
     sim_call(s, cr->method, cr->json, on_created, cr);
 }
 
-void sim_want(struct sim *s, const char *method, const char *what, const char *fmt, ...)
+/* repeated until it works */
+static FMT(4, 5) void sim_want(struct sim *s, const char *method, const char *what, const char *fmt, ...)
 {
     struct creation *cr = calloc(1, sizeof *cr);
     va_list ap;

@@ -20,7 +20,7 @@ int sim_sub_index(struct sim *s, const char *name)
     return -1;
 }
 
-uint32_t fact_number(struct sim *s, struct str data)
+static uint32_t fact_number(struct sim *s, struct str data)
 {
     uint64_t number;
     struct err e = {0};

@@ -108,7 +108,7 @@ static int start(struct runtime *rt, const struct runtime_spec *spec, const stru
     i->events = events;
     i->arg = arg;
     do
-        i->port = ++next_port < 1024 ? (next_port = 1024) : next_port;
+        i->port = next_port = next_port < 1024 || next_port == UINT16_MAX ? 1024 : (uint16_t)(next_port + 1);
     while (by_port(i->port));
     i->deaf = sim_chance(s, 0.1);
     for (const char *const *v = spec->env; v && *v; v++)

@@ -103,7 +103,7 @@ void sim_crash(struct sim *s);
 void sim_after(struct sim *s, int64_t ns, bool engine_bound, void (*fn)(struct sim *s, void *arg), void *arg);
 FMT(2, 3) void sim_trace(struct sim *s, const char *fmt, ...);
 /** A property does not hold: say which, how to replay, and end the process. */
-FMT(2, 3) __attribute__((noreturn)) void sim_fail(struct sim *s, const char *fmt, ...);
+FMT(2, 3) _Noreturn void sim_fail(struct sim *s, const char *fmt, ...);
 int64_t sim_delay(struct sim *s, int64_t min_ns, int64_t max_ns);
 bool sim_chance(struct sim *s, double p);
 
@@ -126,7 +126,6 @@ struct pool *sim_service_pool(struct sim *s, const char *short_name);
 void sim_actors_init(struct sim *s);      /* create everything, with no trouble yet */
 void sim_actors_go(struct sim *s);        /* start the traffic */
 void sim_actors_restarted(struct sim *s); /* the server came back */
-FMT(4, 5) void sim_want(struct sim *s, const char *method, const char *what, const char *fmt, ...); /* repeated until it works */
 void sim_make_sub(struct sim *s, int k);
 
 /* admins.c: those who change subscriptions: seeks and snapshots, push configuration, deletion. */
@@ -146,7 +145,6 @@ enum fact_is { FACT_WANTED, FACT_DONE, FACT_OPTIONAL };
 void fact_mark(struct sim *s, uint32_t number, int sub, enum fact_is is);
 void fact_returned(struct sim *s, uint32_t sub, struct str data); /* a push failed, was cancelled or timed out */
 void fact_acked(struct sim *s, uint32_t sub, struct str data, bool certain);
-uint32_t fact_number(struct sim *s, struct str data);
 int sim_sub_index(struct sim *s, const char *name);
 void facts_disk(struct sim *s);
 void facts_crashed(struct sim *s);

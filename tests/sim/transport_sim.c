@@ -1,6 +1,7 @@
 /* transport_sim.c: the network for pushes: answers late, wrongly, twice as slow, or not at all, by seed; and a token source. */
 #include "tests/sim/sim.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ static void reply(struct sim *s, void *arg)
 static void schedule_reply(struct sim_push *p)
 {
     struct sim *s = p->sim;
+    assert(p->r);
     int64_t left = p->r->due_ns - s->now_ns;
     int64_t wait = sim_delay(s, NS_PER_MS / 10, 300 * NS_PER_MS);
     if (left < 0)

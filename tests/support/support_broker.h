@@ -46,7 +46,7 @@ void tb_advance(struct tb *tb, int64_t ns);
 struct tb_call *tb_begin(struct tb *tb, const char *method, const char *json);
 void tb_end(struct tb_call *c);
 /** Run a call until it is answered; the answer (JSON, or the message of an error) is good until the next tb_call. */
-const char *tb_call(struct tb *tb, enum err_code want, const char *method, const char *json, ...) __attribute__((format(printf, 4, 5)));
+FMT(4, 5) const char *tb_call(struct tb *tb, enum err_code want, const char *method, const char *json, ...);
 /** The string value of the `nth` "key" in a JSON text, copied; NULL when there is none. Valid until eight more calls. */
 const char *tb_json(const char *json, const char *key, size_t nth);
 size_t tb_count(const char *json, const char *needle);

@@ -1,5 +1,5 @@
 /** test_adapter_conformance.c: what every broker adapter must do, as a table of cases over a table of adapters. */
-#include "tests/unit/adapter_bench.h"
+#include "tests/unit/adapter_readers.h"
 
 #include "broker/adapter.h"
 

@@ -128,14 +128,19 @@ static void test_what_responses_say(void **state)
     }
 }
 
-/* Take `text` in pieces of at most `piece` bytes; the content into `out`. Returns the refusal, and where the body ended. */
-static int body_run(enum h1_framing framing, int64_t length, const char *text, size_t n, size_t piece, char *out, size_t *out_n,
-                    size_t *end)
+/* What came out of a body: the content in `mem`, and where in the input the body ended. */
+struct taken {
+    char *mem;
+    size_t n, end;
+};
+
+/* Take `text` in pieces of at most `piece` bytes. Returns the refusal. */
+static int body_run(enum h1_framing framing, int64_t length, const char *text, size_t n, size_t piece, struct taken *out)
 {
     struct h1_body b;
     struct err e;
     size_t at = 0;
-    *out_n = 0;
+    out->n = 0;
     h1_body_init(&b, framing, length);
     while (at < n && !b.done) {
         size_t have = n - at < piece ? n - at : piece, used = 0;
@@ -144,13 +149,13 @@ static int body_run(enum h1_framing framing, int64_t length, const char *text, s
             int refused = h1_body_next(&b, text + at, have, &used, &data, &e);
             if (refused)
                 return refused;
-            memcpy(out + *out_n, data.p, data.n);
-            *out_n += data.n;
+            memcpy(out->mem + out->n, data.p, data.n);
+            out->n += data.n;
             at += used;
             assert_true(used > 0);
         }
     }
-    *end = at;
+    out->end = at;
     return b.done ? 0 : -1;
 }
 
@@ -174,12 +179,12 @@ static void test_bodies_at_every_piece_size(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         size_t n = strlen(cases[i].text);
         for (size_t piece = 1; piece <= n; piece++) {
-            char out[64];
-            size_t out_n, end = 0;
-            CASE_INT(cases[i].name, body_run(cases[i].framing, cases[i].length, cases[i].text, n, piece, out, &out_n, &end), 0);
-            CASE_INT(cases[i].name, end, n - 1);
-            CASE_INT(cases[i].name, out_n, strlen(cases[i].content));
-            CASE_TRUE(cases[i].name, memcmp(out, cases[i].content, out_n) == 0);
+            char mem[64];
+            struct taken out = {mem, 0, 0};
+            CASE_INT(cases[i].name, body_run(cases[i].framing, cases[i].length, cases[i].text, n, piece, &out), 0);
+            CASE_INT(cases[i].name, out.end, n - 1);
+            CASE_INT(cases[i].name, out.n, strlen(cases[i].content));
+            CASE_TRUE(cases[i].name, memcmp(mem, cases[i].content, out.n) == 0);
         }
     }
 }
@@ -187,11 +192,12 @@ static void test_bodies_at_every_piece_size(void **state)
 /* Chunks of random sizes, cut at random: what goes in comes out. */
 static void test_chunks_round_trip(void **state)
 {
-    static char content[200000], wire[400000], out[200000];
+    static char content[200000], wire[400000], mem[200000];
+    struct taken out = {mem, 0, 0};
     struct rng rng;
     rng_seed(&rng, 7);
     for (int round = 0; round < 50; round++) {
-        size_t content_n = 0, wire_n = 0, out_n, end;
+        size_t content_n = 0, wire_n = 0;
         while (content_n < sizeof content - 5000 && !rng_chance(&rng, 0.02)) {
             size_t n = 1 + rng_below(&rng, rng_chance(&rng, 0.5) ? 20 : 4000);
             for (size_t i = 0; i < n; i++)
@@ -204,10 +210,10 @@ static void test_chunks_round_trip(void **state)
         }
         memcpy(wire + wire_n, "0\r\n\r\n", 5);
         wire_n += 5;
-        assert_int_equal(body_run(H1_CHUNKED, 0, wire, wire_n, 1 + rng_below(&rng, 5000), out, &out_n, &end), 0);
-        assert_int_equal(end, wire_n);
-        assert_int_equal(out_n, content_n);
-        assert_memory_equal(out, content, content_n);
+        assert_int_equal(body_run(H1_CHUNKED, 0, wire, wire_n, 1 + rng_below(&rng, 5000), &out), 0);
+        assert_int_equal(out.end, wire_n);
+        assert_int_equal(out.n, content_n);
+        assert_memory_equal(mem, content, content_n);
     }
 }
 

@@ -552,6 +552,35 @@ static void test_drain_gives_up_at_its_deadline(void **state)
     bench_fini(&b);
 }
 
+static void nothing_due(struct timer *t, int64_t now_ns) {}
+
+/* Without memory for its deadline it does not wait for what would never end by itself. */
+static void test_drain_without_room_for_its_deadline(void **state)
+{
+    static struct timer others[10000];
+    struct bench b;
+    size_t n = 0;
+    int rc = 0;
+    bench_init(&b);
+    struct timers *timers = loop_timers(b.net.loop);
+    wire_sendz(&b.wire, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+    net_until(&b.net, is_held, &b.service, "the request");
+    support_fail_alloc(1);
+    for (; !rc && n < ARRAY_LEN(others); n++) {
+        timer_init(&others[n], nothing_due);
+        rc = timer_set(timers, &others[n], TIMER_NEVER - 1, NULL);
+    }
+    assert_int_equal(rc, -ERR_RESOURCE_EXHAUSTED); /* the heap is full, and cannot grow */
+    assert_true(support_alloc_failed());
+    support_fail_alloc(1);
+    http_server_drain(b.service.server, loop_now(b.net.loop) + 3600 * NS_PER_S, drained_frees, &b.service);
+    assert_true(support_alloc_failed());
+    net_until(&b.net, server_gone, &b.service, "no deadline");
+    while (n > 0)
+        timer_cancel(timers, &others[--n]);
+    bench_fini(&b);
+}
+
 static void test_listening_sockets(void **state)
 {
     struct err e;
@@ -595,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_too_many_connections_are_told),
         cmocka_unit_test(test_drain_lets_exchanges_finish),
         cmocka_unit_test(test_drain_gives_up_at_its_deadline),
+        cmocka_unit_test(test_drain_without_room_for_its_deadline),
         cmocka_unit_test(test_listening_sockets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,11 @@
 #include "dispatcher/token.h"
 #include "tests/support/support_dispatcher.h"
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define ISSUER "http://127.0.0.1:8080"
 #define ACCOUNT "pusher@proj-test.iam.gserviceaccount.com"
@@ -361,13 +365,34 @@ static void write_file(const char *dir, const char *name, const void *bytes, siz
     fclose(out);
 }
 
+/* Run a program of the path; its exit code, and the first line of what it says on either stream. */
+static int first_line_of(const char *const *argv, char *line, size_t n)
+{
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int out[2], status;
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, out[1], STDERR_FILENO);
+    assert_int_equal(posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(out[1]);
+    FILE *said = fdopen(out[0], "r");
+    assert_non_null(said);
+    assert_non_null(fgets(line, (int)n, said));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    fclose(said);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 static void the_openssl_program_agrees_with_the_signature(void **state)
 {
     struct err e = {0};
     struct rsa_key *key = rsa_generate(&e);
     uint8_t signature[RSA_SIGNATURE_BYTES];
     struct buf pem;
-    char pem_path[512], text_path[512], signature_path[512], command[2048];
+    char pem_path[512], text_path[512], signature_path[512], line[256];
     const char *dir = support_tmpdir();
     assert_non_null(key);
     buf_init(&pem, RSA_PEM_MAX);
@@ -376,12 +401,8 @@ static void the_openssl_program_agrees_with_the_signature(void **state)
     write_file(dir, "key.pem", buf_data(&pem), buf_len(&pem), pem_path);
     write_file(dir, "text", "what is signed", 14, text_path);
     write_file(dir, "signature", signature, sizeof signature, signature_path);
-    snprintf(command, sizeof command, "openssl dgst -sha256 -verify %s -signature %s %s 2>&1", pem_path, signature_path, text_path);
-    FILE *out = popen(command, "r");
-    char line[256] = "";
-    assert_non_null(out);
-    assert_non_null(fgets(line, sizeof line, out));
-    assert_int_equal(pclose(out), 0);
+    const char *const argv[] = {"openssl", "dgst", "-sha256", "-verify", pem_path, "-signature", signature_path, text_path, NULL};
+    assert_int_equal(first_line_of(argv, line, sizeof line), 0);
     assert_string_equal(line, "Verified OK\n");
     /* And what is public reads back as the same key. */
     struct rsa_key *public = rsa_from_pem(buf_str(&pem), &e);

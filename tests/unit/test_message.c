@@ -131,7 +131,7 @@ static void torn_records_are_refused(void **state)
         message_unref(t); /* cut between two fields it is a shorter message */
         free(torn);
     }
-    char *newer = malloc(m->record.n);
+    char *newer = malloc(m->record.n + 1);
     memcpy(newer, m->record.p, m->record.n);
     newer[0] = MESSAGE_RECORD_VERSION + 1;
     assert_null(message_from_record((struct str){newer, m->record.n}, &e));

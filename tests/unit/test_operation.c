@@ -218,7 +218,7 @@ static void deleting_forgets_it(void **state)
 {
     struct operation *done = start(), *running = start();
     Google__Longrunning__DeleteOperationRequest r = GOOGLE__LONGRUNNING__DELETE_OPERATION_REQUEST__INIT;
-    struct call c, waiting;
+    struct call c, waiting = {0};
     r.name = arena_strdup(fx->arena, operation_name(done));
     operation_finish(done, &item("x")->base);
     assert_non_null(run(&c, "DeleteOperation", &r)->reply);

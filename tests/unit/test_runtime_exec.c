@@ -20,8 +20,6 @@
 #define LINES_KEPT 8
 #define POLL_NS (2 * NS_PER_MS)
 
-extern char **environ;
-
 static char self_path[4096];
 static struct loop *loop;
 static struct rng rng;

@@ -248,7 +248,7 @@ static void test_a_draining_instance_comes_back_when_it_is_wanted(void **state)
     assert_int_equal(executor_counts(w.x).stopping, 1);
     call("Services/UpdateService", request);
     world_run(&w, NS_PER_S);
-    int starts = w.runtime.starts;
+    uint32_t starts = w.runtime.starts;
     request_start(&w, first, &next, 60 * NS_PER_S);
     world_run(&w, 5 * NS_PER_S);
     assert_false(next.granted); /* the only one there may be is busy */

@@ -202,8 +202,10 @@ static void check_file(const char *dir, const uint64_t durable[TOPICS])
     sem_init(&woken, 0, 0);
     struct mailbox *engine = mailbox_new(SIZE_MAX, on_wake, &woken);
     struct store *s = store_sqlite_open(dir, engine, log_null(), &e);
-    if (!s)
+    if (!s) {
         fail_msg("the file does not open: %s", e.msg);
+        return;
+    }
     uint64_t said[TOPICS] = {0};
     assert_int_equal(s->ops->load_resources(s, "topic", parse_body, said, NULL), 0);
     for (uint64_t i = 0; i < TOPICS; i++)

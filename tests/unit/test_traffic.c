@@ -28,7 +28,7 @@ static int setup(void **state)
                "{\"revision\":\"web-b\",\"containers\":[{\"image\":\"exec:///x\"}]}}}",
                &a);
     world_run(&w, NS_PER_S);
-    return a.code;
+    return (int)a.code;
 }
 
 static int teardown(void **state)

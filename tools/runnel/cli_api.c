@@ -145,14 +145,20 @@ int api_list(struct cli *c, const char *path, const char *field, struct jv **arr
 
 /* ---- waiting ---- */
 
-void api_sleep_ms(int64_t ms)
+static void sleep_ms(int64_t ms)
 {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     while (nanosleep(&t, &t) < 0 && errno == EINTR)
         ;
 }
 
-void api_progress_show(struct api_progress *p, const struct cli *c, const char *text)
+/* A line on stderr while something is waited for; nothing at all when stderr is no terminal. */
+struct progress {
+    bool terminal;
+    unsigned turn;
+};
+
+static void progress_show(struct progress *p, const struct cli *c, const char *text)
 {
     static const char turns[] = "|/-\\";
     if (p->turn == 0)
@@ -162,11 +168,11 @@ void api_progress_show(struct api_progress *p, const struct cli *c, const char *
     p->turn++;
 }
 
-void api_progress_end(struct api_progress *p)
+static void progress_end(struct progress *p)
 {
     if (p->terminal)
         fputs("\r\033[K", stderr);
-    *p = (struct api_progress){0};
+    *p = (struct progress){0};
 }
 
 static int result_of(const struct jv *operation, struct jv **out, struct err *e)
@@ -184,16 +190,16 @@ static int result_of(const struct jv *operation, struct jv **out, struct err *e)
 
 int api_wait(struct cli *c, const char *what, const struct jv *operation, struct jv **out, struct err *e)
 {
-    struct api_progress progress = {0};
+    struct progress progress = {0};
     struct jv *now = jv_copy(operation);
     const char *path = api_path(c, "v2", jv_text(operation, "name"), "");
     int rc = 0;
     for (int64_t pause_ms = POLL_START_MS; rc == 0 && !jv_true(now, "done"); pause_ms += pause_ms < POLL_MAX_MS ? pause_ms / 3 : 0) {
         const char *state = jv_text(now, "metadata.terminalCondition.message");
-        api_progress_show(&progress, c, *state ? cli_printf(c, "%s... %s", what, state) : cli_printf(c, "%s...", what));
-        api_sleep_ms(pause_ms);
+        progress_show(&progress, c, *state ? cli_printf(c, "%s... %s", what, state) : cli_printf(c, "%s...", what));
+        sleep_ms(pause_ms);
         rc = api_call(c, "GET", path, NULL, &now, e);
     }
-    api_progress_end(&progress);
+    progress_end(&progress);
     return rc ? rc : result_of(now, out, e);
 }

@@ -1,5 +1,7 @@
 /** cli_api.h: calls of the server's API: names, requests, pages, long-running operations with a progress line.
- *  Errors: the server's own error with its code; UNAVAILABLE with sys != 0 when nobody answered. */
+ *  Units:  API_TIMEOUT_MS is a duration.
+ *  Errors: the server's own error with its code; UNAVAILABLE with sys != 0 when nobody answered.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_API_H
 #define TOOLS_RUNNEL_CLI_API_H
 
@@ -22,14 +24,5 @@ const char *api_service_name(struct cli *c, const char *given);
 const char *api_location(struct cli *c);
 /** "/v1/" + name with its ids encoded + suffix. */
 const char *api_path(struct cli *c, const char *version, const char *name, const char *suffix);
-
-/* A line on stderr while something is waited for; nothing at all when stderr is no terminal. */
-struct api_progress {
-    bool terminal;
-    unsigned turn;
-};
-void api_progress_show(struct api_progress *p, const struct cli *c, const char *text);
-void api_progress_end(struct api_progress *p);
-void api_sleep_ms(int64_t ms);
 
 #endif

@@ -15,7 +15,8 @@ int service_get(struct cli *c, const char *name, struct jv **service, struct err
     return api_call(c, "GET", api_path(c, "v2", name, ""), NULL, service, e);
 }
 
-struct jv *service_writable(struct cli *c, const struct jv *service)
+/* What of a service may be sent back: without what only the server writes. */
+static struct jv *writable(struct cli *c, const struct jv *service)
 {
     static const char *const fields[] = {"description",
                                          "labels",
@@ -37,7 +38,8 @@ struct jv *service_writable(struct cli *c, const struct jv *service)
     return w;
 }
 
-const char *service_next_revision(struct cli *c, const struct jv *service, const char *short_name)
+/* "hello-00003-abc": the name that the next revision gets when it must be known before. */
+static const char *next_revision(struct cli *c, const struct jv *service, const char *short_name)
 {
     struct rng rng;
     char letters[4];
@@ -181,7 +183,7 @@ static int put_traffic(struct cli *c, struct jv *body, const struct jv *now, con
     if (suffix)
         jv_put_text(body, "template.revision", cli_printf(c, "%s-%s", short_name, suffix));
     else if (tag)
-        jv_put_text(body, "template.revision", service_next_revision(c, now, short_name));
+        jv_put_text(body, "template.revision", next_revision(c, now, short_name));
     if (!tag && !cli_given(c, "no-traffic"))
         return 0;
     struct jv *traffic = traffic_of(now);
@@ -275,7 +277,7 @@ static int create(struct cli *c, const char *name)
 static int update(struct cli *c, const char *name, const struct jv *now)
 {
     struct err e = {0};
-    struct jv *body = service_writable(c, now);
+    struct jv *body = writable(c, now);
     put_flags(c, body);
     if (put_traffic(c, body, now, cli_basename(name), &e))
         return cli_fail(c, &e);

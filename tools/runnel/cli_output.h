@@ -1,6 +1,8 @@
 /** cli_output.h: what a command shows on stdout, by --format: json, yaml, table, table(FIELD,…), value(FIELD,…), none.
  *  A FIELD is a path such as `pushConfig.pushEndpoint` or `conditions[0].type`, then optionally `.basename()` and
- *  `:label=HEADER`, as gcloud writes them. */
+ *  `:label=HEADER`, as gcloud writes them.
+ *  Errors: INVALID_ARGUMENT: a --format that is not understood.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_OUTPUT_H
 #define TOOLS_RUNNEL_CLI_OUTPUT_H
 

@@ -13,14 +13,6 @@
 
 /* ---- looking things up ---- */
 
-static size_t flag_count(const struct cli_flag *flags)
-{
-    size_t n = 0;
-    while (flags && flags[n].name)
-        n++;
-    return n;
-}
-
 /* A flag of the command, or a global one. */
 static const struct cli_flag *find_flag(const struct cli_command *cmd, struct str name)
 {
@@ -38,10 +30,10 @@ static int unknown_flag(struct cli *c, struct str name)
     size_t n = 0;
     const struct cli_flag *lists[] = {c->command ? c->command->flags : NULL, cli_global_flags};
     for (size_t l = 0; l < ARRAY_LEN(lists); l++)
-        for (size_t i = 0; i < flag_count(lists[l]) && n + 2 < NEAR_MAX; i++) {
-            names[n++] = lists[l][i].name;
-            if (lists[l][i].type == CLI_BOOL)
-                names[n++] = cli_printf(c, "no-%s", lists[l][i].name);
+        for (const struct cli_flag *f = lists[l]; f && f->name && n + 2 < NEAR_MAX; f++) {
+            names[n++] = f->name;
+            if (f->type == CLI_BOOL)
+                names[n++] = cli_printf(c, "no-%s", f->name);
         }
     names[n++] = "help";
     const char *near = cli_near(cli_copy(c, name), names, n);

@@ -1,10 +1,10 @@
-/** cli_pubsub.h: what the commands of topics, subscriptions and snapshots share. All return an exit code, having said what went wrong. */
+/** cli_pubsub.h: what the commands of topics, subscriptions and snapshots share. All return an exit code, having said what went wrong.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_PUBSUB_H
 #define TOOLS_RUNNEL_CLI_PUBSUB_H
 
 #include "tools/runnel/cli_json.h"
 
-const char *pubsub_base64(struct cli *c, const char *text);
 /** The pairs of a map flag as an object under `key`; nothing when the flag was not given. */
 void pubsub_put_map(struct cli *c, struct jv *o, const char *key, const char *flag);
 /** `resource`.labels = the labels it has now, changed by --update-labels, --remove-labels, --clear-labels. */

@@ -1,4 +1,6 @@
-/** cli_service.h: a service as the commands of `runnel run` see it: read, change, roll out; its traffic and its policy. */
+/** cli_service.h: a service as the commands of `runnel run` see it: read, change, roll out; its traffic and its policy.
+ *  Errors: the server's own, by its code; FAILED_PRECONDITION when there is nothing to pin.
+ *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_SERVICE_H
 #define TOOLS_RUNNEL_CLI_SERVICE_H
 
@@ -8,12 +10,8 @@
 
 /** GET; NOT_FOUND when it is not there. */
 MUST_USE int service_get(struct cli *c, const char *name, struct jv **service, struct err *e);
-/** What of a service may be sent back: without what only the server writes. */
-struct jv *service_writable(struct cli *c, const struct jv *service);
 /** PATCH what changed (`mask` NULL: all), wait unless --async, and tell how it ended. Returns the exit code. */
 int service_roll_out(struct cli *c, const char *name, struct jv *body, const char *mask);
-/** "hello-00003-abc": the name that the next revision gets when it must be known before. */
-const char *service_next_revision(struct cli *c, const struct jv *service, const char *short_name);
 
 /* cli_traffic.c */
 /** The service's traffic with every target named: an empty list is 100 % of the latest. */

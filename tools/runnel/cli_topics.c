@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-const char *pubsub_base64(struct cli *c, const char *text)
+static const char *base64_of(struct cli *c, const char *text)
 {
     struct buf b;
     buf_init(&b, CLI_MEMORY_MAX);
@@ -179,7 +179,7 @@ static int topics_publish(struct cli *c)
     if (!text && !cli_given(c, "attribute"))
         return cli_usage_error(c, "give --message=TEXT or --attribute=KEY=VALUE: a message may not be empty");
     if (text)
-        jv_put_text(message, "data", pubsub_base64(c, text));
+        jv_put_text(message, "data", base64_of(c, text));
     pubsub_put_map(c, message, "attributes", "attribute");
     jv_put_text(message, "orderingKey", cli_text(c, "ordering-key"));
     jv_add(jv_need_array(body, "messages"), message);

@@ -1,4 +1,5 @@
-/** serve.h: `runnel serve`. */
+/** serve.h: `runnel serve`.
+ *  Thread: the main thread; returns when the server has stopped. */
 #ifndef TOOLS_RUNNEL_SERVE_H
 #define TOOLS_RUNNEL_SERVE_H
 

@@ -1,4 +1,7 @@
-/** serve_options.h: the server's options: one table gives the struct, the parser, the checks and the help. */
+/** serve_options.h: the server's options: one table gives the struct, the parser, the checks and the help.
+ *  Units:  idle_ns and grace_ns are durations.
+ *  Errors: INVALID_ARGUMENT names the flag and says what is allowed.
+ *  Thread: any; nothing is kept. */
 #ifndef TOOLS_RUNNEL_SERVE_OPTIONS_H
 #define TOOLS_RUNNEL_SERVE_OPTIONS_H
 
