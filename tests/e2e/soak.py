@@ -263,7 +263,10 @@ class Soak:
             if missing != last:
                 last, moved = missing, time.monotonic()
             elif time.monotonic() - moved > STALLED_S:
-                raise AssertionError(f"LOST of {len(self.accepted)} accepted messages: {missing}")
+                lost = {"own": self.for_own - self.recorded(), "stranger": self.accepted - self.stranger.ids, "pull": self.accepted - self.pulled}
+                some = {k: sorted(v, key=int)[:10] for k, v in lost.items()}
+                pushes = [x for x in self.server.http("GET", "/metrics").text.splitlines() if x.startswith("runnel_push_requests_total")]
+                raise AssertionError(f"LOST of {len(self.accepted)} accepted messages: {missing}, e.g. {some}\n" + "\n".join(pushes) + "\n" + self.server.log_tail())
             time.sleep(0.1)
 
 

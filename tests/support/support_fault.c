@@ -81,7 +81,7 @@ bool support_alloc_failed(void) { return fault_disarm(); }
 size_t torture(const struct torture *t, enum fault what, size_t times)
 {
     size_t failures = 0;
-    bool every = getenv("TORTURE_EVERY") != NULL;
+    bool every = t->every || getenv("TORTURE_EVERY");
     for (size_t nth = 1; t->run(t, what, nth, times); nth += every || nth < TORTURE_EACH ? 1 : nth / 6) {
         failures++;
         if (nth > TORTURE_NTH_MAX) {

@@ -46,6 +46,7 @@ struct torture {
     /** Call fault_arm(what, nth, times) and fault_disarm(); return what the latter said. */
     bool (*run)(const struct torture *t, enum fault what, size_t nth, size_t times);
     const void *arg;
+    bool every; /* leaves out none (see TORTURE_EACH) */
 };
 #define TORTURE_NTH_MAX 100000 /* a case that still fails there never ends */
 #define TORTURE_EACH 48        /* from here on only some, n/6 apart, unless the environment has TORTURE_EVERY=1 */
