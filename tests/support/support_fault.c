@@ -154,23 +154,34 @@ void fault_skip_syncs(void) { atomic_store(&skip_syncs, true); }
 int __wrap_fsync(int fd) { return fault_hits(FAULT_SYNC) ? -1 : atomic_load(&skip_syncs) ? 0 : __real_fsync(fd); }
 int __wrap_fdatasync(int fd) { return fault_hits(FAULT_SYNC) ? -1 : atomic_load(&skip_syncs) ? 0 : __real_fdatasync(fd); }
 
+/* As after a real reset, nothing goes over it any more. */
+static bool reset_now(int fd, enum fault what)
+{
+    if (!fault_hits(what))
+        return false;
+    int sys = errno;
+    shutdown(fd, SHUT_RDWR);
+    errno = sys;
+    return true;
+}
+
 ssize_t __wrap_send(int fd, const void *p, size_t n, int flags)
 {
-    if (fault_hits(FAULT_SEND))
+    if (reset_now(fd, FAULT_SEND))
         return -1;
     return __real_send(fd, p, n > 1 && fault_hits(FAULT_SEND_FULL) ? 1 : n, flags);
 }
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 {
-    if (fault_hits(FAULT_SEND))
+    if (reset_now(fd, FAULT_SEND))
         return -1;
     if (m->msg_iovlen && m->msg_iov[0].iov_len && fault_hits(FAULT_SEND_FULL))
         return __real_send(fd, m->msg_iov[0].iov_base, 1, flags);
     return __real_sendmsg(fd, m, flags);
 }
 
-ssize_t __wrap_recv(int fd, void *p, size_t n, int flags) { return fault_hits(FAULT_RECV) ? -1 : __real_recv(fd, p, n, flags); }
+ssize_t __wrap_recv(int fd, void *p, size_t n, int flags) { return reset_now(fd, FAULT_RECV) ? -1 : __real_recv(fd, p, n, flags); }
 
 int __wrap_accept4(int fd, struct sockaddr *a, socklen_t *n, int flags)
 {
