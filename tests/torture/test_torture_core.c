@@ -19,7 +19,8 @@
 
 static bool must_say(bool ok, const struct err *e)
 {
-    assert_true(ok || (e->code == ERR_RESOURCE_EXHAUSTED && strstr(e->msg, "memory")));
+    if (!ok && (e->code != ERR_RESOURCE_EXHAUSTED || !strstr(e->msg, "memory")))
+        fail_msg("it says %s: %s", err_name(e->code), e->msg);
     return ok;
 }
 
