@@ -412,6 +412,7 @@ static void embedded_close(struct adapter *base, adapter_done_fn done, void *arg
 {
     struct embedded *a = embedded_of(base);
     a->closing = true;
+    a->flush_after_ns = 0; /* the last try does not wait */
     a->close_done = done;
     a->close_arg = arg;
     pump_arm(a);

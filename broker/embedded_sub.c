@@ -512,8 +512,12 @@ static int gather(struct embedded *a, struct store_txn *txn, struct list *done, 
 void flush_acks(struct embedded *a)
 {
     struct err e;
-    if (a->flush_running || a->dirty.count == 0 || a->flush_after_ns > env_now(a->env) || gathering(a))
+    if (a->flush_running || a->dirty.count == 0 || gathering(a))
         return;
+    if (a->flush_after_ns > env_now(a->env)) {
+        retry_arm(a); /* it may have been armed for an earlier failure, and be over */
+        return;
+    }
     struct store_txn *txn = store_txn_new();
     struct op *op = op_new(a, on_flushed, NULL);
     struct list *done = malloc(sizeof *done);

@@ -289,10 +289,8 @@ void on_acknowledge(void *service, struct call *c, const ProtobufCMessage *r)
     }
     if (!leases)
         no_memory(c);
-    else if (n)
+    else /* also none: those of an earlier try may be settled here and not be durable yet */
         subscription_ack_all(sub->s, leases, n, on_acked, c);
-    else
-        on_acked(c, NULL);
 }
 
 void on_modify_ack_deadline(void *service, struct call *c, const ProtobufCMessage *r)

@@ -161,7 +161,7 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
     if (m && fill(c, logs_all(x->logs), &q, m))
         call_reply(c, &m->base);
     else
-        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the answer is too large; ask for a smaller pageSize");
+        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the answer is too large, or memory is out; ask for a smaller pageSize");
 }
 
 static const struct method methods[] = {

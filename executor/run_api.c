@@ -28,7 +28,7 @@ static void reply_or_fail(struct call *c, const void *m)
     if (m)
         call_reply(c, m);
     else
-        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the answer is too large");
+        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the answer is too large, or memory is out");
 }
 
 static struct service *find_or_fail(struct executor *x, struct call *c, const char *name)
@@ -271,7 +271,7 @@ static void create(struct executor *x, struct call *c, const RUN(Service) * body
     }
     const char *name = arena_printf(c->arena, "%s/services/%s", parent, id);
     if (!m || !name) {
-        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the service is too large");
+        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the service is too large, or memory is out");
         return;
     }
     if (map_get(x->services, name)) {
@@ -312,7 +312,7 @@ static RUN(Service) * updated(struct call *c, const struct service *s, const RUN
     RUN(Service) *m = pb_clone(c->arena, whole ? &q->service->base : &s->msg->base);
     RUN(Service) *old = call_service_message(c, s);
     if (!m || !old) {
-        err_set(e, ERR_RESOURCE_EXHAUSTED, "the service is too large");
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "the service is too large, or memory is out");
         return NULL;
     }
     if (!whole && mask_apply(c->arena, &m->base, &q->service->base, mask->paths, mask->n_paths, false, e))

@@ -15,6 +15,9 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN_LINES = 120
+SOAK_S = 20  # only whether it works; the long one is started by hand
+# Under --threaded: what shows the server's threads to a race detector; the others say the same to it again.
+THREADED_E2E = ("push", "ingress", "hostile", "lifecycle", "server")
 CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}}
 
 
@@ -39,9 +42,11 @@ def count_last_line(text):
     return (int(found[-1][0]), int(found[-1][1])) if found else None
 
 
-def unit_tests(build):
-    return [Test("unit/" + os.path.basename(p), [p], 300, count_cmocka)
-            for p in sorted(glob.glob(build + "/tests/test_*")) if os.access(p, os.X_OK) and os.path.isfile(p)]
+def c_tests(build):
+    """The cmocka programs: tests/unit, and tests/torture, whose names say so."""
+    programs = [p for p in sorted(glob.glob(build + "/tests/test_*")) if os.access(p, os.X_OK) and os.path.isfile(p)]
+    kind = lambda p: "torture/" if os.path.basename(p).startswith("test_torture_") else "unit/"
+    return [Test(kind(p) + os.path.basename(p), [p], 300, count_cmocka) for p in sorted(programs, key=kind, reverse=True)]
 
 
 def sim_tests(build, seeds):
@@ -56,6 +61,7 @@ def e2e_tests(build, rounds):
     tests = [Test("e2e/" + os.path.basename(p)[:-3], [sys.executable, p], 600, count_last_line, env)
              for p in sorted(glob.glob(ROOT + "/tests/e2e/test_*.py"))]
     tests.append(Test(f"crash/{rounds}-rounds", [sys.executable, ROOT + "/tests/e2e/crash.py", "--rounds", str(rounds)], 1200, None, env))
+    tests.append(Test(f"soak/{SOAK_S}-seconds", [sys.executable, ROOT + "/tests/e2e/soak.py", "--minutes", str(SOAK_S / 60)], 300, None, env))
     return tests
 
 
@@ -78,6 +84,14 @@ def prepare_clients(build):
         if done.returncode:
             return None, "npm install failed: " + (done.stdout.strip().splitlines() or ["no message"])[-1]
     return folder, None
+
+
+def is_threaded(test):
+    """More than one thread: a C program that can make some, or one of the server's tests that work all of its threads."""
+    if test.name.startswith(("unit/", "torture/")):
+        with open(test.argv[0], "rb") as program:
+            return b"\0pthread_create" in program.read()
+    return test.name.startswith("crash/") or any(test.name.startswith("e2e/test_" + t) for t in THREADED_E2E)
 
 
 def client_tests(build):
@@ -113,10 +127,14 @@ def run(test):
 def choose(options):
     build = os.environ.get("RUNNEL_BUILD") or os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
     seeds = 50 if options.quick else 100 if options.preset == "tsan" else 1000
-    rounds = 3 if options.quick else 10 if options.preset == "tsan" else 50
-    tests = unit_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
+    rounds = 3 if options.quick or options.threaded else 10 if options.preset == "tsan" else 50
+    tests = c_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
     wanted = lambda name: not options.filter or any(f in name for f in options.filter)
-    if not options.quick and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
+    if options.valgrind:
+        tests = [t for t in tests if t.name == "e2e/test_valgrind"]
+    elif options.threaded:
+        tests = [t for t in tests if is_threaded(t)]
+    elif not options.quick and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
         tests += client_tests(build)
     return [t for t in tests if wanted(t.name)]
 
@@ -125,9 +143,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--preset", default="release")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--threaded", action="store_true")
+    parser.add_argument("--valgrind", action="store_true")
+    parser.add_argument("--coverage", action="store_true")
     parser.add_argument("--tally", help="append `passed failed` to this file in place of the last line")
     parser.add_argument("filter", nargs="*")
     options = parser.parse_args()
+    if options.coverage:
+        options.preset, options.quick = "coverage", True
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
     os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     tests = choose(options)
@@ -139,11 +162,15 @@ def main():
         ok, bad, output, seconds = run(test)
         passed, failed = passed + ok, failed + bad
         print(f"{'FAIL' if bad else 'ok':<5}{ok:>4} passed  {seconds:7.1f} s", flush=True)
+        for reason in re.findall(r"^skip.*", output, re.M):
+            print("    " + reason, flush=True)
         if bad:
             lines = output.rstrip().splitlines()
             if len(lines) > SHOWN_LINES:
                 print(f"    ... {len(lines) - SHOWN_LINES} lines before")
             print("\n".join("    " + line for line in lines[-SHOWN_LINES:]), flush=True)
+    if options.coverage:
+        failed += subprocess.run([sys.executable, ROOT + "/tools/coverage.py"], check=False).returncode != 0
     print(f"{options.preset}: {len(tests)} programs in {time.monotonic() - began:.0f} s")
     if options.tally:
         with open(options.tally, "a", encoding="ascii") as f:

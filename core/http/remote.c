@@ -3,11 +3,13 @@
 
 #include "core/base/list.h"
 
+#include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct remote {
     struct loop *loop;
@@ -19,6 +21,7 @@ struct remote_conn {
     CURL *easy;
     bool ready;
     bool plain; /* bytes go to the socket as they are, past libcurl */
+    bool taken; /* the socket is ours: libcurl has let go of it, and `easy` is gone */
     int fd;
     void (*on_ready)(void *arg, const struct err *e);
     void *arg;
@@ -160,11 +163,49 @@ void remote_free(struct remote *r)
 
 /* ---- connecting ---- */
 
+static int on_curl_close(void *arg, curl_socket_t fd)
+{
+    struct remote_conn *c = arg;
+    if (fd != c->fd)
+        return close(fd); /* of an address that did not answer */
+    c->taken = true;
+    return 0;
+}
+
+/* libcurl thinks that nobody uses a connection of which it hears nothing. When it makes another one it looks for such that the peer
+ * has closed or that are older than two minutes, and closes the socket, whose number the next one gets. So a plain socket is
+ * taken from it. */
+static void conn_take(struct remote_conn *c, int fd)
+{
+    c->fd = fd;
+    curl_multi_remove_handle(c->remote->multi, c->easy);
+    curl_easy_cleanup(c->easy);
+    c->easy = NULL;
+    assert(c->taken);
+}
+
+/* A TLS connection is in use for libcurl from the first read on: so there is one at once, which finds nothing. */
+static CURLcode conn_use(struct remote_conn *c)
+{
+    char byte;
+    size_t n;
+    CURLcode rc = curl_easy_recv(c->easy, &byte, 1, &n);
+    if (rc == CURLE_OK)
+        snprintf(c->why, sizeof c->why, n ? "it speaks before it is asked" : "it closed the connection");
+    return rc == CURLE_AGAIN ? CURLE_OK : rc == CURLE_OK ? CURLE_GOT_NOTHING : rc;
+}
+
 static void conn_finish(struct remote_conn *c, CURLcode result)
 {
     struct err e;
     curl_socket_t fd = CURL_SOCKET_BAD;
-    if (result == CURLE_OK && curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK && fd != CURL_SOCKET_BAD) {
+    if (result == CURLE_OK && (curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD))
+        result = CURLE_COULDNT_CONNECT;
+    if (result == CURLE_OK && c->plain)
+        conn_take(c, fd);
+    else if (result == CURLE_OK)
+        result = conn_use(c);
+    if (result == CURLE_OK) {
         c->ready = true;
         c->fd = fd;
         c->on_ready(c->arg, NULL);
@@ -200,6 +241,10 @@ static bool easy_configure(struct remote_conn *c, const char *url, int64_t timeo
     ok &= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK; /* ALPN must not offer h2 */
     ok &= curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK; /* else a proxy would want other request lines */
     ok &= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    if (c->plain) {
+        ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, on_curl_close) == CURLE_OK;
+        ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, c) == CURLE_OK;
+    }
     ok &= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
     /* With a CA path besides the CA file curl does not cache the parsed CAs: 20 ms for every connection. */
     ok &= curl_easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK;
@@ -255,8 +300,12 @@ void remote_close(struct remote_conn *c)
 {
     if (!c)
         return;
-    curl_multi_remove_handle(c->remote->multi, c->easy);
-    curl_easy_cleanup(c->easy);
+    if (c->easy) {
+        curl_multi_remove_handle(c->remote->multi, c->easy);
+        curl_easy_cleanup(c->easy);
+    }
+    if (c->taken)
+        close(c->fd);
     free(c->out);
     free(c);
 }

@@ -271,7 +271,7 @@ int json_encode(struct buf *b, const ProtobufCMessage *m, unsigned flags, struct
         return rc;
     if (flags & JSON_PRETTY)
         put(&w, "\n");
-    return w.bad ? err_set(e, ERR_RESOURCE_EXHAUSTED, "the answer is larger than %zu bytes", b->max) : 0;
+    return w.bad ? err_set(e, ERR_RESOURCE_EXHAUSTED, "the answer is larger than %zu bytes, or memory is out", b->max) : 0;
 }
 
 int json_encode_error_as(struct buf *b, const struct err *err, int http_status)

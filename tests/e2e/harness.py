@@ -112,10 +112,11 @@ class Answer:
 class Server:
     """`runnel serve` on a free port and a data folder; stopped and checked when the file ends."""
 
-    def __init__(self, *args, data=None, port=0, descriptors=None):
+    def __init__(self, *args, data=None, port=0, descriptors=None, under=()):
         self.data = data or os.path.join(temp_dir(), "data")
         self.args = list(args)
         self.descriptors = descriptors  # how many files it may open; None: as many as the host lets it
+        self.under = list(under)  # a program that runs it, and that one's arguments
         self.log_path = os.path.join(temp_dir(), "log")
         self.process = None
         self.start(port)
@@ -123,7 +124,7 @@ class Server:
 
     def start(self, port=0):
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([RUNNEL, "serve", f"--listen=127.0.0.1:{port}", f"--data={self.data}", "--log-format=json", *self.args],
+        self.process = subprocess.Popen([*self.under, RUNNEL, "serve", f"--listen=127.0.0.1:{port}", f"--data={self.data}", "--log-format=json", *self.args],
                                         stdout=subprocess.PIPE, stderr=self.log, stdin=subprocess.DEVNULL, preexec_fn=self.limit)
         ready = threading.Timer(PATIENCE_S, self.process.kill)
         ready.start()

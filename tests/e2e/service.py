@@ -7,7 +7,7 @@ POST /echo      each chunk of the request comes back as a chunk of the answer at
 GET /ws         a WebSocket that echoes frames
 GET /child      starts a process of its own that outlives the request; JSON with its pid
 GET /big?n=N    N bytes
-POST /push      204, and the body on stdout
+POST /push      204, and the body on stdout; with RECORD=FILE the message's id is added to that file first
 Variables: CRASH=1 ends at once; DEAF=1 never listens; START_DELAY_MS; TERM_DELAY_MS: how long SIGTERM is put off.
 """
 import base64
@@ -145,6 +145,9 @@ def on_big(sock, f, headers, query):
 
 def on_push(sock, f, headers, query):
     body = b"".join(chunks(f, headers))
+    if "RECORD" in os.environ:
+        with open(os.environ["RECORD"], "a", encoding="ascii") as record:  # one write, whole or not at all
+            record.write(json.loads(body)["message"]["messageId"] + "\n")
     say(severity="INFO", message="pushed " + body.decode("utf-8", "replace"))
     send(sock, 204)
 

@@ -1,9 +1,7 @@
-/** support.c: the fake clock and env, allocations that fail, and temporary directories. */
+/** support.c: the fake clock and env, and temporary directories. */
 #include "tests/support/support.h"
 
 #include <ftw.h>
-#include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,57 +55,20 @@ size_t fake_env_advance(struct fake_env *fe, int64_t ns)
     return fired;
 }
 
-/* The linker sends every call of malloc and its kin here (--wrap in tests/CMakeLists.txt). */
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t count, size_t n);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t count, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-
-static _Atomic size_t allocs_to_failure;
-static _Atomic bool alloc_failed;
-
-void support_fail_alloc(size_t nth)
-{
-    atomic_store(&alloc_failed, false);
-    atomic_store(&allocs_to_failure, nth);
-}
-
-bool support_alloc_failed(void)
-{
-    atomic_store(&allocs_to_failure, 0);
-    return atomic_load(&alloc_failed);
-}
-
-static bool fails_now(void)
-{
-    size_t left = atomic_load_explicit(&allocs_to_failure, memory_order_relaxed);
-    while (left && !atomic_compare_exchange_weak(&allocs_to_failure, &left, left - 1))
-        ;
-    if (left != 1)
-        return false;
-    atomic_store(&alloc_failed, true);
-    errno = ENOMEM;
-    return true;
-}
-
-void *__wrap_malloc(size_t n) { return fails_now() ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t count, size_t n) { return fails_now() ? NULL : __real_calloc(count, n); }
-void *__wrap_realloc(void *p, size_t n) { return fails_now() ? NULL : __real_realloc(p, n); }
-
 static char tmpdirs[TMPDIRS_MAX][TMPDIR_PATH_MAX];
 static size_t tmpdir_count;
 static pid_t tmpdir_owner;
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where) { return remove(path); }
 
+void support_remove(const char *path) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+
 static void remove_tmpdirs(void)
 {
     if (getpid() != tmpdir_owner)
         return; /* a forked child leaves: the directories are its parent's */
     for (size_t i = 0; i < tmpdir_count; i++)
-        nftw(tmpdirs[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        support_remove(tmpdirs[i]);
 }
 
 const char *support_tmpdir(void)

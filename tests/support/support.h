@@ -31,12 +31,15 @@ size_t fake_env_advance(struct fake_env *fe, int64_t ns);
 
 /** Let the `nth` malloc, calloc or realloc from now on fail, once; 1 is the next, 0 means none. Counts those of our own
  *  code and of what is linked into the program, not those inside shared libraries. For torture loops:
- *      for (size_t n = 1; ; n++) { support_fail_alloc(n); run(); if (!support_alloc_failed()) break; } */
+ *      for (size_t n = 1; ; n++) { support_fail_alloc(n); run(); if (!support_alloc_failed()) break; }
+ *  More kinds of failure: support_fault.h. */
 void support_fail_alloc(size_t nth);
 /** Whether it has failed since; disarms. */
 bool support_alloc_failed(void);
 
 /** A fresh empty directory; it and all in it are removed when the test program ends. */
 const char *support_tmpdir(void);
+/** Remove a directory and all in it now. */
+void support_remove(const char *path);
 
 #endif

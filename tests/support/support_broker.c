@@ -60,6 +60,51 @@ void tb_start(struct tb *tb)
     open_broker(tb);
 }
 
+static void on_wake(void *arg) { sem_post(arg); }
+
+static void open_sqlite(struct tb *tb)
+{
+    struct err e = {0};
+    sem_init(&tb->woken, 0, 0);
+    tb->mailbox = mailbox_new(SIZE_MAX, on_wake, &tb->woken);
+    tb->store = tb->mailbox ? store_sqlite_open(tb->dir, tb->mailbox, log_null(), &e) : NULL;
+    if (!tb->store)
+        die("store", &e);
+    open_broker(tb);
+}
+
+void tb_start_sqlite(struct tb *tb, const char *dir)
+{
+    *tb = (struct tb){.dir = dir};
+    support_env(&tb->fe);
+    open_sqlite(tb);
+}
+
+static void close_store(struct tb *tb)
+{
+    tb->store->ops->close(tb->store);
+    if (!tb->dir)
+        return;
+    mailbox_free(tb->mailbox);
+    sem_destroy(&tb->woken);
+}
+
+static void on_barrier(struct store_seek *q, const struct err *e) { *(bool *)q->arg = true; }
+
+/* Let the SQLite store answer all it was asked until now: it answers in order, and a question of ours comes last. */
+static size_t serve_sqlite(struct tb *tb)
+{
+    bool passed = false;
+    size_t mails = 0;
+    struct store_seek q = {.done = on_barrier, .arg = &passed};
+    tb->store->ops->seek(tb->store, &q);
+    while (!passed) {
+        while (sem_wait(&tb->woken)) {}
+        mails += mailbox_deliver(tb->mailbox);
+    }
+    return mails - 1;
+}
+
 static void on_stopped(void *arg) { *(bool *)arg = true; }
 
 static void close_broker(struct tb *tb)
@@ -77,29 +122,49 @@ static void close_broker(struct tb *tb)
 void tb_stop(struct tb *tb)
 {
     close_broker(tb);
-    tb->store->ops->close(tb->store);
+    close_store(tb);
     support_env_fini(&tb->fe);
+}
+
+/* What a kill leaves in memory does not matter; this only keeps the leak checker content. */
+static void drop_broker(struct tb *tb)
+{
+    broker_free(tb->broker);
+    registry_free(tb->registry);
+    metrics_free(tb->metrics);
+}
+
+void tb_restart_in(struct tb *tb, const char *dir)
+{
+    drop_broker(tb);
+    close_store(tb);
+    tb->dir = dir;
+    open_sqlite(tb);
 }
 
 void tb_restart(struct tb *tb, bool crash)
 {
     if (crash) {
-        store_memory_crash(tb->store);
-        broker_free(tb->broker); /* what a kill leaves in memory does not matter; this only keeps the leak checker content */
-        registry_free(tb->registry);
-        metrics_free(tb->metrics);
+        if (!tb->dir)
+            store_memory_crash(tb->store);
+        drop_broker(tb);
     } else {
         close_broker(tb);
     }
-    open_broker(tb);
+    if (!tb->dir) {
+        open_broker(tb);
+        return;
+    }
+    close_store(tb);
+    open_sqlite(tb);
 }
 
 void tb_run(struct tb *tb)
 {
     for (size_t round = 0; round < RUN_ROUNDS_MAX; round++) {
-        size_t moved = store_memory_step(tb->store, SIZE_MAX, tb->store_fails);
+        size_t moved = tb->dir ? serve_sqlite(tb) : store_memory_step(tb->store, SIZE_MAX, tb->store_fails);
         moved += fake_env_advance(&tb->fe, 0);
-        if (!moved && !store_memory_queued(tb->store))
+        if (!moved && (tb->dir || !store_memory_queued(tb->store)))
             return;
     }
     die("it does not come to rest", NULL);
@@ -136,7 +201,7 @@ static void on_finish(struct call *call)
     struct tb_call *c = CONTAINER_OF(call, struct tb_call, call);
     struct err e = {0};
     struct buf text;
-    c->tb->alloc_failed |= support_alloc_failed();
+    fault_hold(); /* what follows is the helper's */
     if (c->done)
         die("a call was answered twice", NULL);
     c->done = true;
@@ -145,6 +210,7 @@ static void on_finish(struct call *call)
         die("encode", &e);
     c->text = strdup(buf_cstr(&text) ? buf_cstr(&text) : "");
     buf_fini(&text);
+    fault_release();
 }
 
 struct tb_call *tb_begin(struct tb *tb, const char *method, const char *json)
@@ -162,9 +228,9 @@ struct tb_call *tb_begin(struct tb *tb, const char *method, const char *json)
         call_fail(&c->call, &e);
         return c;
     }
-    tb->alloc_failed = false;
-    support_fail_alloc(tb->fail_alloc);
-    tb->fail_alloc = 0;
+    if (tb->fault.nth)
+        fault_arm(tb->fault.what, tb->fault.nth, tb->fault.times);
+    tb->fault.nth = 0;
     registry_dispatch(tb->registry, &c->call);
     return c;
 }

@@ -6,11 +6,18 @@
 
 #include "broker/broker.h"
 #include "core/base/arena.h"
+#include "core/loop/mailbox.h"
 #include "tests/support/support.h"
+#include "tests/support/support_fault.h"
+
+#include <semaphore.h>
 
 struct tb {
     struct fake_env fe;
     struct store *store;
+    const char *dir;         /* of SQLite; NULL: in memory */
+    struct mailbox *mailbox; /* the SQLite store's answers */
+    sem_t woken;
     struct adapter *adapter;
     struct broker *broker;
     struct registry *registry;
@@ -22,9 +29,11 @@ struct tb {
         bool gone;
         size_t calls;
     } watched;
-    char gone[512];    /* the last resource that was deleted */
-    size_t fail_alloc; /* this allocation of the next call fails; then it is 0 */
-    bool alloc_failed; /* it did */
+    char gone[512]; /* the last resource that was deleted */
+    struct {
+        enum fault what;
+        size_t nth, times;
+    } fault; /* armed as the next call is made, until fault_disarm; then nth is 0 */
 };
 
 struct tb_call {
@@ -35,8 +44,11 @@ struct tb_call {
 };
 
 void tb_start(struct tb *tb);
-void tb_stop(struct tb *tb); /* properly; frees everything */
+void tb_start_sqlite(struct tb *tb, const char *dir); /* on what is there */
+void tb_stop(struct tb *tb);                          /* properly; frees everything */
 void tb_restart(struct tb *tb, bool crash);
+/** With SQLite: crash, and go on with the copy of its files in `dir`. */
+void tb_restart_in(struct tb *tb, const char *dir);
 /** Let the store answer and due timers fire until nothing moves. */
 void tb_run(struct tb *tb);
 /** The same while `ns` pass. */

@@ -35,7 +35,9 @@ static void must(int rc)
 
 static void arm(struct runtime_instance *i, struct timer *t, int64_t after_ns)
 {
+    fault_hold();
     must(timer_set(i->rt->env->timers, t, env_now(i->rt->env) + after_ns, NULL));
+    fault_release();
 }
 
 static void on_end(struct timer *t, int64_t now_ns)
@@ -189,6 +191,7 @@ static void on_probe(struct timer *t, int64_t now_ns)
 static void probe_start(struct prober *base, struct probe_request *r)
 {
     struct fake_prober *p = CONTAINER_OF(base, struct fake_prober, base);
+    fault_hold();
     struct fake_probe *a = calloc(1, sizeof *a);
     must(a == NULL);
     p->probes++;
@@ -197,6 +200,7 @@ static void probe_start(struct prober *base, struct probe_request *r)
     r->internal = a;
     timer_init(&a->timer, on_probe);
     must(timer_set(p->runtime->env->timers, &a->timer, env_now(p->runtime->env) + PROBE_NS, NULL));
+    fault_release();
 }
 
 static void probe_cancel(struct prober *base, struct probe_request *r)
@@ -272,8 +276,11 @@ void world_crash(struct world *w)
 
 static void serve(struct world *w)
 {
-    while (store_memory_step(w->store, 1, w->store_fails) || mailbox_deliver(w->engine))
-        ;
+    for (;;) {
+        bool fails = store_memory_queued(w->store) && fault_hits(FAULT_WRITE);
+        if (!store_memory_step(w->store, 1, fails ? ERR_UNAVAILABLE : w->store_fails) && !mailbox_deliver(w->engine))
+            return;
+    }
 }
 
 void world_run(struct world *w, int64_t ns)
@@ -305,12 +312,14 @@ static void on_finish(struct call *c)
         return;
     struct buf b;
     struct err e;
+    fault_hold();
     buf_init(&b, sizeof a->json - 1);
     if (json_encode(&b, c->reply, 0, &e))
         snprintf(a->json, sizeof a->json, "cannot encode: %s", e.msg);
     else
         snprintf(a->json, sizeof a->json, "%.*s", (int)buf_len(&b), buf_data(&b));
     buf_fini(&b);
+    fault_release();
 }
 
 void world_call(struct world *w, const char *method, const char *request, struct answer *out)
@@ -336,6 +345,9 @@ void world_call(struct world *w, const char *method, const char *request, struct
     }
     c.err.code = ERR_OK;
     c.handler_data = out;
+    if (w->fault.nth)
+        fault_arm(w->fault.what, w->fault.nth, FAULT_ONCE);
+    w->fault.nth = 0;
     registry_dispatch(w->registry, &c);
     for (int turns = 0; !out->done && turns < 1000; turns++)
         serve(w);

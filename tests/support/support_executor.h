@@ -8,6 +8,7 @@
 #include "core/store/store.h"
 #include "executor/executor.h"
 #include "tests/support/support.h"
+#include "tests/support/support_fault.h"
 
 #define NEVER (-1)
 /* What a program does that is started from now on. Times are after its start, which is after `start_ns`. */
@@ -49,7 +50,11 @@ struct world {
     struct executor_config config;
     struct executor *x;
     enum err_code store_fails; /* transactions fail with this */
-    uint32_t changes;          /* calls of the watch */
+    struct {
+        enum fault what; /* FAULT_WRITE: of the store in memory, one transaction or read */
+        size_t nth;
+    } fault;          /* armed as the next call is made, until fault_disarm; then nth is 0 */
+    uint32_t changes; /* calls of the watch */
 };
 void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances);
 void world_fini(struct world *w);

@@ -1,6 +1,8 @@
 /** support_http.c: see support_http.h. */
 #include "tests/support/support_http.h"
 
+#include "tests/support/support_fault.h"
+
 #include "tests/support/unit.h"
 
 #include <arpa/inet.h>
@@ -20,11 +22,13 @@
 static void on_check(struct timer *t, int64_t now_ns)
 {
     struct net *n = CONTAINER_OF(t, struct net, check);
+    fault_hold();
     n->held = n->condition(n->arg);
     if (n->held || now_ns >= n->give_up_ns)
         loop_stop(n->loop);
     else
         assert_int_equal(timer_set(loop_timers(n->loop), t, now_ns, NULL), 0);
+    fault_release();
 }
 
 void net_init(struct net *n)
@@ -47,7 +51,9 @@ void net_until(struct net *n, bool (*condition)(void *arg), void *arg, const cha
     n->arg = arg;
     n->held = false;
     n->give_up_ns = clock_mono_ns(clock_real()) + NET_PATIENCE_NS;
+    fault_hold();
     assert_int_equal(timer_set(loop_timers(n->loop), &n->check, loop_now(n->loop), &e), 0);
+    fault_release();
     loop_run(n->loop);
     if (!n->held)
         fail_msg("waited in vain: %s", what);

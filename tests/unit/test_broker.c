@@ -228,11 +228,13 @@ static void failed_allocations_leave_nothing(void **state)
     tb_start(&tb);
     for (size_t i = 0; i < ARRAY_LEN(steps); i++)
         for (size_t nth = 1;; nth++) {
-            tb.fail_alloc = nth;
+            tb.fault.what = FAULT_ALLOC;
+            tb.fault.nth = nth;
+            tb.fault.times = FAULT_ONCE;
             struct tb_call *c = tb_begin(&tb, steps[i].method, steps[i].json);
             for (int wait = 0; !c->done && wait < 100; wait++)
                 tb_advance(&tb, NS_PER_S / 10);
-            support_alloc_failed();
+            bool failed = fault_disarm();
             if (!c->done)
                 fail_msg("%s: allocation %zu: no answer", steps[i].method, nth);
             enum err_code code = c->call.err.code;
@@ -240,7 +242,6 @@ static void failed_allocations_leave_nothing(void **state)
             bool done_already = nth > 1 && (code == ERR_ALREADY_EXISTS || code == ERR_NOT_FOUND);
             if (code != ERR_OK && code != ERR_RESOURCE_EXHAUSTED && !done_already)
                 fail_msg("%s: allocation %zu: %s: %s", steps[i].method, nth, err_name(code), c->text);
-            bool failed = tb.alloc_failed;
             tb_end(c);
             tb_run(&tb);
             if (done_already || (code == ERR_OK && !failed))

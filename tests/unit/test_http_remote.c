@@ -398,6 +398,50 @@ static void test_plain_urls(void **state)
     bench_fini(&b);
 }
 
+static bool is_answered(void *arg) { return ((struct script *)arg)->conns[0].step > 0; }
+
+struct moment {
+    struct loop *loop;
+    int64_t due_ns;
+};
+static bool is_over(void *arg) { return loop_now(((struct moment *)arg)->loop) >= ((struct moment *)arg)->due_ns; }
+
+/* libcurl closes connections of which it thinks that nobody uses them: those that the peer closed, and any after two minutes. It looks at most
+ * once a second, whenever it makes another one; that one gets the same descriptor, and then two calls share it. */
+static void test_a_new_connection_leaves_the_others_alone(void **state)
+{
+    static const struct script_step plan[][SCRIPT_STEPS_MAX] = {
+        {{"GET /one", NULL, THEN_CLOSE}},
+        {{"GET /two", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo", THEN_STAY}},
+    };
+    const struct http_call_spec get = {.method = STR("GET")};
+    struct bench b;
+    struct script peer;
+    struct record one, two;
+    char url[80];
+    bench_init(&b);
+    script_init(&peer, &b.net, plan, ARRAY_LEN(plan));
+    url_start(&b, &one, at(url, "http://localhost", peer.port, "/one"), get);
+    http_call_pause(one.call);
+    net_until(&b.net, is_answered, &peer, "the first connection is closed");
+    struct moment later = {b.net.loop, loop_now(b.net.loop) + 1100 * NS_PER_MS};
+    net_until(&b.net, is_over, &later, "libcurl looks again");
+    url_start(&b, &two, at(url, "http://localhost", peer.port, "/two"), get);
+    while (peer.accepted < 2)
+        net_turns(&b.net, 1);
+    if (one.call)
+        http_call_resume(one.call);
+    net_until(&b.net, record_is_done, &one, "the first call ends");
+    net_until(&b.net, record_is_done, &two, "the second call ends");
+    assert_false(one.ok);
+    assert_true(two.ok);
+    assert_memory_equal(buf_data(&two.body), "two", 3);
+    record_fini(&one);
+    record_fini(&two);
+    script_fini(&peer);
+    bench_fini(&b);
+}
+
 static void test_connections_that_fail(void **state)
 {
     static const char *const urls[] = {"http://no.such.host.invalid/", "http://localhost:1/", "https://localhost:1/"};
@@ -510,11 +554,17 @@ int main(void)
     for (size_t i = 0; i < ARRAY_LEN(env); i++)
         unsetenv(env[i]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tls_calls_share_a_connection), cmocka_unit_test(test_tls_carries_much_both_ways),
-        cmocka_unit_test(test_tls_answers_survive_pauses),   cmocka_unit_test(test_stale_tls_connections_are_replaced),
-        cmocka_unit_test(test_tls_peers_are_verified),       cmocka_unit_test(test_plain_urls),
-        cmocka_unit_test(test_connections_that_fail),        cmocka_unit_test(test_cancel_while_connecting),
-        cmocka_unit_test(test_a_proxy_is_tunnelled_through), cmocka_unit_test(test_fetch),
+        cmocka_unit_test(test_tls_calls_share_a_connection),
+        cmocka_unit_test(test_tls_carries_much_both_ways),
+        cmocka_unit_test(test_tls_answers_survive_pauses),
+        cmocka_unit_test(test_stale_tls_connections_are_replaced),
+        cmocka_unit_test(test_tls_peers_are_verified),
+        cmocka_unit_test(test_plain_urls),
+        cmocka_unit_test(test_a_new_connection_leaves_the_others_alone),
+        cmocka_unit_test(test_connections_that_fail),
+        cmocka_unit_test(test_cancel_while_connecting),
+        cmocka_unit_test(test_a_proxy_is_tunnelled_through),
+        cmocka_unit_test(test_fetch),
         cmocka_unit_test(test_fetch_without_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

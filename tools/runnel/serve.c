@@ -190,10 +190,17 @@ static void on_store_quiet(void *arg, const struct err *e)
 
 static void on_broker_stopped(void *arg) { on_store_quiet(arg, NULL); }
 
-static void on_executor_stopped(void *arg)
+static void on_runtime_closed(void *arg)
 {
     struct server *s = arg;
     broker_stop(s->broker, on_broker_stopped, s);
+}
+
+/* Nothing runs any more; the runtime's thread and the warden must not outlive the engine that they write to. */
+static void on_executor_stopped(void *arg)
+{
+    struct server *s = arg;
+    s->runtime->ops->close(s->runtime, on_runtime_closed, s);
 }
 
 static void on_io_drained(void *arg)
