@@ -27,7 +27,7 @@ static const struct {
     X(pause_ms, "--pause-ms", 1, 60000, 0, "wait before each request; for one client")              \
     X(timeout_ms, "--timeout-ms", 1, 600000, 10000, "give up when nothing is answered for so long") \
     X(data, "--data", 0, 1000000, 300, "bytes of a message, or of a plain body")                    \
-    X(token, "--token", 0, 8000, 768, "bytes of the token of a push; 0: none")                      \
+    X(token, "--token", 0, 8000, 765, "bytes of the token of a push; 0: none")                      \
     X(batch, "--batch", 1, 1000, 1, "messages of a publish or a pull")
 enum {
 #define NUMBER_ENUM(field, name, min, max, def, help) N_##field,
