@@ -1,0 +1,19 @@
+/** load_options.h: what the load generator is asked to do. */
+#ifndef TOOLS_BENCH_LOAD_OPTIONS_H
+#define TOOLS_BENCH_LOAD_OPTIONS_H
+
+#include "tools/bench/request.h"
+
+#include <stdbool.h>
+
+struct load_options {
+    struct request_options request;
+    uint64_t clients, requests, warmup;
+    int64_t seconds_ns; /* 0: a number of requests instead */
+    int64_t pause_ms, timeout_ms;
+    bool print;
+};
+/** Wrong usage ends the program with 2. */
+void load_options_parse(struct load_options *o, int argc, char **argv);
+
+#endif
