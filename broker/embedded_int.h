@@ -185,9 +185,8 @@ void embedded_sub_retention(struct adapter_sub *s, int64_t retention_ns, bool re
 struct adapter_sub_stats embedded_stats(const struct adapter_sub *s);
 void sub_wake(struct adapter_sub *s);
 void sub_pump(struct adapter_sub *s);
-void sub_mark_dirty(struct adapter_sub *s);           /* flush as soon as can be */
-void sub_mark_dirty_patiently(struct adapter_sub *s); /* within ACK_GATHER_NS: nobody waits for it */
-void sub_restart(struct adapter_sub *s);              /* the ackset was changed by a seek: read again from its floor */
+void sub_mark_dirty(struct adapter_sub *s); /* flush as soon as can be */
+void sub_restart(struct adapter_sub *s);    /* the ackset was changed by a seek: read again from its floor */
 void sub_expire(struct adapter_sub *s, int64_t wall_ns);
 void flush_acks(struct embedded *a);
 

@@ -427,7 +427,8 @@ static bool gathering(struct embedded *a)
     return timer_armed(&a->gather) || timer_set(a->env->timers, &a->gather, due_ns, NULL) == 0;
 }
 
-void sub_mark_dirty_patiently(struct adapter_sub *s)
+/* Within ACK_GATHER_NS: nobody waits for it. */
+static void sub_mark_dirty_patiently(struct adapter_sub *s)
 {
     struct embedded *a = s->r.topic->a;
     if (!s->dirty_list)

@@ -48,10 +48,7 @@ struct fixture {
     struct push_request push;
 };
 
-static inline void on_page(void *arg, struct web_call *w)
-{
-    web_reply(w, buf_addz(&w->answer, "a page") ? 500 : 200, "text/plain");
-}
+static inline void on_page(void *arg, struct web_call *w) { web_reply(w, buf_addz(&w->answer, "a page") ? 500 : 200, "text/plain"); }
 
 static inline void show_routes(struct fixture *f)
 {
