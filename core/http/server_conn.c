@@ -152,6 +152,7 @@ static void conn_rearm(struct http_conn *c)
 /* Too slow. Before the answer has begun the client can be told. */
 static void conn_timed_out(struct http_conn *c)
 {
+    bool head_only = c->x && c->x->st.head_only;
     bool tell = c->wait == WAIT_HEAD || (c->wait == WAIT_BODY && c->x->st.answer == ANSWER_NONE);
     if (!tell) {
         http_conn_close(c);
@@ -165,6 +166,7 @@ static void conn_timed_out(struct http_conn *c)
         http_conn_close(c);
         return;
     }
+    x->st.head_only = head_only;
     http_exchange_refuse(x, 408,
                          head ? "the head of the request did not arrive in time" : "the body of the request did not arrive in time");
 }
@@ -234,9 +236,10 @@ static int host_read(struct http_request *r, const struct h1_head *h, struct str
     if (r->host.n > 1 && r->host.p[r->host.n - 1] == '.')
         r->host.n--; /* a name written to its very end, as resolvers take it, is the same name */
     /* The head is our own copy, so the host can be folded where it stands. */
-    for (char *p = (char *)r->host.p; p < r->host.p + r->host.n; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p | 0x20);
+    char *host = (char *)r->host.p; /* NULL when there is none */
+    for (size_t i = 0; i < r->host.n; i++)
+        if (host[i] >= 'A' && host[i] <= 'Z')
+            host[i] = (char)(host[i] | 0x20);
     return 0;
 }
 
@@ -247,6 +250,7 @@ static int request_read(struct http_exchange *x, struct err *e)
     struct h1_head h;
     struct str authority = {0};
     int refused = h1_request_parse(buf_data(&x->head), buf_len(&x->head), &h, &r->headers, e);
+    x->st.head_only = str_is(h.method, "HEAD"); /* also when it is refused for something behind its first line */
     if (refused == 0)
         refused = target_read(r, &h, &authority, e);
     if (refused == 0)
@@ -261,7 +265,6 @@ static int request_read(struct http_exchange *x, struct err *e)
     h1_body_init(&x->st.body, h.framing, h.body_bytes);
     x->st.keep_alive = h.keep_alive;
     x->st.expects = h.expect_continue && h.minor == 1 && h.framing != H1_NO_BODY;
-    x->st.head_only = str_is(h.method, "HEAD");
     return 0;
 }
 
@@ -287,11 +290,9 @@ static void request_begin(struct http_conn *c, struct http_exchange *x)
         http_exchange_continue(x);
 }
 
-/* Refuse what could not be read as a request; everything after it is dropped. */
-static size_t head_refuse(struct http_conn *c, struct http_exchange *x, int status, const struct err *e, size_t n)
+/* Refuse what could not be read as a request, by `x` (NULL: out of memory); everything after it is dropped. */
+static size_t refuse(struct http_conn *c, struct http_exchange *x, int status, const struct err *e, size_t n)
 {
-    if (!x)
-        x = http_exchange_new(c);
     if (x)
         http_exchange_refuse(x, status, e->msg);
     else
@@ -307,7 +308,7 @@ static size_t head_take(struct http_conn *c, const char *p, size_t n)
     size_t head_bytes = 0;
     int refused = h1_head_find(&c->scan, H1_REQUEST, p, n, s->config.head_max_bytes, &head_bytes, &e);
     if (refused)
-        return head_refuse(c, NULL, refused, &e, n);
+        return refuse(c, http_exchange_new(c), refused, &e, n);
     if (head_bytes == 0)
         return 0;
     c->scan = (struct h1_scan){0};
@@ -315,12 +316,12 @@ static size_t head_take(struct http_conn *c, const char *p, size_t n)
     struct http_exchange *x = http_exchange_new(c);
     if (!x || buf_add(&x->head, p, head_bytes) != 0) {
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory");
-        return head_refuse(c, x, 503, &e, n);
+        return refuse(c, x, 503, &e, n);
     }
     x->st.in_hand_bytes = n - head_bytes;
     refused = request_read(x, &e);
     if (refused)
-        return head_refuse(c, x, refused, &e, n);
+        return refuse(c, x, refused, &e, n);
     request_begin(c, x);
     return head_bytes;
 }
@@ -340,8 +341,12 @@ static size_t body_take(struct http_conn *c, const char *p, size_t n)
             st->aborted = true;
             return n;
         }
+        bool head_only = st->head_only;
         http_exchange_end(x, false);
-        return head_refuse(c, NULL, refused, &e, n);
+        x = http_exchange_new(c);
+        if (x)
+            x->st.head_only = head_only;
+        return refuse(c, x, refused, &e, n);
     }
     c->progress = true;
     st->expects = false; /* it came unasked */
