@@ -428,7 +428,7 @@ static bool conn_send_some(struct client_conn *c)
     struct http_call *x = c->call;
     struct call_state *st = &x->st;
     struct str head = http_call_out(x), body = {NULL, 0};
-    if (!st->spec.stream && c->rx != CLIENT_RAW)
+    if (!st->spec.stream && c->rx != CLIENT_RAW && st->body_sent < st->spec.body.n)
         body = (struct str){st->spec.body.p + st->body_sent, st->spec.body.n - st->body_sent};
     ssize_t n = conn_send(c, head, body);
     if (n < 0) {
