@@ -94,7 +94,10 @@ static bool compile_segment(struct route *r, const char **p)
     if (r->n_segments && r->segments[r->n_segments - 1].step == STEP_MANY)
         return false;
     struct str s = {*p, n};
-    r->segments[r->n_segments].step = str_is(s, "**") ? STEP_MANY : str_is(s, "*") ? STEP_ONE : STEP_LITERAL;
+    enum step step = str_is(s, "**") ? STEP_MANY : str_is(s, "*") ? STEP_ONE : STEP_LITERAL;
+    if (step == STEP_LITERAL && memchr(s.p, '*', s.n))
+        return false;
+    r->segments[r->n_segments].step = step;
     r->segments[r->n_segments].literal = s;
     r->n_segments++;
     *p += n;

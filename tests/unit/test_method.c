@@ -151,6 +151,7 @@ static void bad_rows_are_refused(void **state)
         {"an open brace", ROW(VERB_GET, "/v1/{name=projects/*", NULL), "malformed"},
         {"an empty variable", ROW(VERB_GET, "/v1/{}", NULL), "malformed"},
         {"something after **", ROW(VERB_GET, "/v1/{name=**}/x", NULL), "malformed"},
+        {"a wildcard that is not the whole segment", ROW(VERB_GET, "/v1/x*", NULL), "malformed"},
         {"an empty verb", ROW(VERB_GET, "/v1/x:", NULL), "malformed"},
         {"an empty segment", ROW(VERB_GET, "/v1//x", NULL), "malformed"},
         {"an unknown field", ROW(VERB_GET, "/v1/{nobody=x/*}", NULL), "`nobody`"},
