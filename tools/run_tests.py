@@ -44,6 +44,12 @@ def unit_tests(build):
             for p in sorted(glob.glob(build + "/tests/test_*")) if os.access(p, os.X_OK) and os.path.isfile(p)]
 
 
+def fuzz_tests(build):
+    """The corpora of tests/fuzz, each run once by its target."""
+    return [Test("fuzz/" + os.path.basename(p)[len("fuzz_"):], [p], 300)
+            for p in sorted(glob.glob(build + "/tests/fuzz_*")) if os.access(p, os.X_OK) and os.path.isfile(p)]
+
+
 def sim_tests(build, seeds):
     program = build + "/tests/runnel-sim"
     if not os.path.exists(program):
@@ -114,7 +120,7 @@ def choose(options):
     build = os.environ.get("RUNNEL_BUILD") or os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
     seeds = 50 if options.quick else 100 if options.preset == "tsan" else 1000
     rounds = 3 if options.quick else 10 if options.preset == "tsan" else 50
-    tests = unit_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
+    tests = unit_tests(build) + fuzz_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
     wanted = lambda name: not options.filter or any(f in name for f in options.filter)
     if not options.quick and any(wanted("clients/" + n) for n in CLIENT_PROGRAMS):
         tests += client_tests(build)
