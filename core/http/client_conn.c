@@ -267,7 +267,8 @@ static void head_deliver(struct client_conn *c, const struct h1_head *h)
     enum h1_framing framing = str_is(x->st.spec.method, "HEAD") ? H1_NO_BODY : h->framing;
     r->status = h->status;
     r->upgraded = h->status == 101;
-    r->body_bytes = h->has_length ? h->body_bytes : framing == H1_NO_BODY && h->framing == H1_NO_BODY ? 0 : -1;
+    bool bodiless = framing == H1_NO_BODY && h->framing == H1_NO_BODY;
+    r->body_bytes = h->has_length && h->status != 204 ? h->body_bytes : bodiless ? 0 : -1; /* of 204 a length means nothing */
     x->st.keep_alive = h->keep_alive;
     h1_body_init(&c->body, framing, h->framing == H1_LENGTH ? h->body_bytes : 0);
     c->rx = r->upgraded ? CLIENT_RAW : CLIENT_BODY;
