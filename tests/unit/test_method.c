@@ -152,6 +152,8 @@ static void bad_rows_are_refused(void **state)
         {"an empty variable", ROW(VERB_GET, "/v1/{}", NULL), "malformed"},
         {"something after **", ROW(VERB_GET, "/v1/{name=**}/x", NULL), "malformed"},
         {"a wildcard that is not the whole segment", ROW(VERB_GET, "/v1/x*", NULL), "malformed"},
+        {"a variable after **", ROW(VERB_GET, "/v1/**/{name}", NULL), "malformed"},
+        {"a variable that ends in a dot", ROW(VERB_GET, "/v1/{name.}", NULL), "not a field"},
         {"an empty verb", ROW(VERB_GET, "/v1/x:", NULL), "malformed"},
         {"an empty segment", ROW(VERB_GET, "/v1//x", NULL), "malformed"},
         {"an unknown field", ROW(VERB_GET, "/v1/{nobody=x/*}", NULL), "`nobody`"},
