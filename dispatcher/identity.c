@@ -376,10 +376,10 @@ static int load_key(void *arg, const char *name, struct str body, struct err *e)
     if (!r)
         return err_set(e, ERR_DATA_LOSS, "the signing key %s cannot be read", name);
     struct rsa_key *key = rsa_from_pem(str_of(r->private_pem), e);
-    int rc = key ? keep_key(id, key, r->created_wall_ns, e) : -ERR_DATA_LOSS;
+    int rc = key ? keep_key(id, key, r->created_wall_ns, e) : -(int)e->code;
     if (rc) {
         rsa_unref(key);
-        err_wrap(e, "signing key %s", name);
+        rc = err_set(e, key ? e->code : ERR_DATA_LOSS, "the stored signing key %.60s cannot be used: %s", name, e->msg);
     }
     pb_free(r);
     return rc;

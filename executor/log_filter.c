@@ -38,8 +38,9 @@ void log_insert_id(const struct log_entry *entry, char out[LOG_INSERT_ID_MAX])
 
 static int bad(struct parser *p, const char *what)
 {
-    return err_set(p->e, ERR_INVALID_ARGUMENT, "filter: %s at character %td: '%.40s'", what, p->p - p->start + 1,
-                   p->p < p->end ? p->p : "(the end)");
+    struct str rest = p->p < p->end ? (struct str){p->p, (size_t)(p->end - p->p)} : STR("(the end)");
+    return err_set(p->e, ERR_INVALID_ARGUMENT, "filter: %s at character %td: '%.*s'", what, p->p - p->start + 1,
+                   (int)(rest.n < 40 ? rest.n : 40), rest.p);
 }
 
 static void skip_space(struct parser *p)

@@ -49,6 +49,12 @@ def c_tests(build):
     return [Test(kind(p) + os.path.basename(p), [p], 300, count_cmocka) for p in sorted(programs, key=kind, reverse=True)]
 
 
+def fuzz_tests(build):
+    """The corpora of tests/fuzz, each run once by its target."""
+    return [Test("fuzz/" + os.path.basename(p)[len("fuzz_"):], [p], 300)
+            for p in sorted(glob.glob(build + "/tests/fuzz_*")) if os.access(p, os.X_OK) and os.path.isfile(p)]
+
+
 def sim_tests(build, seeds):
     program = build + "/tests/runnel-sim"
     if not os.path.exists(program):
@@ -128,7 +134,7 @@ def choose(options):
     build = os.environ.get("RUNNEL_BUILD") or os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
     seeds = 50 if options.quick else 100 if options.preset == "tsan" else 1000
     rounds = 3 if options.quick or options.threaded else 10 if options.preset == "tsan" else 50
-    tests = c_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
+    tests = c_tests(build) + fuzz_tests(build) + sim_tests(build, seeds) + e2e_tests(build, rounds)
     wanted = lambda name: not options.filter or any(f in name for f in options.filter)
     if options.valgrind:
         tests = [t for t in tests if t.name == "e2e/test_valgrind"]

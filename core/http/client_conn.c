@@ -267,7 +267,8 @@ static void head_deliver(struct client_conn *c, const struct h1_head *h)
     enum h1_framing framing = str_is(x->st.spec.method, "HEAD") ? H1_NO_BODY : h->framing;
     r->status = h->status;
     r->upgraded = h->status == 101;
-    r->body_bytes = h->has_length ? h->body_bytes : framing == H1_NO_BODY && h->framing == H1_NO_BODY ? 0 : -1;
+    bool bodiless = framing == H1_NO_BODY && h->framing == H1_NO_BODY;
+    r->body_bytes = h->has_length && h->status != 204 ? h->body_bytes : bodiless ? 0 : -1; /* of 204 a length means nothing */
     x->st.keep_alive = h->keep_alive;
     h1_body_init(&c->body, framing, h->framing == H1_LENGTH ? h->body_bytes : 0);
     c->rx = r->upgraded ? CLIENT_RAW : CLIENT_BODY;
@@ -441,7 +442,7 @@ static bool conn_send_some(struct client_conn *c)
     struct http_call *x = c->call;
     struct call_state *st = &x->st;
     struct str head = http_call_out(x), body = {NULL, 0};
-    if (!st->spec.stream && c->rx != CLIENT_RAW)
+    if (!st->spec.stream && c->rx != CLIENT_RAW && st->body_sent < st->spec.body.n)
         body = (struct str){st->spec.body.p + st->body_sent, st->spec.body.n - st->body_sent};
     ssize_t n = conn_send(c, head, body);
     if (n < 0) {

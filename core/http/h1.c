@@ -13,6 +13,8 @@ static int refuse(struct err *e, int status, const char *why)
 
 /* ---- the end of the head ---- */
 
+#define H1_STATUS_LINE_MIN (sizeof "HTTP/1.1 200" - 1)
+
 /* Can a message begin like this? A TLS hello or another protocol is told so at once and not after a timeout. */
 static bool first_line_possible(enum h1_kind kind, const char *p, size_t n)
 {
@@ -34,7 +36,7 @@ static int line_ends_head(struct h1_scan *s, enum h1_kind kind, const char *line
     }
     if (line[0] == ' ' || line[0] == '\t')
         *refused = refuse(e, 400, s->lines ? "a header field is folded over two lines" : "the first line begins with a space");
-    else if (s->lines == 0 && !first_line_possible(kind, line, n))
+    else if (s->lines == 0 && (!first_line_possible(kind, line, n) || (kind == H1_RESPONSE && n < H1_STATUS_LINE_MIN)))
         *refused = refuse(e, 400, "this is not HTTP");
     else if (s->lines == 0 && kind == H1_REQUEST && (n < 9 || memcmp(line + n - 9, " HTTP/", 6) != 0))
         *refused = refuse(e, 400, "the request line does not end in an HTTP version");
@@ -136,7 +138,7 @@ static int request_line_read(struct str line, struct h1_head *h, struct err *e)
 
 static int status_line_read(struct str line, struct h1_head *h, struct err *e)
 {
-    if (line.n < 12 || line.p[8] != ' ' || !is_digit(line.p[9]) || !is_digit(line.p[10]) || !is_digit(line.p[11]) ||
+    if (line.n < H1_STATUS_LINE_MIN || line.p[8] != ' ' || !is_digit(line.p[9]) || !is_digit(line.p[10]) || !is_digit(line.p[11]) ||
         (line.n > 12 && line.p[12] != ' ') || !text_valid(line))
         return refuse(e, 400, "the status line is malformed");
     h->status = (line.p[9] - '0') * 100 + (line.p[10] - '0') * 10 + (line.p[11] - '0');

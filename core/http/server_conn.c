@@ -157,6 +157,7 @@ void http_conn_turn_away(struct http_conn *c, int status, const char *why)
 {
     struct http_exchange *x = c->x;
     bool tell = x ? x->st.answer == ANSWER_NONE && !x->st.aborted : c->rx == RX_HEAD && buf_len(&c->in);
+    bool head_only = x && x->st.head_only;
     if (tell && x)
         http_exchange_end(x, false);
     x = tell ? http_exchange_new(c) : NULL;
@@ -165,6 +166,7 @@ void http_conn_turn_away(struct http_conn *c, int status, const char *why)
         return;
     }
     buf_fini(&c->in);
+    x->st.head_only = head_only;
     http_exchange_refuse(x, status, why);
     http_conn_count(c);
 }
@@ -249,9 +251,10 @@ static int host_read(struct http_request *r, const struct h1_head *h, struct str
     if (r->host.n > 1 && r->host.p[r->host.n - 1] == '.')
         r->host.n--; /* a name written to its very end, as resolvers take it, is the same name */
     /* The head is our own copy, so the host can be folded where it stands. */
-    for (char *p = (char *)r->host.p; p < r->host.p + r->host.n; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p | 0x20);
+    char *host = (char *)r->host.p; /* NULL when there is none */
+    for (size_t i = 0; i < r->host.n; i++)
+        if (host[i] >= 'A' && host[i] <= 'Z')
+            host[i] = (char)(host[i] | 0x20);
     return 0;
 }
 
@@ -262,6 +265,7 @@ static int request_read(struct http_exchange *x, struct err *e)
     struct h1_head h;
     struct str authority = {0};
     int refused = h1_request_parse(buf_data(&x->head), buf_len(&x->head), &h, &r->headers, e);
+    x->st.head_only = str_is(h.method, "HEAD"); /* also when it is refused for something behind its first line */
     if (refused == 0)
         refused = target_read(r, &h, &authority, e);
     if (refused == 0)
@@ -276,7 +280,6 @@ static int request_read(struct http_exchange *x, struct err *e)
     h1_body_init(&x->st.body, h.framing, h.body_bytes);
     x->st.keep_alive = h.keep_alive;
     x->st.expects = h.expect_continue && h.minor == 1 && h.framing != H1_NO_BODY;
-    x->st.head_only = str_is(h.method, "HEAD");
     return 0;
 }
 
@@ -302,11 +305,9 @@ static void request_begin(struct http_conn *c, struct http_exchange *x)
         http_exchange_continue(x);
 }
 
-/* Refuse what could not be read as a request; everything after it is dropped. */
-static size_t head_refuse(struct http_conn *c, struct http_exchange *x, int status, const struct err *e, size_t n)
+/* Refuse what could not be read as a request, by `x` (NULL: out of memory); everything after it is dropped. */
+static size_t refuse(struct http_conn *c, struct http_exchange *x, int status, const struct err *e, size_t n)
 {
-    if (!x)
-        x = http_exchange_new(c);
     if (x)
         http_exchange_refuse(x, status, e->msg);
     else
@@ -322,7 +323,7 @@ static size_t head_take(struct http_conn *c, const char *p, size_t n)
     size_t head_bytes = 0;
     int refused = h1_head_find(&c->scan, H1_REQUEST, p, n, s->config.head_max_bytes, &head_bytes, &e);
     if (refused)
-        return head_refuse(c, NULL, refused, &e, n);
+        return refuse(c, http_exchange_new(c), refused, &e, n);
     if (head_bytes == 0)
         return 0;
     c->scan = (struct h1_scan){0};
@@ -330,12 +331,12 @@ static size_t head_take(struct http_conn *c, const char *p, size_t n)
     struct http_exchange *x = http_exchange_new(c);
     if (!x || buf_add(&x->head, p, head_bytes) != 0) {
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory");
-        return head_refuse(c, x, 503, &e, n);
+        return refuse(c, x, 503, &e, n);
     }
     x->st.in_hand_bytes = n - head_bytes;
     refused = request_read(x, &e);
     if (refused)
-        return head_refuse(c, x, refused, &e, n);
+        return refuse(c, x, refused, &e, n);
     request_begin(c, x);
     return head_bytes;
 }
@@ -355,8 +356,12 @@ static size_t body_take(struct http_conn *c, const char *p, size_t n)
             st->aborted = true;
             return n;
         }
+        bool head_only = st->head_only;
         http_exchange_end(x, false);
-        return head_refuse(c, NULL, refused, &e, n);
+        x = http_exchange_new(c);
+        if (x)
+            x->st.head_only = head_only;
+        return refuse(c, x, refused, &e, n);
     }
     c->progress = true;
     st->expects = false; /* it came unasked */

@@ -78,15 +78,16 @@ int host_split(struct str text, struct str *host, uint16_t *port, struct err *e)
     return 0;
 }
 
-/* What RFC 3986 lets stand in a path or a query. */
+/* What RFC 3986 lets stand in a path, a query or a fragment. */
 static int target_check(struct str s, struct err *e)
 {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}", c))
-            return err_set(e, ERR_INVALID_ARGUMENT, "the path or query has a character (code %u) that must be percent-encoded", c);
+            return err_set(e, ERR_INVALID_ARGUMENT, "the path, query or fragment has a character (code %u) that must be percent-encoded",
+                           c);
         if (c == '%' && (s.n - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2])))
-            return err_set(e, ERR_INVALID_ARGUMENT, "the path or query has a %% that is not followed by two hex digits");
+            return err_set(e, ERR_INVALID_ARGUMENT, "the path, query or fragment has a %% that is not followed by two hex digits");
     }
     return 0;
 }
@@ -137,6 +138,8 @@ int url_parse(struct str text, struct url *u, struct err *e)
     if (v.target.n == 0)
         v.target = STR("/");
     rc = target_check(v.target, e);
+    if (rc == 0 && rest.n) /* nobody is sent the fragment, but the whole text may be shown or stored */
+        rc = target_check((struct str){rest.p + 1, rest.n - 1}, e);
     if (rc)
         return rc;
     struct str query = v.target;

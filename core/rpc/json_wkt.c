@@ -226,14 +226,29 @@ static char *snake_path(struct arena *a, struct str s)
 
 static bool path_valid(struct str s)
 {
+    size_t snake = s.n;
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
         bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '*';
         bool dot = c == '.' && i > 0 && i + 1 < s.n && s.p[i - 1] != '.';
         if (!word && !dot)
             return false;
+        snake += c >= 'A' && c <= 'Z';
     }
-    return s.n > 0 && s.n < JSON_NAME_MAX;
+    return s.n > 0 && snake < JSON_NAME_MAX;
+}
+
+/* Does `camel` read as `path`? Not when that has an underscore before anything but a lower-case letter. */
+static bool reads_as(const char *camel, const char *path)
+{
+    for (; *camel; camel++, path++) {
+        bool upper = *camel >= 'A' && *camel <= 'Z';
+        if (upper && *path++ != '_')
+            return false;
+        if (*path != (upper ? *camel - 'A' + 'a' : *camel))
+            return false;
+    }
+    return *path == '\0';
 }
 
 static struct str trimmed(struct str s)
@@ -280,7 +295,8 @@ static int write_mask(struct buf *b, const Google__Protobuf__FieldMask *m, struc
 {
     for (size_t i = 0; i < m->n_paths; i++) {
         char name[JSON_NAME_MAX];
-        if ((i && buf_addz(b, ",")) || buf_addz(b, json_name(m->paths[i], name)))
+        const char *path = m->paths[i], *camel = json_name(path, name);
+        if ((i && buf_addz(b, ",")) || buf_addz(b, reads_as(camel, path) ? camel : path))
             return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for a field mask");
     }
     return 0;

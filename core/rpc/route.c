@@ -84,17 +84,23 @@ void route_free(struct route_tree *t)
 
 /* --- compiling ------------------------------------------------------------------------------------------------ */
 
+/* Nothing may follow `**`. */
+static bool segment_fits(const struct route *r)
+{
+    return r->n_segments < ROUTE_SEGMENTS_MAX && (r->n_segments == 0 || r->segments[r->n_segments - 1].step != STEP_MANY);
+}
+
 /* Take one segment at *p up to `/`, `}`, `:` or the end. */
 static bool compile_segment(struct route *r, const char **p)
 {
     size_t n = strcspn(*p, "/}:{=");
-    if (n == 0 || r->n_segments == ROUTE_SEGMENTS_MAX)
-        return false;
-    /* nothing may follow ** */
-    if (r->n_segments && r->segments[r->n_segments - 1].step == STEP_MANY)
+    if (n == 0 || !segment_fits(r))
         return false;
     struct str s = {*p, n};
-    r->segments[r->n_segments].step = str_is(s, "**") ? STEP_MANY : str_is(s, "*") ? STEP_ONE : STEP_LITERAL;
+    enum step step = str_is(s, "**") ? STEP_MANY : str_is(s, "*") ? STEP_ONE : STEP_LITERAL;
+    if (step == STEP_LITERAL && memchr(s.p, '*', s.n))
+        return false;
+    r->segments[r->n_segments].step = step;
     r->segments[r->n_segments].literal = s;
     r->n_segments++;
     *p += n;
@@ -111,7 +117,7 @@ static bool compile_var(struct route *r, const char **p)
     *v = (struct route_var){.field = {*p, n}, .first = r->n_segments};
     *p += n;
     if (**p == '}') {
-        if (r->n_segments == ROUTE_SEGMENTS_MAX)
+        if (!segment_fits(r))
             return false;
         r->segments[r->n_segments++].step = STEP_ONE;
     } else {
@@ -157,7 +163,7 @@ static int check_vars(const struct route *r, struct err *e)
     for (size_t i = 0; i < r->n_vars; i++) {
         const ProtobufCMessageDescriptor *d = r->method->request;
         struct str rest = r->vars[i].field;
-        while (rest.n) {
+        while (rest.p) {
             const char *dot = memchr(rest.p, '.', rest.n);
             struct str name = {rest.p, dot ? (size_t)(dot - rest.p) : rest.n};
             const ProtobufCFieldDescriptor *f = d ? pb_field_find(d, name) : NULL;

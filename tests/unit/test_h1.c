@@ -128,6 +128,20 @@ static void test_what_responses_say(void **state)
     }
 }
 
+static void test_a_first_line_that_is_none_is_refused_however_it_comes(void **state)
+{
+    static const char *const cases[] = {"HT\r\n", "HTTP/1\r\n", "HTTP/1.\r\n", "HTTP/1.1 20\r\n", "ICY 200 OK\r\n"};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (size_t piece = 1; piece <= strlen(cases[i]); piece++) {
+            size_t n = strlen(cases[i]), head;
+            struct h1_scan s = {0};
+            int refused = 0;
+            for (size_t have = piece; !refused && have < n + piece; have += piece)
+                refused = h1_head_find(&s, H1_RESPONSE, cases[i], have < n ? have : n, H1_HEAD_MAX, &head, NULL);
+            CASE_INT(cases[i], refused, 400);
+        }
+}
+
 /* What came out of a body: the content in `mem`, and where in the input the body ended. */
 struct taken {
     char *mem;
@@ -269,15 +283,11 @@ static void test_chunk_heads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_head_is_found_at_every_cut),
-        cmocka_unit_test(test_what_requests_say),
-        cmocka_unit_test(test_many_framing_fields),
-        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_what_responses_say),
-        cmocka_unit_test(test_bodies_at_every_piece_size),
-        cmocka_unit_test(test_chunks_round_trip),
-        cmocka_unit_test(test_noise_gets_a_verdict),
-        cmocka_unit_test(test_chunk_heads),
+        cmocka_unit_test(test_head_is_found_at_every_cut), cmocka_unit_test(test_what_requests_say),
+        cmocka_unit_test(test_many_framing_fields),        cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_what_responses_say),         cmocka_unit_test(test_a_first_line_that_is_none_is_refused_however_it_comes),
+        cmocka_unit_test(test_bodies_at_every_piece_size), cmocka_unit_test(test_chunks_round_trip),
+        cmocka_unit_test(test_noise_gets_a_verdict),       cmocka_unit_test(test_chunk_heads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,25 @@ static void test_head_answers_have_no_body(void **state)
     bench_fini(&b);
 }
 
+static void test_refusals_of_head_have_no_body_either(void **state)
+{
+    static const char *const requests[] = {
+        "HEAD /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeX",
+        "HEAD /echo HTTP/1.1\r\n\r\n",
+        "HEAD /echo HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        struct bench b;
+        bench_init(&b);
+        wire_sendz(&b.wire, requests[i]);
+        wire_until_closed(&b.wire);
+        struct str got = buf_str(&b.wire.in);
+        CASE_TRUE(requests[i], wire_count(&b.wire, "HTTP/1.1 400 Bad Request\r\n") == 1);
+        CASE_TRUE(requests[i], got.n > 4 && memcmp(got.p + got.n - 4, "\r\n\r\n", 4) == 0);
+        bench_fini(&b);
+    }
+}
+
 /* The same two requests with a pause at every byte boundary: nothing depends on how they are cut. */
 static void test_any_split(void **state)
 {
@@ -604,6 +623,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exchanges),
         cmocka_unit_test(test_head_answers_have_no_body),
+        cmocka_unit_test(test_refusals_of_head_have_no_body_either),
         cmocka_unit_test(test_any_split),
         cmocka_unit_test(test_one_byte_at_a_time),
         cmocka_unit_test(test_pipelined_answers_come_in_order),

@@ -131,6 +131,15 @@ static void test_filters(void **state)
     }
 }
 
+static void test_a_filter_ends_where_its_text_ends(void **state)
+{
+    struct arena *a = arena_new(1 << 20);
+    struct err e = {0};
+    assert_null(log_filter_parse(a, (struct str){"severity ~ behind it", 10}, &e));
+    assert_non_null(strstr(e.msg, "'~'"));
+    arena_free(a);
+}
+
 static void test_the_api(void **state)
 {
     static struct world w;
@@ -233,6 +242,7 @@ int main(void)
         CASE(test_what_is_lifted_from_a_line),
         CASE(test_the_oldest_go_first_and_one_service_cannot_push_out_another),
         CASE(test_filters),
+        cmocka_unit_test(test_a_filter_ends_where_its_text_ends),
         cmocka_unit_test(test_the_api),
         cmocka_unit_test(test_bytes_become_lines_however_they_come),
         cmocka_unit_test(test_above_the_budget_lines_are_dropped_and_counted),

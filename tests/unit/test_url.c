@@ -93,6 +93,8 @@ static const struct {
     {"http://a/%4", "hex digits"},
     {"http://a/%4g", "hex digits"},
     {"http://a/?%zz", "hex digits"},
+    {"http://a/#\x1e", "percent-encoded"},
+    {"http://a#b#c%", "hex digits"},
 };
 
 static void test_bad_urls(void **state)
