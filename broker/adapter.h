@@ -32,8 +32,9 @@ typedef void (*adapter_done_fn)(void *arg, const struct err *e); /* e NULL: done
 typedef void (*adapter_handle_fn)(void *arg, const char *handle, const struct err *e);
 
 struct adapter_sub_events {
-    /* New messages, oldest first; the references pass to the receiver. Never more than the credit given. */
-    void (*on_messages)(void *arg, struct message **msgs, size_t n);
+    /* New messages, oldest first, never more than the credit given. Returns how many were taken, whose references are the receiver's
+     * then; the rest comes again, with its credit, when there may be memory. */
+    size_t (*on_messages)(void *arg, struct message **msgs, size_t n);
     /* Reading failed (already logged by the adapter); credit stays, the adapter tries again by itself. */
     void (*on_trouble)(void *arg, const struct err *e);
 };

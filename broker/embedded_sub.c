@@ -279,13 +279,6 @@ static size_t read_cache(struct adapter_sub *s, struct message **batch)
     return n;
 }
 
-static void deliver(struct adapter_sub *s, struct message **batch, size_t n)
-{
-    sub_wake(s); /* before the receiver runs: it may do anything */
-    if (n)
-        s->events->on_messages(s->arg, batch, n);
-}
-
 static void stall(struct adapter_sub *s, const struct err *e)
 {
     struct embedded *a = s->r.topic->a;
@@ -294,6 +287,29 @@ static void stall(struct adapter_sub *s, const struct err *e)
     retry_arm(a);
     if (s->events)
         s->events->on_trouble(s->arg, e);
+}
+
+/* What the receiver had no memory for goes back: it is read again in a second. */
+static void give_back(struct adapter_sub *s, struct message **batch, size_t n)
+{
+    struct err e;
+    s->read_seq = batch[0]->pos.lo;
+    s->acked_unread = ackset_count_from(&s->r.acks, s->read_seq);
+    for (size_t i = 0; i < n; i++) {
+        s->credit_count++;
+        s->credit_bytes += (int64_t)batch[i]->bytes;
+        message_unref(batch[i]);
+    }
+    err_set(&e, ERR_RESOURCE_EXHAUSTED, "leasing: out of memory");
+    stall(s, &e);
+}
+
+static void deliver(struct adapter_sub *s, struct message **batch, size_t n)
+{
+    sub_wake(s); /* before the receiver runs: it may do anything */
+    size_t taken = n ? s->events->on_messages(s->arg, batch, n) : 0;
+    if (taken < n)
+        give_back(s, batch + taken, n - taken);
 }
 
 static struct message *message_of_row(struct adapter_topic *t, const struct store_row *row, struct err *e)
@@ -443,11 +459,11 @@ void embedded_ack(struct adapter_sub *s, const struct msg_pos *pos, size_t n, ad
     struct op *op = done ? op_new(a, NULL, arg) : NULL;
     struct err e;
     int rc = 0;
-    if (done && !op)
-        rc = err_set(&e, ERR_RESOURCE_EXHAUSTED, "acknowledge: out of memory");
     for (size_t i = 0; i < n && rc >= 0; i++)
         if (pos[i].hi == 0 && pos[i].lo < s->read_seq) /* what was never read is not known */
             rc = ackset_add(&s->r.acks, pos[i].lo, &e);
+    if (rc >= 0 && done && !op) /* set all the same: who asks again has no lease any more, and is told that it is done */
+        rc = err_set(&e, ERR_RESOURCE_EXHAUSTED, "acknowledge: out of memory");
     if (s->behind)
         sub_wake(s); /* it may have waited for room */
     if (done)

@@ -159,26 +159,28 @@ static bool lease_new(struct subscription *s, struct message *m)
     return true;
 }
 
-static void on_messages(void *arg, struct message **msgs, size_t n)
+static size_t on_messages(void *arg, struct message **msgs, size_t n)
 {
     struct subscription *s = arg;
-    size_t lost = 0;
-    for (size_t i = 0; i < n; i++) {
-        s->asked_count--;
-        s->asked_bytes -= (int64_t)msgs[i]->bytes;
-        if (s->filter && !filter_match(s->filter, msgs[i])) {
+    size_t taken = 0;
+    for (; taken < n; taken++) {
+        struct message *m = msgs[taken];
+        int64_t bytes = (int64_t)m->bytes;
+        if (s->filter && !filter_match(s->filter, m)) {
             metric_add(s->metrics.filtered, 1);
-            s->deps->adapter->ops->ack(s->source, &msgs[i]->pos, 1, NULL, NULL);
-            message_unref(msgs[i]);
-        } else if (!lease_new(s, msgs[i])) {
-            message_unref(msgs[i]);
-            lost++;
+            s->deps->adapter->ops->ack(s->source, &m->pos, 1, NULL, NULL);
+            message_unref(m);
+        } else if (!lease_new(s, m)) {
+            log_kv(env_of(s)->log, LOG_ERROR, "subscription.memory", LSTR("subscription", s->config->name),
+                   LSTR("do", "trying again in a second"));
+            break; /* not the ones behind it either: they keep their order */
         }
+        s->asked_count--;
+        s->asked_bytes -= bytes;
     }
-    if (lost) /* it is not acknowledged: it comes again after the next start or seek */
-        log_kv(env_of(s)->log, LOG_ERROR, "subscription.memory", LSTR("subscription", s->config->name), LINT("messages", lost));
     wake(s);
     top_up(s);
+    return taken;
 }
 
 static void on_trouble(void *arg, const struct err *e) {}

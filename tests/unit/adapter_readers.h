@@ -13,7 +13,7 @@ struct reader {
 
 static inline bool got_is(const void *arg, size_t n) { return ((const struct reader *)arg)->n >= n; }
 
-static inline void on_messages(void *arg, struct message **msgs, size_t n)
+static inline size_t on_messages(void *arg, struct message **msgs, size_t n)
 {
     struct reader *r = arg;
     r->batches++;
@@ -21,6 +21,7 @@ static inline void on_messages(void *arg, struct message **msgs, size_t n)
         fail_msg("more than %d messages", GOT_MAX);
     memcpy(r->got + r->n, msgs, n * sizeof *msgs);
     r->n += n;
+    return n;
 }
 
 static inline void on_trouble(void *arg, const struct err *e) { ((struct reader *)arg)->trouble++; }

@@ -104,7 +104,7 @@ static void deliver(struct fx *fx, const char *key)
     assert_non_null(msg);
     msg->pos.lo = fx->next++;
     msg->publish_wall_ns = fx->fe.clock.wall_ns;
-    subscription_events()->on_messages(fx->s, &msg, 1);
+    assert_int_equal(subscription_events()->on_messages(fx->s, &msg, 1), 1);
 }
 
 static size_t take(struct fx *fx, size_t max) { return subscription_take(fx->s, max, 1 << 20, fx->taken); }
