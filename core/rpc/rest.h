@@ -2,6 +2,7 @@
  *  Shape:  rest_serve(exchange) collects the body (bounded), decodes, mails the call to the engine, and writes what comes back.
  *          If the client goes away first, the engine is told (call->on_cancel).
  *  Query:  $alt, alt, $prettyPrint, prettyPrint, key and other $-parameters are understood or ignored as wire.md says.
+ *  Units:  durations in ns.
  *  Errors: every failure is the canonical JSON error body. Unknown paths: 404 with the error body.
  *  Owner:  an exchange and its call are rest's until the answer is written; the handler fills what the call owns. rest_free and
  *          web_free free what theirs made.

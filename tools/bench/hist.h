@@ -1,5 +1,6 @@
 /** hist.h: a histogram of latencies: 32 steps to each doubling, so a percentile is right to about 3 %.
- *  Units:  ns; from 0 to some 18 minutes, above that the last step. */
+ *  Units:  ns; from 0 to some 18 minutes, above that the last step.
+ *  Thread: whoever owns it; no locks. */
 #ifndef TOOLS_BENCH_HIST_H
 #define TOOLS_BENCH_HIST_H
 

@@ -1,4 +1,6 @@
-/** load_options.h: what the load generator is asked to do. */
+/** load_options.h: what the load generator is asked to do.
+ *  Units:  seconds_ns, pause_ms and timeout_ms are durations.
+ *  Thread: one. */
 #ifndef TOOLS_BENCH_LOAD_OPTIONS_H
 #define TOOLS_BENCH_LOAD_OPTIONS_H
 

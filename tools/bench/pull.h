@@ -1,4 +1,5 @@
-/** pull.h: from the answer of a pull the request that acknowledges all of it. */
+/** pull.h: from the answer of a pull the request that acknowledges all of it.
+ *  Thread: one. */
 #ifndef TOOLS_BENCH_PULL_H
 #define TOOLS_BENCH_PULL_H
 

@@ -1,7 +1,8 @@
 /** reply.h: reads one HTTP/1.1 answer from bytes as they come. Only what our own servers and the proxies send: a Content-Length, or
  *  chunks, or no body (204, 304); 1xx answers are skipped.
  *  Shape:  reply_reset -> reply_feed with all bytes received so far, until it says done.
- *  Owner:  body points into the caller's bytes; chunks are not joined, so a body is only given where it came whole. */
+ *  Owner:  body points into the caller's bytes; chunks are not joined, so a body is only given where it came whole.
+ *  Thread: whoever owns the struct. */
 #ifndef TOOLS_BENCH_REPLY_H
 #define TOOLS_BENCH_REPLY_H
 

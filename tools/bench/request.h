@@ -2,7 +2,9 @@
  *  Shape:  request_make once; request_bytes for each request: the same bytes again, or with `%d` in path and body replaced by a
  *          number, so that one run can create s-0, s-1, s-2 and so on.
  *  Sizes:  `push` is what Runnel pushes for a message of `data_bytes`, header for header: an envelope with both spellings, and a token
- *          of `token_bytes`; tests/e2e/test_bench.py compares the two. */
+ *          of `token_bytes`; tests/e2e/test_bench.py compares the two.
+ *  Owner:  a request keeps its bytes until it is made anew or the program ends; the options and texts are borrowed.
+ *  Thread: one. */
 #ifndef TOOLS_BENCH_REQUEST_H
 #define TOOLS_BENCH_REQUEST_H
 

@@ -17,7 +17,6 @@
 
 #define PATIENCE_NS (10 * INT64_C(1000000000))
 
-
 static pid_t start(char **argv, const char *port, posix_spawn_file_actions_t *quiet)
 {
     char *env[256];

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static void complain(const char *fmt, va_list args)
+BENCH_VPRINTF static void complain(const char *fmt, va_list args)
 {
     fprintf(stderr, "%s: ", program_invocation_short_name);
     vfprintf(stderr, fmt, args);

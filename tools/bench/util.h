@@ -1,6 +1,7 @@
 /** util.h: what the programs of the benchmark share: the clock, sockets of this host, memory that is there or ends the program.
  *  Units:  ns of CLOCK_MONOTONIC, so that times of several processes of one machine may be compared.
  *  Errors: say what is wrong on stderr and exit with 1 (2 for a wrong option): these are short-lived programs.
+ *  Thread: one a program.
  *  Nothing here is used by the server, and nothing of the server is used here: an instrument must not change with what it measures. */
 #ifndef TOOLS_BENCH_UTIL_H
 #define TOOLS_BENCH_UTIL_H
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 #define BENCH_PRINTF __attribute__((format(printf, 1, 2)))
+#define BENCH_VPRINTF __attribute__((format(printf, 1, 0)))
 #define BENCH_NORETURN __attribute__((noreturn))
 
 /** CPU time, as getrusage counts it */

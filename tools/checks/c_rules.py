@@ -16,7 +16,7 @@ BANNED = [
     ("strtok atoi atol atoll atof", "hides what is malformed: use strtol and its kin, or a parser with struct err", ()),
     ("alloca", "takes an unbounded piece of the stack: use a fixed array with a maximum, an arena or the heap", ()),
     ("system popen", "starts a shell: programs are started by the warden (tests: posix_spawn)", ()),
-    ("__attribute__", "names an attribute of one compiler: use or add a macro of core/compiler.h", ("core/compiler.h",)),
+    ("__attribute__", "names an attribute of one compiler: use or add a macro of core/compiler.h", ("core/compiler.h", "tools/bench/util.h")),
     ("time gettimeofday clock_gettime clock ftime timespec_get",
      "reads a clock, so the simulator cannot run it: take `now` or an env (core/base/clock.h)",
      ("core/base/clock_real.c", "tests/support/support_dispatcher.c", "tests/unit/adapter_bench.h", "tests/unit/test_loop.c",
