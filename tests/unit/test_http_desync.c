@@ -53,7 +53,7 @@ static void got(const char *name, struct record *r, const char *want)
 {
     CASE_TRUE(name, r->ok);
     CASE_INT(name, buf_len(&r->body), strlen(want));
-    CASE_TRUE(name, memcmp(buf_data(&r->body), want, strlen(want)) == 0);
+    CASE_TRUE(name, str_is(buf_str(&r->body), want));
     record_fini(r);
 }
 
