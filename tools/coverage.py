@@ -31,7 +31,8 @@ def read_counts(build):
                 lines = counts.setdefault(os.path.relpath(path, ROOT), {})
                 for line in source["lines"]:
                     lines[line["line_number"]] = max(lines.get(line["line_number"], 0), line["count"])
-    return {path: lines for path, lines in counts.items() if path.split("/")[0] in FOLDERS}
+    # A source that is gone may have left its notes in the build folder.
+    return {path: lines for path, lines in counts.items() if path.split("/")[0] in FOLDERS and os.path.exists(os.path.join(ROOT, path))}
 
 
 def percent(lines):

@@ -82,7 +82,7 @@ size_t torture(const struct torture *t, enum fault what, size_t times)
 {
     size_t failures = 0;
     bool every = t->every || getenv("TORTURE_EVERY");
-    for (size_t nth = 1; t->run(t, what, nth, times); nth += every || nth < TORTURE_EACH ? 1 : nth / 6) {
+    for (size_t nth = 1; t->run(t, what, nth, times); nth += every || nth < TORTURE_EACH ? 1 : nth / 4) {
         failures++;
         if (nth > TORTURE_NTH_MAX) {
             fprintf(stderr, "torture: %s: %s %zu still fails: it never ends\n", t->name, fault_name(what), nth);

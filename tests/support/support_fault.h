@@ -49,7 +49,7 @@ struct torture {
     bool every; /* leaves out none (see TORTURE_EACH) */
 };
 #define TORTURE_NTH_MAX 100000 /* a case that still fails there never ends */
-#define TORTURE_EACH 48        /* from here on only some, n/6 apart, unless the environment has TORTURE_EVERY=1 */
+#define TORTURE_EACH 24        /* from here on only some, n/4 apart, unless the environment has TORTURE_EVERY=1 */
 /** Run `t` for n = 1, 2, 3, ... until nothing fails; returns how many did. Aborts at TORTURE_NTH_MAX. Says how many with TORTURE_COUNTS=1. */
 size_t torture(const struct torture *t, enum fault what, size_t times);
 
