@@ -204,6 +204,9 @@ struct mailbox *loop_mailbox(struct loop *l) { return l->mailbox; }
 
 static void owe(struct loop *l, struct mailbox *to)
 {
+    for (size_t i = 0; i < l->owed_count; i++)
+        if (l->owed[i] == to)
+            return; /* its owner was quick and emptied it meanwhile */
     if (l->owed_count == LOOP_OWED_MAX)
         mailbox_wake(to);
     else

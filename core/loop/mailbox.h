@@ -19,7 +19,7 @@ struct mailbox *mailbox_new(size_t max, void (*wake)(void *arg), void *arg);
 void mailbox_free(struct mailbox *mb);
 void mailbox_post(struct mailbox *mb, struct mail *m);
 MUST_USE bool mailbox_offer(struct mailbox *mb, struct mail *m);
-/** The same without the wake-up: true when the caller owes one (mailbox_wake), soon. Whoever posts meanwhile wakes the owner himself.
+/** The same without the wake-up: true when the caller owes one (mailbox_wake), soon. Whoever posts after that wakes the owner himself.
  *  For loop_post: an iteration that posts many wakes the other thread once, not for the first one and again for the rest. */
 MUST_USE bool mailbox_post_quietly(struct mailbox *mb, struct mail *m);
 MUST_USE bool mailbox_offer_quietly(struct mailbox *mb, struct mail *m, bool *owed);

@@ -110,6 +110,48 @@ static void an_iteration_does_fds_then_mail_then_timers_then_graves(void **state
     bench_fini(&b);
 }
 
+/* Another thread's mailbox, whose owner has emptied it by the time the graves are dug. */
+struct neighbour {
+    struct mailbox *mb;
+    struct mail mails[4];
+};
+static struct neighbour neighbour;
+static void on_neighbour_woken(void *arg) { note(arg, 'w'); }
+static void on_grave_then_post(void *arg)
+{
+    struct bench *b = arg;
+    note(b, 'g');
+    assert_non_null(mailbox_take(neighbour.mb));
+    loop_post(b->loop, neighbour.mb, &neighbour.mails[3]);
+}
+static void on_fd_then_post(void *arg, int events)
+{
+    struct bench *b = arg;
+    note(b, 'f');
+    loop_fd_want(b->fd, 0);
+    loop_post(b->loop, neighbour.mb, &neighbour.mails[0]);
+    loop_post(b->loop, neighbour.mb, &neighbour.mails[1]);
+    assert_non_null(mailbox_take(neighbour.mb)); /* a quick owner: it is owed once more, and woken once all the same */
+    assert_true(loop_offer(b->loop, neighbour.mb, &neighbour.mails[2]));
+    loop_bury(b->loop, &b->grave, on_grave_then_post, b);
+}
+
+static void who_is_posted_to_is_woken_once_before_the_graves_and_once_after(void **state)
+{
+    struct bench b;
+    bench_init(&b);
+    neighbour.mb = mailbox_new(4, on_neighbour_woken, &b);
+    assert_non_null(neighbour.mb);
+    loop_fd_free(b.fd);
+    b.fd = loop_fd_new(b.loop, b.pair[0], on_fd_then_post, &b, NULL);
+    loop_fd_want(b.fd, LOOP_READ);
+    set_timer(&b, 0);
+    poke(&b);
+    assert_string_equal(run_until(&b, 1), "ftwgw");
+    bench_fini(&b);
+    mailbox_free(neighbour.mb);
+}
+
 static void an_fd_reports_only_what_is_wanted(void **state)
 {
     struct bench b;
@@ -497,6 +539,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_iteration_does_fds_then_mail_then_timers_then_graves),
+        cmocka_unit_test(who_is_posted_to_is_woken_once_before_the_graves_and_once_after),
         cmocka_unit_test(an_fd_reports_only_what_is_wanted),
         cmocka_unit_test(an_fd_may_be_freed_in_its_own_callback),
         cmocka_unit_test(a_freed_fd_is_never_called_though_its_event_was_pending),

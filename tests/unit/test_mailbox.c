@@ -67,6 +67,30 @@ static void the_owner_is_woken_once_a_batch(void **state)
     mailbox_free(mb);
 }
 
+static void what_is_posted_quietly_wakes_nobody_until_somebody_does(void **state)
+{
+    struct mailbox *mb = fresh(3);
+    struct letter l[5];
+    bool owed = false;
+    for (int i = 0; i < 5; i++)
+        l[i] = letter_of(i);
+    assert_true(mailbox_post_quietly(mb, &l[0].mail));
+    assert_false(mailbox_post_quietly(mb, &l[1].mail)); /* the first one owes it already */
+    assert_int_equal(wakes, 0);
+    mailbox_post(mb, &l[2].mail); /* somebody else does not wait for those who are quiet */
+    assert_int_equal(wakes, 1);
+    assert_false(mailbox_offer_quietly(mb, &l[3].mail, &owed)); /* full */
+    assert_int_equal(mailbox_deliver(mb), 3);
+    assert_true(mailbox_offer_quietly(mb, &l[3].mail, &owed));
+    assert_true(owed);
+    mailbox_wake(mb);
+    assert_int_equal(wakes, 2);
+    mailbox_post(mb, &l[4].mail); /* nothing is owed any more, and it is not empty */
+    assert_int_equal(wakes, 2);
+    assert_int_equal(mailbox_deliver(mb), 2);
+    mailbox_free(mb);
+}
+
 static void offers_stop_at_the_limit_and_posts_do_not(void **state)
 {
     struct mailbox *mb = fresh(2);
@@ -184,9 +208,13 @@ static void four_threads_lose_nothing_and_keep_their_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mail_is_delivered_in_the_order_of_posting), cmocka_unit_test(the_owner_is_woken_once_a_batch),
-        cmocka_unit_test(offers_stop_at_the_limit_and_posts_do_not), cmocka_unit_test(mail_posted_while_delivering_is_the_next_batch),
-        cmocka_unit_test(a_batch_can_be_taken_without_delivering),   cmocka_unit_test(four_threads_lose_nothing_and_keep_their_order),
+        cmocka_unit_test(mail_is_delivered_in_the_order_of_posting),
+        cmocka_unit_test(the_owner_is_woken_once_a_batch),
+        cmocka_unit_test(what_is_posted_quietly_wakes_nobody_until_somebody_does),
+        cmocka_unit_test(offers_stop_at_the_limit_and_posts_do_not),
+        cmocka_unit_test(mail_posted_while_delivering_is_the_next_batch),
+        cmocka_unit_test(a_batch_can_be_taken_without_delivering),
+        cmocka_unit_test(four_threads_lose_nothing_and_keep_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

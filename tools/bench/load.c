@@ -38,6 +38,7 @@ static struct {
     struct load_options o;
     int epoll;
     struct request request;
+    struct client *clients; /* they live as long as the program */
     struct hist latency;
     uint64_t issued, answered, failed, messages, reconnects, in_flight;
     int64_t begin_ns, end_ns, stop_ns;
@@ -193,7 +194,7 @@ static bool all_done(void)
 static void run(void)
 {
     struct epoll_event events[EVENTS];
-    struct client *clients = xzalloc(l.o.clients * sizeof *clients);
+    struct client *clients = l.clients = xzalloc(l.o.clients * sizeof *clients);
     for (uint64_t i = 0; i < l.o.clients; i++) {
         clients[i].request = l.request;
         if (l.request.numbered) { /* each writes its own again and again */

@@ -49,10 +49,12 @@ static char *base64_like(size_t bytes)
 static const char *envelope(size_t data_bytes)
 {
     char *data = base64_like(data_bytes);
-    return text_of("{\"message\":{\"data\":\"%s\",\"messageId\":\"1099511627777\",\"message_id\":\"1099511627777\","
-                   "\"publishTime\":\"2026-01-02T03:04:05.123456789Z\",\"publish_time\":\"2026-01-02T03:04:05.123456789Z\"},"
-                   "\"subscription\":\"projects/local-project/subscriptions/bench\"}",
-                   data);
+    const char *out = text_of("{\"message\":{\"data\":\"%s\",\"messageId\":\"1099511627777\",\"message_id\":\"1099511627777\","
+                              "\"publishTime\":\"2026-01-02T03:04:05.123456789Z\",\"publish_time\":\"2026-01-02T03:04:05.123456789Z\"},"
+                              "\"subscription\":\"projects/local-project/subscriptions/bench\"}",
+                              data);
+    xfree(data);
+    return out;
 }
 
 static const char *publish_body(size_t data_bytes, size_t batch)
@@ -64,6 +66,8 @@ static const char *publish_body(size_t data_bytes, size_t batch)
     for (size_t i = 0; i < batch; i++, n += each)
         memcpy(out + n, message, each);
     memcpy(out + n - 1, "]}", 3); /* over the last comma */
+    xfree(message);
+    xfree(data);
     return out;
 }
 
