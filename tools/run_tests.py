@@ -156,7 +156,6 @@ def main():
     parser.add_argument("--threaded", action="store_true")
     parser.add_argument("--valgrind", action="store_true")
     parser.add_argument("--coverage", action="store_true")
-    parser.add_argument("--tally", help="append `passed failed` to this file in place of the last line")
     parser.add_argument("filter", nargs="*")
     options = parser.parse_args()
     if options.coverage:
@@ -182,11 +181,7 @@ def main():
     if options.coverage:
         failed += subprocess.run([sys.executable, ROOT + "/tools/coverage.py"], check=False).returncode != 0
     print(f"{options.preset}: {len(tests)} programs in {time.monotonic() - began:.0f} s")
-    if options.tally:
-        with open(options.tally, "a", encoding="ascii") as f:
-            f.write(f"{passed} {failed}\n")
-    else:
-        print(f"{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
 
