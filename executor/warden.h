@@ -7,6 +7,7 @@
  *          adopted (PR_SET_CHILD_SUBREAPER) and found by cgroup, by session or by RUNNEL_INSTANCE_ID in its environment.
  *          When FD reports its end, everything below the warden is killed, and then the warden ends.
  *  Limits: WARDEN_INSTANCES_MAX at once; a spec of WARDEN_SPEC_MAX bytes; a frame that is not understood is dropped.
+ *  Errors: RESOURCE_EXHAUSTED: no descriptors; UNAVAILABLE: no process could be made, or `self` not executed; else INTERNAL.
  *  Thread: the warden has one. */
 #ifndef EXECUTOR_WARDEN_H
 #define EXECUTOR_WARDEN_H
@@ -56,9 +57,9 @@ struct warden_process {
  *  it frees what it has, calls warden_main(out->sock) and ends with what that returns. It shares its pages with the server, where a
  *  program started again loads all libraries a second time. `argv` is main's whole vector; the fork overwrites it to say in
  *  `ps` what it is. */
-int warden_fork(struct warden_process *out, char **argv, struct err *e);
+MUST_USE int warden_fork(struct warden_process *out, char **argv, struct err *e);
 /** `self __warden FD`: for a server that has threads by now. */
-int warden_spawn(struct warden_process *out, const char *self, struct err *e);
+MUST_USE int warden_spawn(struct warden_process *out, const char *self, struct err *e);
 /** SIGKILL to every process whose environment has `mark` ("RUNNEL_INSTANCE_ID=…"); how many there were. For the server, after
  *  its warden was lost: then nobody has adopted them. */
 size_t warden_kill_marked(const char *mark);

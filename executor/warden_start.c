@@ -26,14 +26,11 @@ static void take_title(char **argv)
     memcpy(argv[0] + program, WARDEN_WORD, sizeof WARDEN_WORD);
 }
 
-/* What posix_spawn does below for the other way. */
+/* Signals that the warden does not set itself: whoever started the server may have had ends of children ignored. */
 static int become_warden(int fd, char **argv, struct err *e)
 {
-    sigset_t none;
-    sigemptyset(&none);
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    const struct sigaction usual = {.sa_handler = SIG_DFL};
+    sigaction(SIGCHLD, &usual, NULL);
     setsid();
     take_title(argv);
     if (dup2(fd, WARDEN_FD) < 0 || close_range(WARDEN_FD + 1, ~0U, 0) != 0)
