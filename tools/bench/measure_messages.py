@@ -135,8 +135,8 @@ def publish(b):
     rows = []
     for clients in (1, IN_FLIGHT):
         name = f"publish, {clients} client{'s' if clients > 1 else ''}"
-        group = statistics.median(s[f"group {clients}"])
-        rows += [Row(name, "/s", s[f"ours {clients}"], f"SQLite, groups of {group:.0f} as ours", s[f"sqlite {clients}"], ratio_at_least(0.5))]
+        b.note(f"{name}: {statistics.median(s[f'group {clients}']):.1f} messages came into one commit")
+        rows += [Row(name, "/s", s[f"ours {clients}"], "SQLite, groups as ours", s[f"sqlite {clients}"], ratio_at_least(0.5))]
         if clients > 1:
             rows.append(Row(name, "/s", s[f"ours {clients}"], f"SQLite, groups of {clients}", s["sqlite full"]))
         rows += [Row(f"{name}: p99", "us", s[f"p99 {clients}"]), Row(f"{name}: CPU each", "us", s[f"ours {clients} cpu"])]
