@@ -64,8 +64,11 @@ struct runtime_ops {
 #define RUNTIME_BURST_S 2             /* seconds' worth that may come at once */
 #define RUNTIME_UNREAD_MAX (2u << 20) /* bytes of lines on their way to the engine, per instance */
 struct mailbox;
-/** `self` is the path of this program: it is started again as the warden (see warden.h). */
-struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e);
+struct warden_process;
+/** `first` is the warden that was forked at start (owned from here on, also when this fails), or NULL. `self` is the path of
+ *  this program: it is started again as the warden when there is none (see warden.h). */
+struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, const struct warden_process *first,
+                                 struct err *e);
 
 /* Is something listening? Injected, so that the simulator can answer. done exactly once, later. */
 struct prober;

@@ -19,7 +19,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +30,6 @@
 #define READ_BYTES 65536
 #define FLOOD_PAUSE_NS (10 * NS_PER_MS) /* a stream above its budget is read again after this */
 #define USAGE_EVERY_NS NS_PER_S
-#define WARDEN_FD 3
 #define PORT_TRIES 64
 #define ORPHAN_TRIES 100
 
@@ -261,44 +259,10 @@ static bool send_frame(struct exec_runtime *rt, const struct warden_frame *f, co
 
 static void on_warden(void *arg, int events);
 
-static int spawn_warden(struct exec_runtime *rt, int fd, pid_t *pid)
+static int warden_watch(struct exec_runtime *rt, const struct warden_process *w, struct err *e)
 {
-    char number[16];
-    snprintf(number, sizeof number, "%d", WARDEN_FD);
-    char name[] = "__warden";
-    char *argv[] = {rt->self, name, number, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawn_file_actions_adddup2(&actions, fd, WARDEN_FD);
-    posix_spawn_file_actions_addclosefrom_np(&actions, WARDEN_FD + 1);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int rc = posix_spawn(pid, rt->self, &actions, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    return rc;
-}
-
-static int warden_up(struct exec_runtime *rt, struct err *e)
-{
-    int sv[2];
-    if (rt->sock >= 0)
-        return 0;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) != 0)
-        return err_sys(e, ERR_RESOURCE_EXHAUSTED, errno, "no socket for the warden");
-    int rc = spawn_warden(rt, sv[1], &rt->warden_pid);
-    close(sv[1]);
-    if (rc) {
-        close(sv[0]);
-        return err_sys(e, ERR_UNAVAILABLE, rc, "the warden (%s __warden) could not be started", rt->self);
-    }
-    rt->sock = sv[0];
+    rt->sock = w->sock;
+    rt->warden_pid = w->pid;
     rt->sock_watch = loop_fd_new(rt->loop, rt->sock, on_warden, rt, e);
     if (!rt->sock_watch) {
         close(rt->sock); /* ends the warden */
@@ -308,6 +272,15 @@ static int warden_up(struct exec_runtime *rt, struct err *e)
     }
     loop_fd_want(rt->sock_watch, LOOP_READ);
     return 0;
+}
+
+static int warden_up(struct exec_runtime *rt, struct err *e)
+{
+    struct warden_process w;
+    if (rt->sock >= 0)
+        return 0;
+    int rc = warden_spawn(&w, rt->self, e);
+    return rc ? rc : warden_watch(rt, &w, e);
 }
 
 /* Close the connection, which makes the warden kill everything and end, and wait for that. */
@@ -709,7 +682,8 @@ static const struct runtime_ops exec_ops = {
 
 static void thread_main(void *arg) { loop_run(((struct exec_runtime *)arg)->loop); }
 
-struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e)
+struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, const struct warden_process *first,
+                                 struct err *e)
 {
     struct exec_runtime *rt = calloc(1, sizeof *rt);
     if (!rt) {
@@ -733,7 +707,7 @@ struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, 
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the exec runtime");
         goto fail;
     }
-    if (warden_up(rt, e))
+    if (first ? warden_watch(rt, first, e) : warden_up(rt, e))
         goto fail;
     rt->thread = thread_start("exec", thread_main, rt, e);
     if (rt->thread)

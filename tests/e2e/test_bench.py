@@ -54,7 +54,9 @@ def _():
     both = rows[("publish and push at once", "raw epoll client")]
     equal((len(both["ours"]), len(both["reference"])), (2, 2), "samples of two rounds")
     assert all(x > 0 for x in both["ours"] + both["reference"]) and both["ratio"] > 0, both
-    assert rows[("publish, 64 clients", "SQLite, groups of 64")]["met"] in (True, False)
+    assert rows[("publish, 64 clients", "SQLite, groups as ours")]["met"] in (True, False)
+    equal(rows[("publish, 64 clients", "SQLite, groups of 64")]["met"], None, "a goal for another group size than ours")
+    assert any(note.startswith("publish, 64 clients: ") and note.endswith(" messages came into one commit") for note in out["notes"]), out["notes"]
     assert rows[("empty server: memory", None)]["ours_median"] > 1
     equal(out["failures"], [], "failures")
     lines = done.stdout.splitlines()
@@ -159,6 +161,21 @@ def _():
     equal((Row("x", "MB", [64], goal=at_most(64)).met, Row("x", "MB", [64.1], goal=at_most(64)).met), (True, False), "value")
     equal(Row("x", "MB", [1]).met, None, "no goal")
     equal(len({line.find("ref") for line in table([["a", "1", "ref"], ["bbb", "22", "ref"]], ["h", "n", "ref"], {1}) if "ref" in line}), 1, "columns")
+
+
+@case("a sample of the profile is filed by what the kernel does, by library, by folder of ours")
+def _():
+    import profiling
+    ours = profiling.folders()
+    equal((ours["http_respond"], ours["on_publish"], ours["encode64"]), ("ours: core/http", "ours: broker", "ours: core/base"), "folders")
+    kernel, us = "([kernel.kallsyms])", "(/x/build/runnel)"
+    equal(profiling.what_of([f"ffff tcp_ack {kernel}", f"ffff __sys_sendto {kernel}", f"55 http_respond {us}"], ours), "kernel: send, with delivery to the peer", "send")
+    equal(profiling.what_of([f"ffff do_syscall_64 {kernel}"], ours), "kernel: other", "a kernel function that says nothing")
+    equal(profiling.what_of(["7f sqlite3_step (/lib/libsqlite3.so.0)", f"55 store_sql_commit {us}"], ours), "SQLite", "a library")
+    equal(profiling.what_of(["7f _int_free (/lib/libc.so.6)", f"55 on_publish {us}"], ours), "malloc and free", "memory")
+    equal(profiling.what_of([f"55 envelope_wrap.part.0 {us}"], ours), "ours: dispatcher", "a function of which the compiler made a part")
+    lines = profiling.rows_of([("io-0", [f"55 http_respond {us}"])] * 3 + [("engine", [f"55 on_publish {us}"])], ours)
+    equal([line.split() for line in lines[2:]], [["ours:", "core/http", "75.0", "75.0"], ["ours:", "broker", "25.0", "25.0"], ["all", "100.0", "75.0", "25.0"]], "the table")
 
 
 @case("the gate fails above 10 %, and where nothing is recorded")

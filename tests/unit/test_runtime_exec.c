@@ -21,6 +21,7 @@
 #define POLL_NS (2 * NS_PER_MS)
 
 static char self_path[4096];
+static struct warden_process first_warden; /* of the played server: it forks it, as the real one does */
 static struct loop *loop;
 static struct rng rng;
 static struct env env;
@@ -115,7 +116,7 @@ static int setup(void **state)
         return -1;
     rng_seed(&rng, 1);
     env = (struct env){loop_clock(loop), &rng, loop_timers(loop), log_null()};
-    rt = runtime_exec_new(&env, loop_mailbox(loop), self_path, &e);
+    rt = runtime_exec_new(&env, loop_mailbox(loop), self_path, first_warden.pid ? &first_warden : NULL, &e);
     return rt ? 0 : -1;
 }
 
@@ -375,14 +376,18 @@ static const char orphan_script[] =
     "sleep 1000 & echo $! >>$0; setsid sleep 1000 & echo $! >>$0; sh -c 'setsid sleep 1000 & echo $! >>'$0; echo $$ >>$0; echo done; "
     "trap '' TERM HUP; while :; do sleep 0.1; done";
 
-static int play_server(const char *pids_path)
+static int play_server(char **all, const char *pids_path)
 {
     struct watch w[3];
+    struct err e;
+    if (warden_fork(&first_warden, all, &e))
+        return 1;
+    if (first_warden.pid == 0)
+        return warden_main(first_warden.sock);
     if (setup(NULL))
         return 1;
     for (size_t i = 0; i < ARRAY_LEN(w); i++) {
         const char *const argv[] = {"/bin/sh", "-c", orphan_script, pids_path, NULL};
-        struct err e;
         if (try_start(&w[i], argv, "exec:///tmp", &e))
             return 1;
     }
@@ -431,7 +436,7 @@ int main(int argc, char **argv)
         return 1;
     self_path[len] = '\0';
     if (argc == 3 && strcmp(argv[1], "__server") == 0)
-        return play_server(argv[2]);
+        return play_server(argv, argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_how_programs_end),
         cmocka_unit_test(test_what_programs_write),

@@ -33,6 +33,13 @@ class Bench:
     def rounds(self):
         return range(self.rounds_wanted)
 
+    def turns(self, ways):
+        """The items of `ways` for each round, beginning with another each time: none is always the one that comes after the other."""
+        items = list(ways.items())
+        for i in self.rounds():
+            k = i % len(items)
+            yield items[k:] + items[:k]
+
     def n(self, full, least=50):
         """How many, by the wanted size of the run."""
         return max(least, int(full * self.scale))

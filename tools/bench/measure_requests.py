@@ -21,8 +21,8 @@ def ingress(b):
         if proxy:
             ways[name] = (proxy.port, proxy.pids, f"bench.localhost:{proxy.port}")
     count = b.n(60000, 1000)
-    for _ in b.rounds():
-        for name, (port, pids, host) in ways.items():
+    for turn in b.turns(ways):
+        for name, (port, pids, host) in turn:
             got = b.cost(name, pids, lambda: load("post", port, host=host, clients=CLIENTS, requests=count))
             s[name].append(got["per_second"])
             s[name + " p99"].append(got["p99_us"])

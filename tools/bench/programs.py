@@ -126,7 +126,8 @@ class Area:
         """In the background; stdout is a pipe, stderr a file that trouble() quotes."""
         log = os.path.join(self.sub(name), "log")
         with open(log, "wb") as errors:
-            process = subprocess.Popen(args, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+            process = subprocess.Popen(args, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                                       start_new_session=True)
         process.log_path, process.name = log, name
         self.processes.append(process)
         return process

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/* The server starts us as `runnel __warden FD`, with its end of a socket pair at FD. */
+/* The server starts us as `runnel __warden FD` when the warden that it began with is lost, with its end of a socket pair at FD. */
 static int warden(int argc, char **argv)
 {
     uint64_t fd = 0;
@@ -19,9 +19,9 @@ static int warden(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "__warden") == 0)
+    if (argc > 1 && strcmp(argv[1], WARDEN_WORD) == 0)
         return warden(argc, argv);
     if (argc > 1 && strcmp(argv[1], "serve") == 0)
-        return serve_main(argc - 2, argv + 2);
+        return serve_main(argv, argc - 2, argv + 2);
     return cli_main(argc, argv);
 }

@@ -13,6 +13,7 @@
 #include "dispatcher/push.h"
 #include "dispatcher/route.h"
 #include "executor/executor.h"
+#include "executor/warden.h"
 #include "tools/runnel/serve_options.h"
 
 #include <signal.h>
@@ -31,6 +32,7 @@
 struct server {
     struct serve_options options;
     char url[128], self[512];
+    struct warden_process warden;
     struct rng rng;
     struct env env;
     struct loop *loop;
@@ -313,7 +315,7 @@ static int make_executor(struct server *s, struct err *e)
     ssize_t n = readlink("/proc/self/exe", s->self, sizeof s->self - 1);
     if (n <= 0)
         return err_set(e, ERR_INTERNAL, "cannot find this program's own path in /proc");
-    s->runtime = runtime_exec_new(&s->env, engine, s->self, e);
+    s->runtime = runtime_exec_new(&s->env, engine, s->self, &s->warden, e);
     s->prober = s->runtime ? prober_tcp_new(s->loop, e) : NULL;
     if (!s->prober)
         return -ERR_INTERNAL;
@@ -441,7 +443,7 @@ static void raise_descriptors(void)
     }
 }
 
-int serve_main(int argc, char **argv)
+int serve_main(char **all, int argc, char **argv)
 {
     struct server *s = calloc(1, sizeof *s);
     struct err e = {0};
@@ -454,6 +456,17 @@ int serve_main(int argc, char **argv)
         serve_options_help();
         free(s);
         return 0;
+    }
+    /* Before there is a thread, a signal handler, an open file or more than a page of memory. */
+    if (warden_fork(&s->warden, all, &e)) {
+        fprintf(stderr, "ERROR: (runnel.serve) %s\n", e.msg);
+        free(s);
+        return 1;
+    }
+    if (s->warden.pid == 0) {
+        int fd = s->warden.sock;
+        free(s);
+        return warden_main(fd);
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors();

@@ -3,7 +3,8 @@
 #ifndef TOOLS_RUNNEL_SERVE_H
 #define TOOLS_RUNNEL_SERVE_H
 
-/** `argv` without the words "runnel serve". Returns the exit code. */
-int serve_main(int argc, char **argv);
+/** `argv` without the words "runnel serve", `all` with them: it is overwritten in the process that becomes the warden. Returns the
+ *  exit code. */
+int serve_main(char **all, int argc, char **argv);
 
 #endif
