@@ -23,6 +23,8 @@
 #define STORE_TOPIC_ID_MAX ((UINT64_C(1) << 22) - 1)
 #define STORE_SEQ_MAX ((UINT64_C(1) << 40) - 1)
 #define STORE_QUEUE_BYTES_MAX (256u * 1024 * 1024)
+#define STORE_ENTRY_KEY_MAX 512
+#define STORE_LANE_MAX 255
 #define STORE_BLOB_MAX (12u * 1024 * 1024)
 #define ACK_CHUNK_BITS 8192 /* seq / 8192 = chunk number; bit set = acknowledged */
 #define ACK_CHUNK_BYTES (ACK_CHUNK_BITS / 8)
@@ -62,6 +64,32 @@ struct store_seek {
     void *arg;
     struct store_item item; /* the store's */
 };
+/* Entries: what waits for its time (tasks), or is remembered until then (names). An entry has a key that is unique in its list, a lane
+ * and a due time; in a lane entries are in the order (due, key). */
+struct store_entry {
+    const char *key;
+    uint32_t lane;
+    int64_t due_wall_ns;
+    struct str body;
+};
+enum store_entries_by {
+    STORE_BY_KEY, /* the one entry `key`, of any lane: n is 0 or 1 */
+    STORE_BY_DUE, /* of one lane (lane_min), those after (due_wall_ns, key) in its order */
+    STORE_KEYS,   /* of lanes lane_min to lane_max, those whose key comes after `key`, in the order of keys */
+};
+struct store_entries {
+    enum store_entries_by by;
+    uint64_t list_id;
+    uint32_t lane_min, lane_max;
+    const char *key; /* borrowed until done */
+    int64_t due_wall_ns;
+    size_t max_count, max_bytes;                                /* at least one comes back if there is one */
+    void (*done)(struct store_entries *r, const struct err *e); /* rows are valid only during done */
+    struct store_entry *rows;
+    size_t n;
+    void *arg;
+    struct store_item item; /* the store's */
+};
 struct store_stats {
     uint64_t commits, transactions, bytes_queued, file_bytes;
     int64_t last_commit_ns; /* how long the last group's commit took */
@@ -72,6 +100,7 @@ struct store_ops {
     void (*submit)(struct store *s, struct store_txn *t, store_done_fn done, void *arg);
     void (*read)(struct store *s, struct store_read *r);
     void (*seek)(struct store *s, struct store_seek *q);
+    void (*entries)(struct store *s, struct store_entries *r);
     struct store_stats (*stats)(struct store *s);
     void (*close)(struct store *s); /* commits what is queued (done runs for all of it), then frees */
     int (*load_resources)(struct store *s, const char *kind, int (*fn)(void *arg, const char *name, struct str body, struct err *e),
@@ -81,6 +110,9 @@ struct store_ops {
                         struct err *e); /* first == next: empty, both 0 if never used */
     int (*load_acks)(struct store *s, uint64_t sub_id, uint64_t *floor,
                      int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e);
+    /* The lanes of a list that have entries, each with how many. Counts a million in a tenth of a second. */
+    int (*load_lanes)(struct store *s, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e), void *arg,
+                      struct err *e);
 };
 struct store {
     const struct store_ops *ops;
@@ -99,6 +131,13 @@ MUST_USE int store_txn_floor(struct store_txn *t, uint64_t sub_id, uint64_t floo
                              struct err *e); /* also drops chunks wholly below it */
 MUST_USE int store_txn_chunk(struct store_txn *t, uint64_t sub_id, uint64_t chunk, const uint8_t bits[ACK_CHUNK_BYTES], struct err *e);
 MUST_USE int store_txn_drop_acks(struct store_txn *t, uint64_t sub_id, struct err *e); /* floor and all chunks */
+/** A new entry. ALREADY_EXISTS (of the whole transaction, as with an append) when the list has the key, in whatever lane. */
+MUST_USE int store_txn_entry_add(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e);
+/** Add or replace: lane, due time and body. */
+MUST_USE int store_txn_entry_put(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e);
+MUST_USE int store_txn_entry_delete(struct store_txn *t, uint64_t list_id, const char *key, struct err *e); /* none: nothing happens */
+/** All entries of the list, at once for readers; the rows themselves go in the background. A list_id is never used again. */
+MUST_USE int store_txn_entries_drop(struct store_txn *t, uint64_t list_id, struct err *e);
 
 static inline void store_submit(struct store *s, struct store_txn *t, store_done_fn done, void *arg) { s->ops->submit(s, t, done, arg); }
 
