@@ -180,7 +180,7 @@ static bool have_token(struct pusher *p)
     bearer_unref(p->bearer);
     p->bearer = NULL;
     p->getting = true;
-    p->owner->tokens->get(p->owner->tokens, p->endpoint->account, p->endpoint->audience, on_token, w);
+    p->owner->tokens->get(p->owner->tokens, TOKEN_IDENTITY, p->endpoint->account, p->endpoint->audience, on_token, w);
     p->getting = false;
     return p->bearer != NULL;
 }

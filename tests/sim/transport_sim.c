@@ -177,7 +177,7 @@ static void token_ready(struct sim *s, void *arg)
     free(w);
 }
 
-static void get_token(struct token_source *ts, const char *account, const char *audience,
+static void get_token(struct token_source *ts, enum token_kind kind, const char *account, const char *to,
                       void (*done)(void *arg, const char *token, const struct err *e), void *arg)
 {
     struct sim *s = CONTAINER_OF(ts, struct sim, tokens);

@@ -90,7 +90,7 @@ static void on_token(void *arg, const char *token, const struct err *e)
 static void get(struct fixture *f, const char *account, const char *audience, struct got *g)
 {
     *g = (struct got){0};
-    identity_source(f->id)->get(identity_source(f->id), account, audience, on_token, g);
+    identity_source(f->id)->get(identity_source(f->id), TOKEN_IDENTITY, account, audience, on_token, g);
 }
 
 static void fetch(struct fixture *f, const char *audience, struct got *g)

@@ -168,9 +168,9 @@ static void an_invoker_with_a_good_token_comes_in(void **state)
     net_until(&f->net, key_waits_to_be_stored, f->store, "a key is made");
     store_memory_step(f->store, 1, ERR_OK);
     struct token_source *ts = identity_source(f->identity);
-    ts->get(ts, "bob@example.com", "http://hello.localhost", on_token, &good);
-    ts->get(ts, "bob@example.com", "http://other.localhost", on_token, &other_audience);
-    ts->get(ts, "eve@example.com", "http://hello.localhost", on_token, &other_account);
+    ts->get(ts, TOKEN_IDENTITY, "bob@example.com", "http://hello.localhost", on_token, &good);
+    ts->get(ts, TOKEN_IDENTITY, "bob@example.com", "http://other.localhost", on_token, &other_audience);
+    ts->get(ts, TOKEN_IDENTITY, "eve@example.com", "http://hello.localhost", on_token, &other_account);
     net_until(&f->net, is_set, &other_account.done, "the tokens are made");
     let_in(f, "user:bob@example.com");
     struct instance in;

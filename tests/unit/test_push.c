@@ -117,7 +117,7 @@ struct fake_tokens {
     char account[128], audience[128];
 };
 
-static void fake_get(struct token_source *ts, const char *account, const char *audience,
+static void fake_get(struct token_source *ts, enum token_kind kind, const char *account, const char *audience,
                      void (*done)(void *arg, const char *token, const struct err *e), void *arg)
 {
     struct fake_tokens *ft = CONTAINER_OF(ts, struct fake_tokens, base);
