@@ -198,7 +198,8 @@ static int check_kind(const struct token_parts *t, enum token_kind kind, struct 
     if (access == (kind == TOKEN_ACCESS))
         return 0;
     return err_set(e, ERR_UNAUTHENTICATED,
-                   access ? "this is an access token; an identity token is wanted" : "this is an identity token; an access token is wanted");
+                   access ? "this is an access token; an identity token is wanted"
+                          : "this is an identity token; an access token is wanted");
 }
 
 static int verify(struct arena *a, const struct key_set *k, enum token_kind kind, struct str token, int64_t wall_ns,

@@ -15,7 +15,7 @@
 #include "core/http/url.h"
 #include "core/loop/mailbox.h"
 
-struct push_endpoint; /* a parsed endpoint with its token and headers, see push.h */
+struct push_endpoint;                             /* a parsed endpoint with its token and headers, see push.h */
 #define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_S) /* a longer Retry-After counts as this */
 
 /* A request of any kind, beside pushed messages: tasks and schedules. The Host header is the URL's. A redirect is not followed: its
