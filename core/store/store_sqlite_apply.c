@@ -249,6 +249,11 @@ static int apply(struct store_sqlite *s, const struct store_op *op)
     case STORE_OP_DROP_ACKS:
         rc = run_numbers(s, SQL_FLOOR_DROP, (int64_t)op->id, 0);
         return rc ? rc : run_numbers(s, SQL_CHUNKS_DROP, (int64_t)op->id, 0);
+    case STORE_OP_ENTRY_ADD:
+    case STORE_OP_ENTRY_PUT:
+    case STORE_OP_ENTRY_DELETE:
+    case STORE_OP_ENTRIES_DROP:
+        break;
     }
     return SQLITE_MISUSE;
 }
