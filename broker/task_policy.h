@@ -5,7 +5,7 @@
 #ifndef BROKER_TASK_POLICY_H
 #define BROKER_TASK_POLICY_H
 
-#include "core/base/err.h"
+#include "core/base/timers.h"
 
 /** The wait before the next attempt after `failed` ones: doubles max_doublings times, then grows by 2^max_doublings times the minimum,
  *  then stays at the maximum: 10 20 40 80 160 240 300 300 for min 10, max 300, doublings 3. */
@@ -31,11 +31,12 @@ bool task_bucket_take(struct task_bucket *b, double rate_per_s, uint32_t burst, 
 struct task_throttle {
     double factor; /* of the rate: 1 not slowed */
     uint32_t warm; /* how many may run at once while it warms up */
-    int64_t paused_until_ns, changed_ns, active_ns;
-    uint32_t answers, failures; /* of the last period, decaying */
+    int64_t paused_until_ns, changed_ns, warm_ns, active_ns;
+    uint32_t answers, failures; /* of late: halved when there are many */
 };
 void task_throttle_init(struct task_throttle *t, int64_t now_ns);
-/** An answer of an attempt. 429, 503 and many errors slow the queue; Retry-After holds it back whole, at most TASK_RETRY_AFTER_MAX_NS. */
+/** An answer of an attempt. 429, 503 and many errors slow the queue; Retry-After (it comes with these two) holds it back whole, at
+ *  most TASK_RETRY_AFTER_MAX_NS. */
 void task_throttle_answer(struct task_throttle *t, int status, int64_t retry_after_ns, int64_t now_ns);
 /** What it may do now: the factor of its rate and how many may run at once. False: nothing before *until_ns. */
 bool task_throttle_allows(struct task_throttle *t, uint32_t concurrent, int64_t now_ns, double *factor, uint32_t *running_max,
@@ -44,7 +45,9 @@ bool task_throttle_allows(struct task_throttle *t, uint32_t concurrent, int64_t 
 void task_throttle_cool(struct task_throttle *t, int64_t now_ns);
 
 #define TASK_RETRY_AFTER_MAX_NS (3600 * NS_PER_S)
-#define TASK_WARM_START 10           /* in flight at first; one more for each success */
+#define TASK_WARM_START 10           /* in flight at first; one more for each success, and twice as many each second */
 #define TASK_IDLE_NS (60 * NS_PER_S) /* without an attempt: warm up again */
+#define TASK_SLOWEST (1.0 / 64)      /* of the rate; halved at most once a second, doubled after each TASK_CALM_NS without cause */
+#define TASK_CALM_NS (5 * NS_PER_S)
 
 #endif
