@@ -441,7 +441,7 @@ static void the_dispatcher_may_refuse_a_url(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    queues_check_url(tb.queues, no_nines, "forbidden");
+    queues_check_url(tb.queues, no_nines, (char[]){"forbidden"});
     says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK(HTTP)),
          "task.http_request.url: port 9 of \"http://127.0.0.1:9/hook\" is forbidden");
     tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"http://127.0.0.1:8/\"}"));
