@@ -1,19 +1,9 @@
 /* serve.c: `runnel serve`: puts the parts of the server together, runs the engine loop, takes it down again in order. */
 #include "tools/runnel/serve.h"
 
-#include "broker/broker.h"
 #include "core/http/server.h"
-#include "core/loop/thread.h"
-#include "core/rpc/operation.h"
-#include "core/rpc/rest.h"
-#include "dispatcher/identity.h"
-#include "dispatcher/io.h"
 #include "dispatcher/metadata.h"
-#include "dispatcher/policy.h"
-#include "dispatcher/push.h"
-#include "dispatcher/route.h"
-#include "executor/executor.h"
-#include "tools/runnel/serve_options.h"
+#include "tools/runnel/serve_int.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -25,103 +15,6 @@
 #define WORKER_THREADS 2
 #define ENGINE_DESCRIPTORS 65536
 #define CLIENT_SHARE 3 / 4 /* of the descriptors, for connections that are accepted; the others are for instances, pushes and files */
-#define SHUTDOWN_FORCED_EXIT 130
-#define DRAIN_MIN_NS NS_PER_S /* for the answers of what was just done, when the grace is used up */
-
-struct server {
-    struct serve_options options;
-    char url[128], self[512];
-    struct rng rng;
-    struct env env;
-    struct loop *loop;
-    struct log *log;
-    struct workers *workers;
-    struct store *store;
-    struct metrics *metrics;
-    struct registry *registry;
-    struct web *web;
-    struct operations *operations;
-    struct identity *identity;
-    struct policy *policy;
-    struct adapter *adapter;
-    struct broker *broker;
-    struct runtime *runtime;
-    struct prober *prober;
-    struct executor *executor;
-    struct io *io;
-    struct pushers *pushers;
-    struct routes *routes;     /* the newest, for the engine's own look-ups */
-    struct timer routes_timer; /* coalesces changes into one rebuild */
-    struct gauges {
-        struct metric *services, *starting, *ready, *stopping, *store_commits, *store_bytes, *store_full;
-    } gauges;
-    int stopping; /* how many times we were asked */
-    int64_t grace_due_ns;
-};
-
-/* ---- pages ---- */
-
-static void on_healthz(void *arg, struct web_call *w)
-{
-    struct server *s = arg;
-    bool full = s->store->ops->stats(s->store).full;
-    if (buf_addz(&w->answer, full ? "disk full: publishes and changes are refused until there is space\n" : "ok\n"))
-        web_reply(w, 500, "text/plain");
-    else
-        web_reply(w, full ? 503 : 200, "text/plain; charset=utf-8");
-}
-
-static void on_metrics(void *arg, struct web_call *w)
-{
-    struct server *s = arg;
-    struct executor_counts counts = executor_counts(s->executor);
-    struct store_stats store = s->store->ops->stats(s->store);
-    metric_set(s->gauges.services, counts.services);
-    metric_set(s->gauges.starting, counts.starting);
-    metric_set(s->gauges.ready, counts.ready);
-    metric_set(s->gauges.stopping, counts.stopping);
-    metric_set(s->gauges.store_commits, (int64_t)store.commits);
-    metric_set(s->gauges.store_bytes, (int64_t)store.file_bytes);
-    metric_set(s->gauges.store_full, store.full);
-    if (metrics_render(s->metrics, &w->answer))
-        web_reply(w, 500, "text/plain");
-    else
-        web_reply(w, 200, METRIC_CONTENT_TYPE);
-}
-
-static struct metric *gauge(struct server *s, enum metric_kind kind, const char *name, const char *help)
-{
-    static const char *const none[METRIC_LABELS_MAX];
-    return metric_series(metrics_family(s->metrics, kind, name, help, ""), none);
-}
-
-static struct metric *instances_gauge(struct metric_family *family, const char *state)
-{
-    const char *const values[METRIC_LABELS_MAX] = {state};
-    return metric_series(family, values);
-}
-
-static int make_pages(struct server *s, struct err *e)
-{
-    const struct web_route pages[] = {
-        {VERB_GET, "/healthz", on_healthz, s},
-        {VERB_GET, "/metrics", on_metrics, s},
-    };
-    struct metric_family *instances = metrics_family(s->metrics, METRIC_GAUGE, "runnel_instances", "Instances by state.", "state");
-    s->gauges = (struct gauges){
-        .services = gauge(s, METRIC_GAUGE, "runnel_services", "Services deployed."),
-        .starting = instances_gauge(instances, "starting"),
-        .ready = instances_gauge(instances, "ready"),
-        .stopping = instances_gauge(instances, "stopping"),
-        .store_commits = gauge(s, METRIC_COUNTER, "runnel_store_commits_total", "Groups committed to the store."),
-        .store_bytes = gauge(s, METRIC_GAUGE, "runnel_store_file_bytes", "Size of the database file."),
-        .store_full = gauge(s, METRIC_GAUGE, "runnel_store_full", "1 while the disk is full and changes are refused."),
-    };
-    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
-        if (web_add(s->web, &pages[i], e))
-            return err_wrap(e, "page %s", pages[i].path);
-    return 0;
-}
 
 /* ---- routing ---- */
 
@@ -150,14 +43,24 @@ static void on_routes_changed(void *arg)
         log_kv(s->log, LOG_ERROR, "routes.stuck", LSTR("error", e.msg));
 }
 
-static void on_push_backlog(void *arg, const struct push_endpoint *ep, uint64_t backlog)
+/* ---- backlog: what waits for a service makes instances of it ---- */
+
+static const char *on_backlog_host(void *arg, struct str host)
 {
     struct server *s = arg;
     struct route_match_host match;
     struct err e = {0};
-    if (s->routes && routes_ours(s->routes, ep->url.host) && routes_find(s->routes, ep->url.host, &s->rng, &match, &e) == 0)
-        executor_backlog(s->executor, match.service->name, backlog);
+    bool ours = s->routes && routes_ours(s->routes, host) && routes_find(s->routes, host, &s->rng, &match, &e) == 0;
+    return ours ? match.service->name : NULL;
 }
+
+static void on_backlog(void *arg, const char *service, uint64_t count)
+{
+    struct server *s = arg;
+    executor_backlog(s->executor, service, count);
+}
+
+/* ---- resources ---- */
 
 static void on_resource_gone(void *arg, const char *resource)
 {
@@ -169,65 +72,6 @@ static bool on_policy_exists(void *arg, const char *resource)
 {
     struct server *s = arg;
     return executor_has(s->executor, resource) || broker_has(s->broker, resource);
-}
-
-/* ---- shutdown: each step calls the next when it is done ---- */
-
-/* The last transaction of all: when it is answered and nothing came after it, nobody waits for the store any more. */
-static void on_store_quiet(void *arg, const struct err *e)
-{
-    struct server *s = arg;
-    struct err own = {0};
-    struct store_txn *last = NULL;
-    if (e || s->store->ops->stats(s->store).bytes_queued == 0 || !(last = store_txn_new()) ||
-        store_txn_meta(last, "stopped_wall_s", (uint64_t)(env_wall(&s->env) / NS_PER_S), &own)) {
-        store_txn_free(last);
-        loop_stop(s->loop);
-        return;
-    }
-    store_submit(s->store, last, on_store_quiet, s);
-}
-
-static void on_broker_stopped(void *arg) { on_store_quiet(arg, NULL); }
-
-static void on_runtime_closed(void *arg)
-{
-    struct server *s = arg;
-    broker_stop(s->broker, on_broker_stopped, s);
-}
-
-/* Nothing runs any more; the runtime's thread and the warden must not outlive the engine that they write to. */
-static void on_executor_stopped(void *arg)
-{
-    struct server *s = arg;
-    s->runtime->ops->close(s->runtime, on_runtime_closed, s);
-}
-
-static void on_io_drained(void *arg)
-{
-    struct server *s = arg;
-    executor_stop(s->executor, on_executor_stopped, s);
-}
-
-static void on_pushers_stopped(void *arg)
-{
-    struct server *s = arg;
-    int64_t left_ns = s->grace_due_ns - env_now(&s->env); /* one grace for pushes and requests together */
-    io_drain(s->io, left_ns > DRAIN_MIN_NS ? left_ns : DRAIN_MIN_NS, on_io_drained, s);
-}
-
-static void on_signal(void *arg, int signo)
-{
-    struct server *s = arg;
-    if (s->stopping++ > 0) {
-        log_kv(s->log, LOG_WARN, "server.forced", LINT("signal", signo),
-               LSTR("note", "asked twice: leaving at once; nothing accepted is lost"));
-        _exit(SHUTDOWN_FORCED_EXIT);
-    }
-    log_kv(s->log, LOG_INFO, "server.stopping", LINT("signal", signo));
-    s->grace_due_ns = env_now(&s->env) + s->options.grace_ns;
-    broker_end_pulls(s->broker);
-    pushers_stop(s->pushers, s->options.grace_ns, on_pushers_stopped, s);
 }
 
 /* ---- start ---- */
@@ -294,6 +138,7 @@ static int make_identity(struct server *s, struct err *e)
     if (!s->policy || policy_load(s->policy, e) || policy_register(s->policy, s->registry, e))
         return -ERR_INTERNAL;
     policy_exists(s->policy, on_policy_exists, s);
+    policy_token(s->policy, identity_admits, s->identity);
     return 0;
 }
 
@@ -353,6 +198,17 @@ static size_t connections_max(uint32_t threads)
     return each < HTTP_CONNECTIONS_MAX ? each : HTTP_CONNECTIONS_MAX;
 }
 
+static int make_backlog(struct server *s, struct err *e)
+{
+    const struct backlog_target target = {on_backlog_host, on_backlog, s};
+    const struct backlog_source pushes = {pushers_backlog, s->pushers};
+    s->backlog = backlog_new(&s->env, &target, e);
+    if (!s->backlog || backlog_add(s->backlog, &pushes, e))
+        return -ERR_INTERNAL;
+    pushers_watch(s->pushers, backlog_stir, s->backlog);
+    return 0;
+}
+
 static int make_edges(struct server *s, struct err *e)
 {
     const struct io_config io = {
@@ -371,7 +227,7 @@ static int make_edges(struct server *s, struct err *e)
         .identity = s->identity,
         .policy = s->policy,
     };
-    if (metadata_routes(&metadata, s->web, e) || make_pages(s, e))
+    if (metadata_routes(&metadata, s->web, e) || serve_pages(s, e))
         return -ERR_INTERNAL;
     s->io = io_start(&io, e);
     if (!s->io)
@@ -379,8 +235,7 @@ static int make_edges(struct server *s, struct err *e)
     s->pushers = pushers_new(&s->env, s->broker, io_transport(s->io), identity_source(s->identity), s->metrics, e);
     if (!s->pushers)
         return -ERR_INTERNAL;
-    pushers_backlog(s->pushers, on_push_backlog, s);
-    return 0;
+    return make_backlog(s, e);
 }
 
 static int make_all(struct server *s, struct err *e)
@@ -404,7 +259,7 @@ static int make_all(struct server *s, struct err *e)
     executor_on_delete(s->executor, on_resource_gone, s);
     broker_on_delete(s->broker, on_resource_gone, s);
     rebuild_routes(&s->routes_timer, env_now(&s->env)); /* a service's host must not meet the API's 404 */
-    if ((rc = loop_signal(s->loop, SIGTERM, on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, on_signal, s, e)))
+    if ((rc = loop_signal(s->loop, SIGTERM, serve_on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, serve_on_signal, s, e)))
         return rc;
     return 0;
 }
@@ -413,6 +268,7 @@ static int make_all(struct server *s, struct err *e)
 static void free_all(struct server *s)
 {
     io_stop(s->io);
+    backlog_free(s->backlog);
     pushers_free(s->pushers);
     executor_free(s->executor);
     broker_free(s->broker);
