@@ -284,6 +284,7 @@ static bool ask_token(struct outcall_job *j, const struct outcall_spec *s)
 
 struct outcall_job *outcalls_start(struct outcalls *o, const struct outcall_spec *s, outcall_done_fn done, void *arg, struct err *e)
 {
+    assert(o->transport);
     if (o->stopping || o->jobs.count >= OUTCALLS_MAX) {
         if (o->stopping)
             err_set(e, ERR_UNAVAILABLE, "the server is stopping");
@@ -353,7 +354,7 @@ void outcalls_stop(struct outcalls *o, int64_t grace_ns, void (*done)(void *arg)
         on_grace(&o->grace, due_ns);
 }
 
-struct outcalls *outcalls_new(const struct env *env, struct transport *t, struct token_source *ts, struct err *e)
+struct outcalls *outcalls_new(const struct env *env, struct token_source *ts, struct err *e)
 {
     struct outcalls *o = calloc(1, sizeof *o);
     if (!o) {
@@ -361,12 +362,13 @@ struct outcalls *outcalls_new(const struct env *env, struct transport *t, struct
         return NULL;
     }
     o->env = env;
-    o->transport = t;
     o->tokens = ts;
     list_init(&o->jobs);
     timer_init(&o->grace, on_grace);
     return o;
 }
+
+void outcalls_connect(struct outcalls *o, struct transport *t) { o->transport = t; }
 
 void outcalls_free(struct outcalls *o)
 {

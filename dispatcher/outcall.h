@@ -47,7 +47,9 @@ typedef void (*outcall_done_fn)(void *arg, const struct outcall_result *r);
 
 struct outcalls;
 struct outcall_job;
-struct outcalls *outcalls_new(const struct env *env, struct transport *t, struct token_source *ts, struct err *e);
+struct outcalls *outcalls_new(const struct env *env, struct token_source *ts, struct err *e);
+/** Before the first start. Apart from _new, since who is to be called through it must be known before the io threads begin. */
+void outcalls_connect(struct outcalls *o, struct transport *t);
 /** NULL with an error: done is not called. Otherwise it is, later. */
 struct outcall_job *outcalls_start(struct outcalls *o, const struct outcall_spec *s, outcall_done_fn done, void *arg, struct err *e);
 /** Call it off. done may run within. */

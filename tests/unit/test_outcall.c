@@ -61,8 +61,9 @@ static int setup(void **state)
     support_env(&f->fe);
     f->transport.ops = &fake_ops;
     f->tokens.get = fake_get;
-    f->outcalls = outcalls_new(&f->fe.env, &f->transport, &f->tokens, &e);
+    f->outcalls = outcalls_new(&f->fe.env, &f->tokens, &e);
     assert_non_null(f->outcalls);
+    outcalls_connect(f->outcalls, &f->transport);
     *state = f;
     return 0;
 }

@@ -93,9 +93,10 @@ static int setup(void **state)
     support_env(&f->fe);
     f->transport.ops = &fake_ops;
     f->tokens.get = fake_get;
-    f->outcalls = outcalls_new(&f->fe.env, &f->transport, &f->tokens, &e);
+    f->outcalls = outcalls_new(&f->fe.env, &f->tokens, &e);
     f->tp = f->outcalls ? task_push_new(&f->fe.env, f->outcalls, &e) : NULL;
     assert_non_null(f->tp);
+    outcalls_connect(f->outcalls, &f->transport);
     task_push_watch(f->tp, on_start, f);
     make_task(f);
     *state = f;

@@ -60,6 +60,8 @@ static void on_backlog(void *arg, const char *service, uint64_t count)
     executor_backlog(s->executor, service, count);
 }
 
+static void on_queues_backlog(void *queues, backlog_host_fn fn, void *arg) { queues_backlog(queues, fn, arg); }
+
 /* ---- resources ---- */
 
 static void on_resource_gone(void *arg, const char *resource)
@@ -71,7 +73,7 @@ static void on_resource_gone(void *arg, const char *resource)
 static bool on_policy_exists(void *arg, const char *resource)
 {
     struct server *s = arg;
-    return executor_has(s->executor, resource) || broker_has(s->broker, resource);
+    return executor_has(s->executor, resource) || broker_has(s->broker, resource) || queues_has(s->queues, resource);
 }
 
 /* ---- start ---- */
@@ -188,6 +190,30 @@ static int make_broker(struct server *s, struct err *e)
     return 0;
 }
 
+static int make_tasks(struct server *s, struct err *e)
+{
+    const struct queues_config config = {
+        .region = s->options.region,
+        .max_schedule_ns = s->options.max_schedule_ns,
+        .name_hold_ns = s->options.queue_name_hold_ns,
+    };
+    s->outcalls = outcalls_new(&s->env, identity_source(s->identity), e);
+    s->task_push = s->outcalls ? task_push_new(&s->env, s->outcalls, e) : NULL;
+    if (!s->task_push)
+        return -ERR_RESOURCE_EXHAUSTED;
+    const struct queue_deps deps = {
+        .env = &s->env,
+        .store = s->store,
+        .metrics = s->metrics,
+        .consumer = task_push_consumer(s->task_push),
+    };
+    s->queues = queues_new(&config, &deps, e);
+    if (!s->queues || queues_register(s->queues, s->registry, e))
+        return -ERR_INTERNAL;
+    queues_check_url(s->queues, outcall_check_url, NULL);
+    return 0;
+}
+
 /* Each io thread's share of what the host lets us open, so that a crowd of clients leaves us able to reach instances. */
 static size_t connections_max(uint32_t threads)
 {
@@ -201,11 +227,12 @@ static size_t connections_max(uint32_t threads)
 static int make_backlog(struct server *s, struct err *e)
 {
     const struct backlog_target target = {on_backlog_host, on_backlog, s};
-    const struct backlog_source pushes = {pushers_backlog, s->pushers};
+    const struct backlog_source pushes = {pushers_backlog, s->pushers}, tasks = {on_queues_backlog, s->queues};
     s->backlog = backlog_new(&s->env, &target, e);
-    if (!s->backlog || backlog_add(s->backlog, &pushes, e))
+    if (!s->backlog || backlog_add(s->backlog, &pushes, e) || backlog_add(s->backlog, &tasks, e))
         return -ERR_INTERNAL;
     pushers_watch(s->pushers, backlog_stir, s->backlog);
+    task_push_watch(s->task_push, backlog_stir, s->backlog);
     return 0;
 }
 
@@ -235,7 +262,24 @@ static int make_edges(struct server *s, struct err *e)
     s->pushers = pushers_new(&s->env, s->broker, io_transport(s->io), identity_source(s->identity), s->metrics, e);
     if (!s->pushers)
         return -ERR_INTERNAL;
+    outcalls_connect(s->outcalls, io_transport(s->io));
     return make_backlog(s, e);
+}
+
+static void on_wall_set(void *arg)
+{
+    struct server *s = arg;
+    log_kv(s->log, LOG_INFO, "server.wall_clock_set", LSTR("note", "what waits for a time of day is worked out anew"));
+    queues_clock_jumped(s->queues);
+}
+
+static void watch_wall(struct server *s)
+{
+    struct err e = {0};
+    s->wall_watch = loop_wall_watch(s->loop, on_wall_set, s, &e);
+    if (!s->wall_watch)
+        log_kv(s->log, LOG_WARN, "server.no_wall_watch", LSTR("error", e.msg),
+               LSTR("note", "a wall clock that is set is noticed only when something else happens"));
 }
 
 static int make_all(struct server *s, struct err *e)
@@ -245,6 +289,7 @@ static int make_all(struct server *s, struct err *e)
     rc = rc ? rc : make_identity(s, e);
     rc = rc ? rc : make_executor(s, e);
     rc = rc ? rc : make_broker(s, e);
+    rc = rc ? rc : make_tasks(s, e);
     rc = rc ? rc : make_edges(s, e);
     if (held >= 0)
         close(held);
@@ -253,11 +298,13 @@ static int make_all(struct server *s, struct err *e)
     executor_watch(s->executor, on_routes_changed, s);
     policy_watch(s->policy, on_routes_changed, s);
     identity_watch(s->identity, on_routes_changed, s);
-    if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)))
+    if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)) || (rc = queues_load(s->queues, e)))
         return rc;
     policy_sweep(s->policy);
     executor_on_delete(s->executor, on_resource_gone, s);
     broker_on_delete(s->broker, on_resource_gone, s);
+    queues_on_delete(s->queues, on_resource_gone, s);
+    watch_wall(s);
     rebuild_routes(&s->routes_timer, env_now(&s->env)); /* a service's host must not meet the API's 404 */
     if ((rc = loop_signal(s->loop, SIGTERM, serve_on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, serve_on_signal, s, e)))
         return rc;
@@ -270,6 +317,7 @@ static void free_all(struct server *s)
     io_stop(s->io);
     backlog_free(s->backlog);
     pushers_free(s->pushers);
+    outcalls_free(s->outcalls);
     executor_free(s->executor);
     broker_free(s->broker);
     prober_tcp_free(s->prober);
@@ -277,11 +325,14 @@ static void free_all(struct server *s)
     routes_unref(s->routes);
     workers_stop(s->workers);
     s->store->ops->close(s->store); /* it looks through the engine's mail, and a key that was being made is part of that */
+    queues_free(s->queues);         /* as above: its last answers come to the queues */
+    task_push_free(s->task_push);
     identity_free(s->identity);
     policy_free(s->policy);
     web_free(s->web);
     registry_free(s->registry);
     metrics_free(s->metrics);
+    loop_wall_unwatch(s->wall_watch);
     loop_free(s->loop);
     log_kv(s->log, LOG_INFO, "server.stopped", LSTR("data", s->options.data_dir));
     log_free(s->log);

@@ -3,6 +3,8 @@
 #define TOOLS_RUNNEL_SERVE_INT_H
 
 #include "broker/broker.h"
+#include "broker/queues.h"
+#include "core/loop/loop.h"
 #include "core/loop/thread.h"
 #include "core/rpc/operation.h"
 #include "core/rpc/rest.h"
@@ -12,6 +14,7 @@
 #include "dispatcher/policy.h"
 #include "dispatcher/push.h"
 #include "dispatcher/route.h"
+#include "dispatcher/task_push.h"
 #include "executor/executor.h"
 #include "tools/runnel/serve_options.h"
 
@@ -37,13 +40,18 @@ struct server {
     struct executor *executor;
     struct io *io;
     struct pushers *pushers;
+    struct outcalls *outcalls; /* the calls of tasks */
+    struct task_push *task_push;
+    struct queues *queues;
+    struct wall_watch *wall_watch; /* NULL: this kernel tells nobody */
     struct backlog *backlog;
     struct routes *routes;     /* the newest, for the engine's own look-ups */
     struct timer routes_timer; /* coalesces changes into one rebuild */
     struct gauges {
         struct metric *services, *starting, *ready, *stopping, *store_commits, *store_bytes, *store_full;
     } gauges;
-    int stopping; /* how many times we were asked */
+    int stopping;       /* how many times we were asked */
+    int calls_stopping; /* pushes, outcalls: those that have not ended */
     int64_t grace_due_ns;
 };
 

@@ -42,10 +42,13 @@ static void on_io_drained(void *arg)
     executor_stop(s->executor, on_executor_stopped, s);
 }
 
-static void on_pushers_stopped(void *arg)
+/* Both the pushes and the calls of tasks. */
+static void on_calls_stopped(void *arg)
 {
     struct server *s = arg;
-    int64_t left_ns = s->grace_due_ns - env_now(&s->env); /* one grace for pushes and requests together */
+    if (--s->calls_stopping > 0)
+        return;
+    int64_t left_ns = s->grace_due_ns - env_now(&s->env); /* one grace for all that is under way */
     io_drain(s->io, left_ns > DRAIN_MIN_NS ? left_ns : DRAIN_MIN_NS, on_io_drained, s);
 }
 
@@ -61,5 +64,8 @@ void serve_on_signal(void *arg, int signo)
     s->grace_due_ns = env_now(&s->env) + s->options.grace_ns;
     broker_end_pulls(s->broker);
     backlog_stop(s->backlog);
-    pushers_stop(s->pushers, s->options.grace_ns, on_pushers_stopped, s);
+    queues_stop(s->queues);
+    s->calls_stopping = 2;
+    pushers_stop(s->pushers, s->options.grace_ns, on_calls_stopped, s);
+    outcalls_stop(s->outcalls, s->options.grace_ns, on_calls_stopped, s);
 }
