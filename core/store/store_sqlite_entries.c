@@ -141,7 +141,7 @@ static int advance(struct answer *a, struct lane_head *h, bool *found)
         rc = copy_key(st, next);
     sqlite3_reset(st);
     if (*found && rc == SQLITE_OK)
-        memcpy(h->key, next, sizeof next); /* not before the reset: it is bound */
+        memcpy(h->key, next, strlen(next) + 1); /* not before the reset: it is bound */
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
