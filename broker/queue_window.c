@@ -120,6 +120,7 @@ void window_settled(struct task *t)
     bool waits = t->state == TASK_WAITING || t->state == TASK_READY;
     if (waits && !l->reading && !within(l, &t->in_lane))
         task_forget(t, false);
+    trim(l);
 }
 
 bool queue_left(const struct queue *q, const char *id, uint64_t since, bool *ended)
