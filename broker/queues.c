@@ -39,15 +39,21 @@ static void change_free(struct queue_change *ch)
 static struct queue_change *change_alloc(struct queues *qs, const char *name, const QueueRecord *record, struct err *e)
 {
     struct queue_change *ch = calloc(1, sizeof *ch);
-    if (ch)
+    char *copy = strdup(name);
+    if (ch && copy) {
         node_init(&ch->link);
-    if (ch && (ch->name = strdup(name)) && (ch->record = pb_dup(&record->base)) && map_put(qs->busy, name, ch, e) == 0) {
-        ch->qs = qs;
-        list_append(&qs->changes, &ch->link);
-        return ch;
-    }
-    if (ch)
+        ch->name = copy;
+        ch->record = pb_dup(&record->base);
+        if (ch->record && map_put(qs->busy, name, ch, NULL) == 0) {
+            ch->qs = qs;
+            list_append(&qs->changes, &ch->link);
+            return ch;
+        }
         change_free(ch);
+    } else {
+        free(copy);
+        free(ch);
+    }
     err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory; try again");
     return NULL;
 }

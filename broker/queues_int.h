@@ -129,13 +129,18 @@ void on_update_queue_settings(void *qs, struct call *c, const ProtobufCMessage *
 void on_get_queue_stats(void *qs, struct call *c, const ProtobufCMessage *r);
 
 /* queue_list.c */
+/* What a list method was asked for: a page of `list` (which the token is bound to). */
+struct task_page_ask {
+    int32_t size; /* 0, and more than `max`: `max` */
+    size_t max;
+    const char *token, *list;
+};
 struct task_page {
     size_t size;
     const char *after;
 };
-/** A page of `list`; its token is good for two hours. 0 and more than `max` mean `max`. */
-MUST_USE int task_page_open(const struct queues *qs, struct arena *a, int32_t size, size_t max, const char *token, const char *list,
-                            struct task_page *p, struct err *e);
+/** Tokens are good for two hours. */
+MUST_USE int task_page_open(const struct queues *qs, struct arena *a, const struct task_page_ask *ask, struct task_page *p, struct err *e);
 /** The token after `last`; NULL when the arena is full. */
 char *task_page_token(const struct queues *qs, struct arena *a, const char *list, const char *last);
 void on_list_queues(void *qs, struct call *c, const ProtobufCMessage *r);
