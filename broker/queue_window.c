@@ -120,6 +120,7 @@ void window_settled(struct task *t)
     bool waits = t->state == TASK_WAITING || t->state == TASK_READY;
     if (waits && !l->reading && !within(l, &t->in_lane))
         task_forget(t, false);
+    trim(l);
 }
 
 bool queue_left(const struct queue *q, const char *id, uint64_t since, bool *ended)
@@ -250,8 +251,8 @@ int64_t window_next_due(const struct queue *q)
 
 bool window_hungry(const struct queue *q, uint32_t priority)
 {
-    for (size_t i = priority * QUEUE_KEY_BUCKETS; i < (priority + 1) * QUEUE_KEY_BUCKETS; i++)
-        if (q->lanes[i] && q->lanes[i]->reading && count(q->lanes[i]) == 0)
+    for (size_t i = priority * QUEUE_KEY_BUCKETS; i < (priority + 1) * QUEUE_KEY_BUCKETS && !q->again_ns; i++)
+        if (q->lanes[i] && !q->lanes[i]->whole && count(q->lanes[i]) == 0)
             return true;
     return false;
 }
