@@ -51,10 +51,11 @@ struct tq {
 /* What is left of a deleted one. */
 struct gone_queue {
     struct node link;
-    struct queues *qs; /* NULL: freed before the store was done */
+    struct queues *qs;
     QueueRecord *record;
-    bool dropped;   /* the store has forgotten its tasks */
-    bool under_way; /* a store call that will answer */
+    struct queue *queue; /* being deleted; it frees itself */
+    bool dropped;        /* the store has forgotten its tasks */
+    bool under_way;      /* something that will be answered */
 };
 struct queues {
     struct queues_config config;
