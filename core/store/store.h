@@ -5,10 +5,10 @@
  *          Reads are asynchronous too and see at least what was submitted before them. The load_* calls and topic_bounds are
           synchronous; use them before the first submit (later they wait for the group that is being committed).
  *  Units:  wall_ns is wall time; last_commit_ns a duration.
- *  Errors: RESOURCE_EXHAUSTED disk full (appends already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
- *          transaction changed nothing then. ALREADY_EXISTS: an append to a sequence number that is taken; only that transaction
-          fails, the others of its group are committed. FAILED_PRECONDITION at open: another server has the directory, or a newer schema.
- *  Owner:  a txn copies names and small blobs; message blobs are borrowed until done.
+ *  Errors: RESOURCE_EXHAUSTED disk full (appends and added entries already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
+ *          transaction changed nothing then. ALREADY_EXISTS: an append to a sequence number, or an added entry of a key,
+          that is taken; only that transaction fails, the others of its group are committed. FAILED_PRECONDITION at open: another server has the directory, or a newer schema.
+ *  Owner:  a txn copies names, entries and small blobs; message blobs are borrowed until done.
  *  Thread: engine thread (mem and sqlite).
  *  Trim:   at once for readers and after a restart; the rows themselves go in the background, so that dropping a million
  *          messages stalls nobody. topic_bounds keeps `next` when all messages are gone: a sequence number is never used again.
@@ -23,6 +23,8 @@
 #define STORE_TOPIC_ID_MAX ((UINT64_C(1) << 22) - 1)
 #define STORE_SEQ_MAX ((UINT64_C(1) << 40) - 1)
 #define STORE_QUEUE_BYTES_MAX (256u * 1024 * 1024)
+#define STORE_ENTRY_KEY_MAX 512
+#define STORE_LANE_MAX 255
 #define STORE_BLOB_MAX (12u * 1024 * 1024)
 #define ACK_CHUNK_BITS 8192 /* seq / 8192 = chunk number; bit set = acknowledged */
 #define ACK_CHUNK_BYTES (ACK_CHUNK_BITS / 8)
@@ -62,6 +64,35 @@ struct store_seek {
     void *arg;
     struct store_item item; /* the store's */
 };
+/* Entries: what waits for its time (tasks), or is remembered until then (names). An entry has a key (1 to STORE_ENTRY_KEY_MAX bytes) that
+ * is unique in its list, a lane (to STORE_LANE_MAX) and a due time; in a lane entries are in the order (due, key), keys by their bytes.
+ * List ids come from a counter that is as durable as what uses them: load_meta of STORE_META_NEXT_LIST is the next one (0, when absent,
+ * is one too), and the transaction that first names a list says one more by store_txn_meta. */
+#define STORE_META_NEXT_LIST "next-list"
+struct store_entry {
+    const char *key;
+    uint32_t lane;
+    int64_t due_wall_ns;
+    struct str body;
+};
+enum store_entries_by {
+    STORE_BY_KEY, /* the one entry `key`, of any lane: n is 0 or 1 */
+    STORE_BY_DUE, /* of one lane (lane_min), those after (due_wall_ns, key) in its order */
+    STORE_KEYS,   /* of lanes lane_min to lane_max, those whose key comes after `key`, in the order of keys */
+};
+struct store_entries {
+    enum store_entries_by by;
+    uint64_t list_id;
+    uint32_t lane_min, lane_max;
+    const char *key; /* borrowed until done, never NULL: "" is before all */
+    int64_t due_wall_ns;
+    size_t max_count, max_bytes;                                /* of keys and bodies; at least one comes back if there is one */
+    void (*done)(struct store_entries *r, const struct err *e); /* rows are valid only during done */
+    struct store_entry *rows;
+    size_t n;
+    void *arg;
+    struct store_item item; /* the store's */
+};
 struct store_stats {
     uint64_t commits, transactions, bytes_queued, file_bytes;
     int64_t last_commit_ns; /* how long the last group's commit took */
@@ -72,6 +103,7 @@ struct store_ops {
     void (*submit)(struct store *s, struct store_txn *t, store_done_fn done, void *arg);
     void (*read)(struct store *s, struct store_read *r);
     void (*seek)(struct store *s, struct store_seek *q);
+    void (*entries)(struct store *s, struct store_entries *r);
     struct store_stats (*stats)(struct store *s);
     void (*close)(struct store *s); /* commits what is queued (done runs for all of it), then frees */
     int (*load_resources)(struct store *s, const char *kind, int (*fn)(void *arg, const char *name, struct str body, struct err *e),
@@ -81,6 +113,9 @@ struct store_ops {
                         struct err *e); /* first == next: empty, both 0 if never used */
     int (*load_acks)(struct store *s, uint64_t sub_id, uint64_t *floor,
                      int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e);
+    /* The lanes of a list that have entries, each with how many. Counts a million in a tenth of a second. */
+    int (*load_lanes)(struct store *s, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e), void *arg,
+                      struct err *e);
 };
 struct store {
     const struct store_ops *ops;
@@ -99,6 +134,14 @@ MUST_USE int store_txn_floor(struct store_txn *t, uint64_t sub_id, uint64_t floo
                              struct err *e); /* also drops chunks wholly below it */
 MUST_USE int store_txn_chunk(struct store_txn *t, uint64_t sub_id, uint64_t chunk, const uint8_t bits[ACK_CHUNK_BYTES], struct err *e);
 MUST_USE int store_txn_drop_acks(struct store_txn *t, uint64_t sub_id, struct err *e); /* floor and all chunks */
+/** A new entry. ALREADY_EXISTS (of the whole transaction, as with an append) when the list has the key, in whatever lane. */
+MUST_USE int store_txn_entry_add(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e);
+/** Add or replace: lane, due time and body. */
+MUST_USE int store_txn_entry_put(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e);
+MUST_USE int store_txn_entry_delete(struct store_txn *t, uint64_t list_id, const char *key, struct err *e); /* none: nothing happens */
+/** All entries of the list, at once for readers; the rows themselves go in the background. A list_id is never used again: what is added
+ *  to it later may vanish (the store in memory asserts that nobody does); deleting from it is harmless. */
+MUST_USE int store_txn_entries_drop(struct store_txn *t, uint64_t list_id, struct err *e);
 
 static inline void store_submit(struct store *s, struct store_txn *t, store_done_fn done, void *arg) { s->ops->submit(s, t, done, arg); }
 

@@ -18,17 +18,21 @@ enum store_op_kind {
     STORE_OP_FLOOR,
     STORE_OP_CHUNK,
     STORE_OP_DROP_ACKS,
+    STORE_OP_ENTRY_ADD,
+    STORE_OP_ENTRY_PUT,
+    STORE_OP_ENTRY_DELETE,
+    STORE_OP_ENTRIES_DROP,
 };
-enum store_item_kind { STORE_ITEM_TXN, STORE_ITEM_READ, STORE_ITEM_SEEK };
+enum store_item_kind { STORE_ITEM_TXN, STORE_ITEM_READ, STORE_ITEM_SEEK, STORE_ITEM_ENTRIES };
 
 struct store_op {
     enum store_op_kind kind;
     char *owned;            /* one allocation behind key, name and blob where those are copies */
-    const char *key, *name; /* kind and name of a resource; key alone for meta */
-    uint64_t id;            /* topic or subscription */
-    uint64_t num;           /* seq, below_seq, floor, chunk or value */
-    int64_t wall_ns;
-    struct str blob; /* body, message or ack bits */
+    const char *key, *name; /* kind and name of a resource; key alone for meta and entries */
+    uint64_t id;            /* topic, subscription or list */
+    uint64_t num;           /* seq, below_seq, floor, chunk, value or lane */
+    int64_t wall_ns;        /* publish or due time */
+    struct str blob;        /* body, message or ack bits */
 };
 struct store_txn {
     struct store_item item;
@@ -44,6 +48,7 @@ struct store_txn {
 static inline struct store_txn *store_item_txn(struct store_item *i) { return CONTAINER_OF(i, struct store_txn, item); }
 static inline struct store_read *store_item_read(struct store_item *i) { return CONTAINER_OF(i, struct store_read, item); }
 static inline struct store_seek *store_item_seek(struct store_item *i) { return CONTAINER_OF(i, struct store_seek, item); }
+static inline struct store_entries *store_item_entries(struct store_item *i) { return CONTAINER_OF(i, struct store_entries, item); }
 
 /** Free the operations and what they copied; the outcome can still be reported. */
 void store_txn_drop_ops(struct store_txn *t);

@@ -2,9 +2,7 @@
  *  Shape:  requests wait in order until store_memory_step completes them; nothing happens by itself.
  *          A transaction is applied in two passes: the first takes all memory and checks appends, and can be taken back;
  *          the second cannot fail. */
-#include "core/store/store_int.h"
-
-#include "core/base/map.h"
+#include "core/store/store_memory_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -40,7 +38,7 @@ struct store_memory {
     struct store_item *head, **tail;
     size_t queued, bytes_queued;
     struct map *records; /* resources and meta */
-    struct u64map *topics, *acks;
+    struct u64map *topics, *acks, *lists;
     struct store_stats stats;
 };
 
@@ -141,6 +139,7 @@ struct prepared {
     uint64_t limit;       /* trim: what is dropped at most */
     uint64_t next_before; /* append: to take it back */
     bool appended;
+    struct memory_change entries;
 };
 
 static int prepare_append(struct store_memory *s, const struct store_op *op, struct prepared *p, struct err *e)
@@ -202,6 +201,11 @@ static int prepare(struct store_memory *s, const struct store_op *op, struct pre
         break;
     case STORE_OP_FLOOR:
         return acks_need(s, op->id) ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for acknowledgements");
+    case STORE_OP_ENTRY_ADD:
+    case STORE_OP_ENTRY_PUT:
+    case STORE_OP_ENTRY_DELETE:
+    case STORE_OP_ENTRIES_DROP:
+        return memory_entries_prepare(s->lists, op, &p->entries, e);
     case STORE_OP_DELETE:
     case STORE_OP_DROP_ACKS:
         return 0;
@@ -217,6 +221,7 @@ static int prepare(struct store_memory *s, const struct store_op *op, struct pre
 static void take_back(struct store_memory *s, const struct store_op *op, struct prepared *p)
 {
     free(p->copy);
+    memory_entries_take_back(s->lists, op, &p->entries);
     if (!p->appended)
         return;
     struct topic_log *t = u64map_get(s->topics, op->id);
@@ -312,6 +317,12 @@ static void apply(struct store_memory *s, const struct store_op *op, struct prep
     case STORE_OP_FLOOR:
     case STORE_OP_DROP_ACKS:
         apply_acks(s, op);
+        break;
+    case STORE_OP_ENTRY_ADD:
+    case STORE_OP_ENTRY_PUT:
+    case STORE_OP_ENTRY_DELETE:
+    case STORE_OP_ENTRIES_DROP:
+        memory_entries_apply(&p->entries);
         break;
     }
 }
@@ -432,6 +443,12 @@ static void memory_seek(struct store *store, struct store_seek *q)
     enqueue(of(store), &q->item);
 }
 
+static void memory_entries(struct store *store, struct store_entries *r)
+{
+    store_item_begin(&r->item, store, STORE_ITEM_ENTRIES);
+    enqueue(of(store), &r->item);
+}
+
 static void complete(struct store_memory *s, enum err_code fail)
 {
     struct store_item *i = dequeue(s);
@@ -439,6 +456,8 @@ static void complete(struct store_memory *s, enum err_code fail)
         run_read(s, store_item_read(i));
     } else if (i->kind == STORE_ITEM_SEEK) {
         run_seek(s, store_item_seek(i));
+    } else if (i->kind == STORE_ITEM_ENTRIES) {
+        memory_entries_read(s->lists, store_item_entries(i));
     } else if (i->err.code == ERR_OK) {
         if (fail != ERR_OK)
             err_set(&i->err, fail, "the store failed as it was told to");
@@ -540,6 +559,12 @@ static int memory_load_acks(struct store *store, uint64_t sub_id, uint64_t *floo
     return rc;
 }
 
+static int memory_load_lanes(struct store *store, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e),
+                             void *arg, struct err *e)
+{
+    return memory_entries_lanes(of(store)->lists, list_id, fn, arg, e);
+}
+
 /* ---- lifecycle ---- */
 
 static void free_tables(struct store_memory *s)
@@ -570,6 +595,7 @@ static void free_tables(struct store_memory *s)
     map_free(s->records);
     u64map_free(s->topics);
     u64map_free(s->acks);
+    memory_entries_free(s->lists);
 }
 
 static void memory_close(struct store *store)
@@ -585,12 +611,14 @@ static const struct store_ops memory_ops = {
     .submit = memory_submit,
     .read = memory_read,
     .seek = memory_seek,
+    .entries = memory_entries,
     .stats = memory_stats,
     .close = memory_close,
     .load_resources = memory_load_resources,
     .load_meta = memory_load_meta,
     .topic_bounds = memory_topic_bounds,
     .load_acks = memory_load_acks,
+    .load_lanes = memory_load_lanes,
 };
 
 struct store *store_memory_new(void)
@@ -603,7 +631,8 @@ struct store *store_memory_new(void)
     s->records = map_new(MEMORY_ENTRIES_MAX);
     s->topics = u64map_new(MEMORY_ENTRIES_MAX);
     s->acks = u64map_new(MEMORY_ENTRIES_MAX);
-    if (!s->records || !s->topics || !s->acks) {
+    s->lists = u64map_new(MEMORY_ENTRIES_MAX);
+    if (!s->records || !s->topics || !s->acks || !s->lists) {
         free_tables(s);
         free(s);
         return NULL;

@@ -172,6 +172,40 @@ int store_txn_chunk(struct store_txn *t, uint64_t sub_id, uint64_t chunk, const 
 
 int store_txn_drop_acks(struct store_txn *t, uint64_t sub_id, struct err *e) { return add_numbers(t, STORE_OP_DROP_ACKS, sub_id, 0, e); }
 
+static int add_entry(struct store_txn *t, enum store_op_kind kind, uint64_t list_id, const struct store_entry *entry, struct err *e)
+{
+    assert(*entry->key && strlen(entry->key) <= STORE_ENTRY_KEY_MAX && entry->lane <= STORE_LANE_MAX);
+    if (entry->body.n > STORE_BLOB_MAX)
+        return too_large(t, entry->body.n, e);
+    struct store_op *op = add_op(t, kind);
+    if (!op || own(t, op, entry->key, NULL, entry->body))
+        return broken(t, e);
+    op->id = list_id;
+    op->num = entry->lane;
+    op->wall_ns = entry->due_wall_ns;
+    return 0;
+}
+
+int store_txn_entry_add(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e)
+{
+    return add_entry(t, STORE_OP_ENTRY_ADD, list_id, entry, e);
+}
+
+int store_txn_entry_put(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e)
+{
+    return add_entry(t, STORE_OP_ENTRY_PUT, list_id, entry, e);
+}
+
+int store_txn_entry_delete(struct store_txn *t, uint64_t list_id, const char *key, struct err *e)
+{
+    return add_entry(t, STORE_OP_ENTRY_DELETE, list_id, &(struct store_entry){.key = key}, e);
+}
+
+int store_txn_entries_drop(struct store_txn *t, uint64_t list_id, struct err *e)
+{
+    return add_numbers(t, STORE_OP_ENTRIES_DROP, list_id, 0, e);
+}
+
 void store_item_begin(struct store_item *i, struct store *s, enum store_item_kind kind)
 {
     i->next = NULL;
@@ -191,6 +225,11 @@ void store_item_finish(struct store_item *i)
     } else if (i->kind == STORE_ITEM_READ) {
         struct store_read *r = store_item_read(i);
         struct store_row *rows = r->rows; /* done may free or reuse the request */
+        r->done(r, e);
+        free(rows);
+    } else if (i->kind == STORE_ITEM_ENTRIES) {
+        struct store_entries *r = store_item_entries(i);
+        struct store_entry *rows = r->rows;
         r->done(r, e);
         free(rows);
     } else {
