@@ -117,7 +117,6 @@ void queue_free(struct queue *q)
     jobs_free(q);
     for (struct node *n; (n = list_pop(&q->asks));)
         free(CONTAINER_OF(n, struct ask, link));
-    map_free(q->gone);
     queue_metrics_drop(q);
     free(q->name);
     free(q);

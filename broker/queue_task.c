@@ -234,20 +234,6 @@ void task_set_due(struct task *t, int64_t due_wall_ns)
     t->in_lane.due_wall_ns = t->in_turn.due_wall_ns = due_wall_ns;
 }
 
-static void remember_gone(struct queue *q, const char *id, bool ended)
-{
-    if (!q->reads)
-        return;
-    uint64_t mark = ++q->since << 1 | ended;
-    if (!q->gone)
-        q->gone = map_new(QUEUE_GONE_MAX);
-    if (q->gone && map_put(q->gone, id, (void *)(uintptr_t)mark, NULL) == 0)
-        return;
-    map_free(q->gone);
-    q->gone = NULL;
-    q->gone_lost++; /* those who read now must read again */
-}
-
 void task_drop(struct task *t)
 {
     struct queue *q = t->queue;
@@ -257,12 +243,6 @@ void task_drop(struct task *t)
     map_remove(q->tasks, t->id);
     task_free(t);
     queue_metrics_state(q);
-}
-
-void task_forget(struct task *t, bool ended)
-{
-    remember_gone(t->queue, t->id, ended);
-    task_drop(t);
 }
 
 /* It dies when it is 31 days old; one that was made further ahead than that has a day from when it is due first. */
@@ -409,7 +389,7 @@ static void ended(struct task *t)
         t->gone = true;
         q->consumer->cancel(q->consumer, &t->attempt->run); /* may settle it at once */
     } else {
-        task_forget(t, true);
+        task_drop(t);
     }
 }
 
