@@ -1,6 +1,6 @@
 /** queue_int.h: the parts of a task queue among themselves: the task in memory, its lane, its turn, its attempt.
  *  Shape:  NEW -> WAITING -> READY -> RUNNING -> WAITING | ENDING -> gone; WAITING, READY -> ENDING. task_move is the only one who links.
- *  Owner:  queue->tasks has every task in memory by its id, in whatever state; it is freed by task_drop.
+ *  Owner:  queue->tasks has every task in memory by its id, but those being created; task_drop frees it.
  *  Thread: engine thread. */
 #ifndef BROKER_QUEUE_INT_H
 #define BROKER_QUEUE_INT_H
@@ -85,7 +85,7 @@ struct lane {
     bool whole;           /* nothing of it is in the store alone */
     int64_t edge_wall_ns; /* else: all up to here is in memory */
     char edge_key[STORE_ENTRY_KEY_MAX + 1];
-    bool reading;
+    bool reading, spoiled; /* spoiled: what comes is not to be used */
     struct store_entries read;
 };
 struct job;  /* queue_jobs.c */
@@ -107,7 +107,8 @@ struct queue {
     char *name;
     uint64_t list_id;
     struct queue_config config;
-    struct map *tasks; /* id -> struct task */
+    struct map *tasks;    /* id -> struct task */
+    struct map *creating; /* the same of tasks that may be refused: a task in the store may have the id already */
     struct map *fairs, *hosts;
     struct lane *lanes[QUEUE_LANES];
     struct list rings[QUEUE_PRIORITIES];
@@ -148,7 +149,8 @@ void queue_read_end(struct queue *q); /* the last that is done with its answer *
 static inline int queue_cancelled(struct err *e) { return err_set(e, ERR_CANCELLED, "the queue is being deleted, or the server stops"); }
 
 /* queue_task.c: the task, its record, and writing it. */
-struct task *task_new(struct queue *q, const char *id, const TaskRecord *r, int64_t due_wall_ns, struct err *e);
+/** In queue->tasks, or in `creating`. */
+struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, int64_t due_wall_ns, struct err *e);
 /** A task that the store has: `row` is taken into memory, in no list yet. NULL with *e OK: it is purged. */
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e);
 void task_drop(struct task *t); /* out of memory, and freed */
@@ -172,9 +174,10 @@ uint32_t task_lane(uint32_t priority, const char *fair_key);
 void record_add_event(TaskRecord *r, Runnel__Broker__TaskEvent *event, Runnel__Broker__TaskEvent *room[QUEUE_TIMELINE_MAX]);
 
 /* queue_window.c: lanes. */
-struct lane *lane_need(struct queue *q, uint32_t number); /* NULL: out of memory */
-void window_admit(struct task *t);                        /* it is to run when it is due: WAITING, or left to the store when it is far */
-void window_settled(struct task *t);                      /* it has been written */
+struct lane *lane_need(struct queue *q, uint32_t number);    /* NULL: out of memory */
+void window_leave(struct lane *l, const struct due_node *n); /* it stays in the store, though it may be before the edge */
+void window_admit(struct task *t);                           /* it is to run when it is due: WAITING, or left to the store when it is far */
+void window_settled(struct task *t);                         /* it has been written */
 void window_refill(struct queue *q);
 void window_promote(struct queue *q);
 int64_t window_next_due(const struct queue *q);               /* wall; INT64_MAX: none */

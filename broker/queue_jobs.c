@@ -148,7 +148,7 @@ static struct task *brought_back(struct job *j, TaskRecord *r, struct err *e)
     r->dead_wall_ns = 0;
     r->dead_reason = (char *)(uintptr_t)protobuf_c_empty_string;
     record_add_event(r, &ev, room);
-    struct task *t = task_new(q, record_id(r), r, wall_ns, e);
+    struct task *t = task_new(q, q->tasks, r, wall_ns, e);
     if (t && task_set_body(t, r, e)) {
         task_drop(t);
         t = NULL;
@@ -195,7 +195,7 @@ static int dead_row(struct job *j, const struct store_entry *row, TaskRecord *r,
 static int name_row(struct job *j, const struct store_entry *row, struct err *e)
 {
     struct queue *q = j->queue;
-    if (map_get(q->tasks, row->key))
+    if (map_get(q->creating, row->key))
         return 0; /* somebody is taking it */
     if (row->due_wall_ns > env_wall(q->env)) {
         if (row->due_wall_ns < q->names_wall_ns)
@@ -210,10 +210,8 @@ static int name_row(struct job *j, const struct store_entry *row, struct err *e)
 static int purged_row(struct job *j, const struct store_entry *row, const TaskRecord *r, struct err *e)
 {
     struct queue *q = j->queue;
-    const struct task *t = map_get(q->tasks, row->key);
-    int64_t created_wall_ns = record_created(r);
-    bool sees_to_itself = t && t->created_wall_ns == created_wall_ns; /* else it only wants to have the name */
-    if (created_wall_ns >= j->purged_wall_ns)
+    bool sees_to_itself = map_get(q->tasks, row->key) != NULL;
+    if (record_created(r) >= j->purged_wall_ns)
         return 0;
     j->skipped |= sees_to_itself;
     if (sees_to_itself)

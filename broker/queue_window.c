@@ -51,6 +51,16 @@ static struct due_node *last_below(const struct lane *l, const struct due_node *
     return later(due_last_below(&l->waiting, n->due_wall_ns, n->key), due_last_below(&l->ready, n->due_wall_ns, n->key));
 }
 
+void window_leave(struct lane *l, const struct due_node *n)
+{
+    if (l->reading)
+        l->spoiled = true;
+    if (!within(l, n))
+        return;
+    const struct due_node *before = last_below(l, n);
+    set_edge(l, before ? before->due_wall_ns : INT64_MIN, before ? before->key : "");
+}
+
 /* The last one that the store knows as well as we do goes; the edge is before it then. */
 static bool evict(struct lane *l)
 {
@@ -60,10 +70,7 @@ static bool evict(struct lane *l)
             return false;
     if (!n)
         return false;
-    if (within(l, n)) {
-        const struct due_node *before = last_below(l, n);
-        set_edge(l, before ? before->due_wall_ns : INT64_MIN, before ? before->key : "");
-    }
+    window_leave(l, n);
     task_drop(task_in_lane(n));
     return true;
 }
@@ -159,7 +166,7 @@ static void on_page(struct store_entries *r, const struct err *e)
     if (e && !q->deleting) {
         log_kv(q->env->log, LOG_WARN, "queue.read", LSTR("queue", q->name), LSTR("error", e->msg), LSTR("do", "trying again in a second"));
         queue_again(q);
-    } else if (!q->deleting) {
+    } else if (!q->deleting && !l->spoiled) {
         take_page(l, r);
         leave_beyond(l);
         trim(l);
@@ -174,6 +181,7 @@ static void refill(struct lane *l)
     if (l->whole || l->reading || !room)
         return;
     l->reading = true;
+    l->spoiled = false;
     l->read = (struct store_entries){
         .by = STORE_BY_DUE,
         .list_id = q->list_id,

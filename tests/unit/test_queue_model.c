@@ -151,10 +151,10 @@ static void settle(struct model *m, struct thing *t)
     struct tq_start *s = tq_running(&m->tq, t->id);
     int answer = chance(m, 2) ? 200 : chance(m, 5) ? TQ_UNDELIVERED : 404;
     const struct queue_config *c = &m->tq.config;
-    if (!s || t->removing || purged(m, t)) {
+    if (!s || purged(m, t)) {
         if (s)
             tq_settle(&m->tq, s, answer);
-        t->is = t->removing ? LIVE : NOT_THERE;
+        t->is = NOT_THERE;
         t->unsure_ended = true; /* what the removal came to decides */
         return;
     }
