@@ -16,7 +16,8 @@
 #define LANE_MARK 254 /* how far the last purge has been swept */
 #define LANE_NAME 255 /* a name that is held; due: when it is free */
 #define QUEUE_TASKS_IN_MEMORY_MAX 4000000
-#define QUEUE_PAGE_TASKS 500                   /* of a read of the store, or a step of a sweep */
+#define QUEUE_PAGE_TASKS 2000 /* of a read into a window: with a slow disk, too, more than are started until the next one */
+#define QUEUE_STEP_TASKS 500  /* of a step of a sweep */
 #define QUEUE_PAGE_BYTES ((size_t)1024 * 1024) /* the same in bytes */
 #define QUEUE_LIST_BYTES ((size_t)16 * 1024 * 1024)
 #define QUEUE_RUNNING_BYTES ((size_t)64 * 1024 * 1024) /* of what runs; then nothing more starts, but one always may */
@@ -112,7 +113,7 @@ struct queue {
     struct map *fairs, *hosts;
     struct lane *lanes[QUEUE_LANES];
     struct list rings[QUEUE_PRIORITIES];
-    size_t window_tasks, page_tasks; /* QUEUE_WINDOW_TASKS, QUEUE_PAGE_TASKS; fewer in tests */
+    size_t window_tasks, page_tasks; /* QUEUE_WINDOW_TASKS, QUEUE_PAGE_TASKS; fewer in tests, also of a step */
     size_t states[TASK_STATES], bytes, running_bytes;
     uint64_t live, doomed, dead; /* in the store: tasks, those of them that are purged, dead letters */
     struct task_bucket bucket;

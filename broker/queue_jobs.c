@@ -33,7 +33,7 @@ struct job {
     struct store_txn *txn;
     size_t changes, rows;
     bool last;                           /* nothing comes after it */
-    struct task *back[QUEUE_PAGE_TASKS]; /* redriven, in no list yet */
+    struct task *back[QUEUE_STEP_TASKS]; /* redriven, in no list yet */
     size_t n_back;
 };
 
@@ -262,7 +262,7 @@ static void read_step(struct job *j)
         .key = j->asking ? MARK_KEY
                : j->ids  ? j->ids[j->next_id]
                          : j->key,
-        .max_count = q->page_tasks,
+        .max_count = q->page_tasks < QUEUE_STEP_TASKS ? q->page_tasks : QUEUE_STEP_TASKS,
         .max_bytes = QUEUE_PAGE_BYTES,
         .done = on_page,
         .arg = j,
@@ -373,7 +373,7 @@ static void page(struct job *j, const struct store_entries *r, const struct err 
     if (failed) {
         q->job = NULL;
         job_failed(j, failed);
-    } else if (again || (j->ids && !j->last && j->changes < QUEUE_PAGE_TASKS)) {
+    } else if (again || (j->ids && !j->last && j->changes < QUEUE_STEP_TASKS)) {
         read_step(j);
     } else if (j->changes) {
         submit(j);

@@ -177,7 +177,7 @@ static void on_page(struct store_entries *r, const struct err *e)
 static void refill(struct lane *l)
 {
     struct queue *q = l->queue;
-    bool room = count(l) < q->window_tasks / 2 && (q->bytes < QUEUE_WINDOW_BYTES / 2 || count(l) == 0);
+    bool room = count(l) < q->window_tasks / 4 * 3 && (q->bytes < QUEUE_WINDOW_BYTES / 2 || count(l) == 0);
     if (l->whole || l->reading || !room)
         return;
     l->reading = true;

@@ -382,7 +382,7 @@ static void run_seed(struct model *m, uint64_t seed)
     rng_seed(&m->rng, seed);
     m->keys = 1 + rng_below(&m->rng, 4);
     m->priorities = 1 + rng_below(&m->rng, 2);
-    m->tq.window_tasks = 2 + (size_t)rng_below(&m->rng, 8);
+    m->tq.window_tasks = 4 + (size_t)rng_below(&m->rng, 8);
     m->tq.page_tasks = 1 + (size_t)rng_below(&m->rng, 4);
     tq_init(&m->tq, &c);
     m->tq.model = m;
