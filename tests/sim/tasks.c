@@ -292,7 +292,7 @@ static void open_queue(struct days *d)
     d->queue = s->env.timers ? queue_new(&deps, QUEUE_NAME, 1, &d->config, &e) : NULL;
     if (!d->queue)
         sim_fail(s, "the queue does not start: %s", e.msg);
-    d->queue->window_tasks = 2 + (size_t)rng_below(&s->world_rng, 30);
+    d->queue->window_tasks = 4 + (size_t)rng_below(&s->world_rng, 30);
     d->queue->page_tasks = 1 + (size_t)rng_below(&s->world_rng, 10);
     if (queue_load(d->queue, &e))
         sim_fail(s, "the queue does not load: %s", e.msg);
