@@ -119,6 +119,22 @@ static void pause_resume_and_purge(void **state)
     tb_stop(&tb);
 }
 
+static void a_purge_goes_by_the_exact_time(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "old\"," HTTP "}}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" QUEUE "\"}"); /* at the same instant */
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "old\"}");
+    fake_clock_move(&tb.fe.clock, 1000);
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "fresh\"," HTTP "}}");
+    tb_restart(&tb, true);
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "old\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}");
+    tb_stop(&tb);
+}
+
 static void a_deleted_queue_takes_its_tasks_along(void **state)
 {
     struct tb tb;
@@ -185,6 +201,8 @@ static void lists_of_queues(void **state)
                    {"name:q3", 1},
                    {"state:RUNNING AND name:q1", 1},
                    {"state:RUNNING name:queues", 4},
+                   {"-NOT state:PAUSED", 1},
+                   {"NOT state!=PAUSED", 1},
                    {"name=\\\"" LOC "/queues/q2\\\"", 1}};
     for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
         r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"%s\"}", filters[i].filter);
@@ -469,6 +487,19 @@ static void after_the_end_nothing_is_made(void **state)
     tb_stop(&tb);
 }
 
+static int count_lane(void *arg, uint32_t lane, uint64_t count, struct err *e)
+{
+    *(uint64_t *)arg += count;
+    return 0;
+}
+
+static uint64_t entries_of(struct tb *tb, uint64_t list_id)
+{
+    uint64_t n = 0;
+    assert_int_equal(tb->store->ops->load_lanes(tb->store, list_id, count_lane, &n, NULL), 0);
+    return n;
+}
+
 /* The server is killed between a queue's deletion and the end of its tasks in the store. */
 static void a_deletion_is_finished_after_a_crash(void **state)
 {
@@ -479,8 +510,10 @@ static void a_deletion_is_finished_after_a_crash(void **state)
     while (!c->done)
         store_memory_step(tb.store, 1, ERR_OK);
     tb_end(c);
+    assert_int_equal(entries_of(&tb, 1), 1);
     tb_restart(&tb, true);
     tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}");
+    assert_int_equal(entries_of(&tb, 1), 0);
     tb_advance(&tb, 200 * NS_PER_S);
     make_queue(&tb, "");
     make_task(&tb, "t"); /* a list of its own */
@@ -496,6 +529,7 @@ int main(void)
         cmocka_unit_test(durations_and_bursts_are_google_s),
         cmocka_unit_test(updates),
         cmocka_unit_test(pause_resume_and_purge),
+        cmocka_unit_test(a_purge_goes_by_the_exact_time),
         cmocka_unit_test(a_deleted_queue_takes_its_tasks_along),
         cmocka_unit_test(a_deleted_queues_name_is_held),
         cmocka_unit_test(lists_of_queues),
