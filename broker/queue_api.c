@@ -409,7 +409,7 @@ void on_get_queue_stats(void *service, struct call *c, const ProtobufCMessage *r
     const uint64_t begun = now.ready + now.running;
     Runnel__Tasks__V1__QueueStats *s = pb_new(c->arena, &runnel__tasks__v1__queue_stats__descriptor);
     if (s) {
-        s->name = t->record->queue->name; /* the answer is encoded later: copied below */
+        s->name = (char *)queue_name(t->queue); /* the answer is encoded later: copied below */
         s->waiting_count = now.tasks > begun ? (int64_t)(now.tasks - begun) : 0;
         s->ready_count = (int64_t)now.ready;
         s->running_count = (int64_t)now.running;
