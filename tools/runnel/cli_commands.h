@@ -15,6 +15,7 @@ extern const struct cli_command cli_subscription_commands[]; /* cli_subscription
 extern const struct cli_command cli_lease_commands[];        /* cli_leases.c: pull, ack, seek */
 extern const struct cli_command cli_snapshot_commands[];     /* cli_topics.c */
 extern const struct cli_command cli_log_commands[];          /* cli_logs.c */
+extern const struct cli_command cli_scheduler_commands[];    /* cli_scheduler.c */
 extern const struct cli_command cli_own_commands[];          /* cli.c: version, help */
 
 #endif
