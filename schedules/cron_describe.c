@@ -46,19 +46,34 @@ static int step_of(uint64_t set, int size)
 /* Between items of a list: nothing, a comma, or the last word. */
 static const char *between(int i, int n, const char *and) { return i == 0 ? "" : i + 1 == n ? and : ", "; }
 
-/* "1, 3 and 5", or "10 through 20" for three and more in a row; `number` writes one. */
+/* The distance of the values of an even row of five and more; else 0. */
+static int even_step(uint64_t set)
+{
+    int from = first(set), step = first(set & (set - 1)) - from;
+    uint64_t want = 0;
+    for (int v = from; v <= last(set); v += step)
+        want |= UINT64_C(1) << v;
+    return set == want ? step : 0;
+}
+
+/* "1, 3 and 5", "10 through 20" for three and more in a row, "1, 3, 5 and so on up to 31" for five and more; `number` writes one. */
 static void say_set(struct words *w, uint64_t set, void (*number)(struct words *w, int v))
 {
-    if (is_run(set) && count(set) > 2) {
+    int n = count(set), i = 0;
+    if (is_run(set) && n > 2) {
         number(w, first(set));
         say(w, " through ");
         number(w, last(set));
         return;
     }
-    int n = count(set), i = 0;
-    for (uint64_t rest = set; rest; rest &= rest - 1, i++) {
-        say(w, "%s", between(i, n, " and "));
+    bool row = n >= 5 && even_step(set);
+    for (uint64_t rest = set; rest && !(row && i == 3); rest &= rest - 1, i++) {
+        say(w, "%s", row && i ? ", " : between(i, n, " and "));
         number(w, first(rest));
+    }
+    if (row) {
+        say(w, " and so on up to ");
+        number(w, last(set));
     }
 }
 
@@ -82,10 +97,10 @@ static void say_weekdays(struct words *w, unsigned days)
     say_set(w, (days & ~1u) | (days & 1u) << 7, say_weekday);
 }
 
-static const char *ordinal(int n)
+static void say_ordinal(struct words *w, int n)
 {
     static const char *const names[] = {"first", "second", "third", "fourth", "fifth"};
-    return names[n];
+    say(w, "%s", names[n]);
 }
 
 /* The days of the week, with what # and L say. */
@@ -98,9 +113,17 @@ static void say_by_week(struct words *w, const struct cron *c)
     }
     for (int i = 0; i < 5; i++) {
         unsigned days = c->nth_weekdays[i];
-        if (!days)
+        uint64_t which = 0; /* those of the same days are told together */
+        bool told = false;
+        for (int k = 0; k < 5; k++) {
+            which |= (uint64_t)(c->nth_weekdays[k] == days) << k;
+            told = told || (k < i && c->nth_weekdays[k] == days);
+        }
+        if (!days || told)
             continue;
-        say(w, "%sthe %s ", more ? " and " : "", ordinal(i));
+        say(w, "%sthe ", more ? " and " : "");
+        say_set(w, which, say_ordinal);
+        say(w, " ");
         say_weekdays(w, days);
         say(w, " of the month");
         more = true;

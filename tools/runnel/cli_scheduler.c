@@ -8,36 +8,69 @@
 
 #define EXPLAIN_COUNT_MAX 1000
 #define EXPLAIN_BYTES_MAX 8192
+#define AROUND_MAX 8
+#define DAY_S INT64_C(86400)
 
 static const char *weekday_of(int64_t local_s)
 {
     static const char *const names[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
-    int64_t day = local_s / 86400 - (local_s % 86400 < 0);
+    int64_t day = local_s / DAY_S - (local_s % DAY_S < 0);
     return names[((day % 7) + 7) % 7];
 }
 
-/* The next firings: their times for every format, and as lines for people. */
-static int list_firings(struct cli *c, const struct cron *cron, const struct zone *z, int64_t from_s, struct jv *next)
+/* A firing as a line for people. */
+static int print_firing(const struct zone *z, const struct cron_firing *f)
 {
-    struct cron_firing f = {.at_s = from_s};
-    const bool people = cli_format_default(c);
-    for (int64_t i = cli_int(c, "count"); i > 0 && cron_next(cron, z, f.at_s, &f); i--) {
+    char text[ZONE_TEXT_MAX];
+    struct buf note;
+    buf_init(&note, EXPLAIN_BYTES_MAX);
+    int rc = cron_explain_firing(z, f, &note);
+    printf("  %s %s%s%.*s\n", weekday_of(zone_local(z, f->at_s)), zone_format(z, f->at_s, text), buf_len(&note) ? "   " : "",
+           (int)buf_len(&note), buf_len(&note) ? buf_data(&note) : "");
+    buf_fini(&note);
+    return rc;
+}
+
+/* The next firings: their times for every format, and as lines for people. `*last_s`: the last one. */
+static int list_firings(struct cli *c, const struct cron *cron, const struct zone *z, int64_t *last_s, struct jv *next)
+{
+    struct cron_firing f;
+    int rc = 0;
+    for (int64_t i = cli_int(c, "count"); i > 0 && !rc && cron_next(cron, z, *last_s, &f); i--) {
         char text[ZONE_TEXT_MAX];
-        struct buf note;
-        zone_format(z, f.at_s, text);
-        jv_add(next, jv_string(text));
-        if (!people)
-            continue;
-        buf_init(&note, EXPLAIN_BYTES_MAX);
-        if (cron_explain_firing(z, &f, &note)) {
-            buf_fini(&note);
-            return -ERR_RESOURCE_EXHAUSTED;
-        }
-        printf("  %s %s%s%.*s\n", weekday_of(zone_local(z, f.at_s)), text, buf_len(&note) ? "   " : "", (int)buf_len(&note),
-               buf_len(&note) ? buf_data(&note) : "");
-        buf_fini(&note);
+        *last_s = f.at_s;
+        jv_add(next, jv_string(zone_format(z, f.at_s, text)));
+        if (cli_format_default(c))
+            rc = print_firing(z, &f);
     }
-    return 0;
+    return rc;
+}
+
+/* Those around the next clock change, unless they were listed: the last one before what is jumped over or comes twice, and some from there on. */
+static int list_change(const struct cron *cron, const struct zone *z, int64_t from_s, int64_t listed_s)
+{
+    struct zone_change change;
+    if (!zone_next_change(z, from_s, &change) || listed_s > change.after.start_s + DAY_S)
+        return 0;
+    const int64_t at_s = change.after.start_s, back_s = change.before.offset_s - change.after.offset_s;
+    const int64_t begin_s = back_s > 0 ? at_s - back_s : at_s;
+    struct cron_firing f, before = {.at_s = begin_s - 2 * DAY_S};
+    bool found = cron_next(cron, z, before.at_s, &f), any_before = false;
+    for (; found && f.at_s < begin_s; found = cron_next(cron, z, f.at_s, &f)) {
+        before = f;
+        any_before = true;
+    }
+    if (!found || f.at_s > at_s + 2 * DAY_S) /* too far away to be touched */
+        return 0;
+    printf("\nAround the clock change:\n");
+    int rc = any_before ? print_firing(z, &before) : 0;
+    bool over = false;
+    for (int i = 0; i < AROUND_MAX && found && !rc && !over; i++) {
+        rc = print_firing(z, &f);
+        over = f.at_s > at_s + (back_s > 0 ? back_s : 0);
+        found = cron_next(cron, z, f.at_s, &f);
+    }
+    return rc;
 }
 
 static int show(struct cli *c, const struct cron *cron, const struct zone *z, int64_t from_s, struct err *e)
@@ -51,7 +84,10 @@ static int show(struct cli *c, const struct cron *cron, const struct zone *z, in
         jv_put_text(answer, "text", words);
         if (cli_format_default(c))
             printf("%s\n\n", words);
-        rc = list_firings(c, cron, z, from_s, next);
+        int64_t last_s = from_s;
+        rc = list_firings(c, cron, z, &last_s, next);
+        if (!rc && cli_format_default(c))
+            rc = list_change(cron, z, from_s, last_s);
     }
     buf_fini(&text);
     if (rc)
