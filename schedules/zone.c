@@ -25,8 +25,9 @@ static int64_t cycles_off(const struct zone *z, int64_t at_s)
 {
     if (z->repeats && at_s >= z->at_s[z->n - 1])
         return (at_s - z->at_s[z->n - 1]) / ZONE_CYCLE_S + 1;
-    if (z->always_rules && at_s < z->at_s[0])
-        return -((z->at_s[0] - at_s - 1) / ZONE_CYCLE_S + 1);
+    int64_t low_s = z->always_rules ? z->at_s[0] + ZONE_RULE_PAST_S : -ZONE_FOREVER_S;
+    if (at_s < low_s)
+        return -((low_s - at_s - 1) / ZONE_CYCLE_S + 1);
     return 0;
 }
 

@@ -14,8 +14,10 @@
 /* After so long a calendar repeats, weekdays and all; so does a rule. */
 #define ZONE_CYCLE_YEARS 400
 #define ZONE_CYCLE_S (INT64_C(146097) * DAY_S)
-/* A rule's changes of the years from its first on, and one year more than a cycle for a start anywhere in the first. */
-#define ZONE_RULE_YEARS (ZONE_CYCLE_YEARS + 2)
+/* A rule's changes of the years from its first on: a cycle, and some more, so that each instant has one in the table whose past is the
+ * rule's, too. */
+#define ZONE_RULE_YEARS (ZONE_CYCLE_YEARS + 4)
+#define ZONE_RULE_PAST_S (2 * 366 * DAY_S)
 #define ZONE_CHANGES_MAX (ZONE_TIMES_MAX + 2 * ZONE_RULE_YEARS)
 
 struct zone_type {
