@@ -24,18 +24,27 @@ static void cli_drop(struct cli *c)
     free(c);
 }
 
+/* The word at hand with what the shell leaves of it: a blank ends it outside of single quotes, and the quotes go. */
+static char *shell_word(struct cli *c, const char **line)
+{
+    char *word = cli_alloc(c, strlen(*line) + 1), *to = word;
+    bool quoted = false;
+    for (; **line && (quoted || **line != ' '); ++*line) {
+        if (**line == '\'')
+            quoted = !quoted;
+        else
+            *to++ = **line;
+    }
+    *line += **line == ' ';
+    return word;
+}
+
 static int parse(struct cli *c, const char *line)
 {
     char *argv[WORDS_MAX + 1] = {cli_printf(c, "runnel")};
     int argc = 1;
-    for (const char *p = line; *p && argc < WORDS_MAX;) {
-        const size_t n = strcspn(p, " ");
-        char *word = cli_copy(c, (struct str){p, n}), *to = word;
-        for (const char *from = word; (*to = *from); from++)
-            to += *from != '\''; /* as the shell takes them off; no example has a blank inside */
-        argv[argc++] = word;
-        p += n + (p[n] ? 1 : 0);
-    }
+    while (*line && argc < WORDS_MAX)
+        argv[argc++] = shell_word(c, &line);
     char **kept = cli_alloc(c, sizeof argv);
     memcpy(kept, argv, sizeof argv);
     return cli_parse(c, argc, kept);
@@ -171,13 +180,13 @@ static void the_nearest_word_is_found(void **state)
         {"a", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const char *got = cli_near(cases[i].word, words, ARRAY_LEN(words));
+        const char *got = near_word(cases[i].word, words, ARRAY_LEN(words));
         if (!got != !cases[i].want || (got && strcmp(got, cases[i].want)))
             fail_msg("'%s' gave %s", cases[i].word, got ? got : "nothing");
     }
-    assert_int_equal(cli_distance("", ""), 0);
-    assert_int_equal(cli_distance("ab", "ba"), 1);
-    assert_int_equal(cli_distance("kitten", "sitting"), 3);
+    assert_int_equal(near_distance("", ""), 0);
+    assert_int_equal(near_distance("ab", "ba"), 1);
+    assert_int_equal(near_distance("kitten", "sitting"), 3);
 }
 
 /* What a shell would read as more than a word, outside of quotes. */
