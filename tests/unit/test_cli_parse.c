@@ -156,13 +156,13 @@ static void the_nearest_word_is_found(void **state)
         {"a", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const char *got = cli_near(cases[i].word, words, ARRAY_LEN(words));
+        const char *got = near_word(cases[i].word, words, ARRAY_LEN(words));
         if (!got != !cases[i].want || (got && strcmp(got, cases[i].want)))
             fail_msg("'%s' gave %s", cases[i].word, got ? got : "nothing");
     }
-    assert_int_equal(cli_distance("", ""), 0);
-    assert_int_equal(cli_distance("ab", "ba"), 1);
-    assert_int_equal(cli_distance("kitten", "sitting"), 3);
+    assert_int_equal(near_distance("", ""), 0);
+    assert_int_equal(near_distance("ab", "ba"), 1);
+    assert_int_equal(near_distance("kitten", "sitting"), 3);
 }
 
 /* What a shell would read as more than a word, outside of quotes. */

@@ -8,6 +8,7 @@
 #define TOOLS_RUNNEL_CLI_H
 
 #include "core/base/arena.h"
+#include "core/base/near.h"
 
 #define CLI_MEMORY_MAX (512u * 1024 * 1024)
 #define CLI_FLAGS_GIVEN_MAX 256
@@ -100,11 +101,6 @@ const char *const *cli_list(struct cli *c, const char *flag, size_t *n);
 MUST_USE int cli_duration_parse(const char *text, int64_t *ms, struct err *e);
 /** Does a usage string like "SERVICE [REVISION...]" allow `n` arguments? `name` is the first one missing, or NULL. */
 bool cli_args_fit(const char *usage, size_t n, struct str *name);
-
-/* cli_near.c */
-/** The candidate nearest to `word`, or NULL when none is near. */
-const char *cli_near(const char *word, const char *const *candidates, size_t n);
-size_t cli_distance(const char *a, const char *b);
 
 /* cli_help.c */
 void cli_help_command(const struct cli_command *cmd);

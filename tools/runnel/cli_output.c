@@ -129,7 +129,7 @@ int cli_format_check(struct cli *c, const char *text, struct err *e)
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         names[i] = formats[i].name;
     if (f == FORMAT_DEFAULT) {
-        const char *near = cli_near(cli_copy(c, (struct str){text, strcspn(text, "([")}), names, ARRAY_LEN(names));
+        const char *near = near_word(cli_copy(c, (struct str){text, strcspn(text, "([")}), names, ARRAY_LEN(names));
         return err_set(e, ERR_INVALID_ARGUMENT, "'%s' is none of json, yaml, table, table(FIELD,...), value(FIELD,...), none%s%s%s", text,
                        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     }

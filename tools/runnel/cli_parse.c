@@ -36,7 +36,7 @@ static int unknown_flag(struct cli *c, struct str name)
                 names[n++] = cli_printf(c, "no-%s", f->name);
         }
     names[n++] = "help";
-    const char *near = cli_near(cli_copy(c, name), names, n);
+    const char *near = near_word(cli_copy(c, name), names, n);
     if (near)
         return cli_usage_error(c, "unknown flag --%.*s; did you mean --%s?", (int)name.n, name.p, near);
     return cli_usage_error(c, "unknown flag --%.*s", (int)name.n, name.p);
@@ -101,7 +101,7 @@ static int check_choice(struct cli *c, const struct cli_flag *f, const char *tex
     for (size_t i = 0; i < n; i++)
         if (strcmp(words[i], text) == 0)
             return 0;
-    const char *near = cli_near(text, words, n);
+    const char *near = near_word(text, words, n);
     if (near)
         return err_set(e, ERR_INVALID_ARGUMENT, "'%s' is none of %s; did you mean %s?", text, f->values, near);
     return err_set(e, ERR_INVALID_ARGUMENT, "'%s' is none of %s", text, f->values);
@@ -230,7 +230,7 @@ static int unknown_command(struct cli *c, const char *group, const char *word)
         const char *next = cmd->words + len + (len ? 1 : 0);
         names[n++] = cli_copy(c, (struct str){next, strcspn(next, " ")});
     }
-    const char *near = cli_near(word, names, n), *space = len ? " " : "";
+    const char *near = near_word(word, names, n), *space = len ? " " : "";
     if (near)
         return cli_usage_error(c, "unknown command 'runnel %s%s%s'; did you mean 'runnel %s%s%s'?", group, space, word, group, space, near);
     return cli_usage_error(c, "unknown command 'runnel %s%s%s'; 'runnel %s%s--help' lists what there is", group, space, word, group, space);

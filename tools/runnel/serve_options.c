@@ -3,7 +3,7 @@
 
 #include "core/base/text.h"
 #include "dispatcher/io.h"
-#include "tools/runnel/cli.h"
+#include "core/base/near.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -66,7 +66,7 @@ static int unknown_flag(const char *name, struct err *e)
         SERVE_OPTIONS(SERVE_FLAG)
 #undef SERVE_FLAG
     };
-    const char *near = cli_near(name, flags, ARRAY_LEN(flags));
+    const char *near = near_word(name, flags, ARRAY_LEN(flags));
     if (near)
         return err_set(e, ERR_INVALID_ARGUMENT, "unknown flag %s; did you mean %s?", name, near);
     return err_set(e, ERR_INVALID_ARGUMENT, "unknown flag %s; see runnel serve --help", name);

@@ -1,5 +1,7 @@
-/* cli_near.c: the nearest right word for a wrong one, by edit distance with swaps. */
-#include "tools/runnel/cli.h"
+/* near.c: the nearest right word for a wrong one, by edit distance with swaps. */
+#include "core/base/near.h"
+
+#include <string.h>
 
 #define WORD_MAX 63
 
@@ -9,7 +11,7 @@ static size_t min3(size_t a, size_t b, size_t c)
     return ab < c ? ab : c;
 }
 
-size_t cli_distance(const char *a, const char *b)
+size_t near_distance(const char *a, const char *b)
 {
     const size_t n = strlen(a), m = strlen(b);
     if (n > WORD_MAX || m > WORD_MAX)
@@ -31,13 +33,13 @@ size_t cli_distance(const char *a, const char *b)
     return row[n % 3][m];
 }
 
-const char *cli_near(const char *word, const char *const *candidates, size_t n)
+const char *near_word(const char *word, const char *const *candidates, size_t n)
 {
     const char *best = NULL;
     size_t best_distance = SIZE_MAX;
     const size_t len = strlen(word);
     for (size_t i = 0; i < n; i++) {
-        size_t d = cli_distance(word, candidates[i]);
+        size_t d = near_distance(word, candidates[i]);
         /* a beginning of the right word is nearer than its letters say */
         if (len >= 2 && strncmp(word, candidates[i], len) == 0 && d > 1)
             d = 1;
