@@ -16,6 +16,7 @@
 
 struct queues;
 struct queues_config {
+    const char *region;      /* the server's, for who asks which locations there are; NULL: only those of queues */
     int64_t max_schedule_ns; /* how far ahead scheduleTime may lie; 0: 30 days, Google's rule; negative: any */
     int64_t name_hold_ns;    /* how long the name of a deleted queue stays taken; 0: not at all (Google: 7 days) */
 };

@@ -5,7 +5,6 @@
 #define ANSWERS_KEPT 100   /* then both counts are halved */
 #define TOKEN_SLACK 1e-6   /* what the arithmetic of a rate may lack */
 #define SLOWER_NS NS_PER_S /* between two halvings */
-#define WARM_STEP_NS NS_PER_S
 #define WARM_MAX 1000000
 
 static int64_t times(int64_t ns, int64_t factor, int64_t max_ns)
@@ -111,7 +110,7 @@ static void pass_time(struct task_throttle *t, int64_t now_ns)
         t->factor = t->factor * 2 < 1 ? t->factor * 2 : 1;
     if (now_ns - t->active_ns > TASK_IDLE_NS)
         task_throttle_cool(t, now_ns);
-    for (; t->warm < WARM_MAX && now_ns - t->warm_ns >= WARM_STEP_NS; t->warm_ns += WARM_STEP_NS)
+    for (; t->warm < WARM_MAX && now_ns - t->warm_ns >= TASK_WARM_STEP_NS; t->warm_ns += TASK_WARM_STEP_NS)
         t->warm *= 2;
     t->active_ns = now_ns;
 }

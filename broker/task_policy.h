@@ -46,6 +46,7 @@ void task_throttle_cool(struct task_throttle *t, int64_t now_ns);
 
 #define TASK_RETRY_AFTER_MAX_NS (3600 * NS_PER_S)
 #define TASK_WARM_START 10           /* in flight at first; one more for each success, and twice as many each second */
+#define TASK_WARM_STEP_NS NS_PER_S
 #define TASK_IDLE_NS (60 * NS_PER_S) /* without an attempt: warm up again */
 #define TASK_SLOWEST (1.0 / 64)      /* of the rate; halved at most once a second, doubled after each TASK_CALM_NS without cause */
 #define TASK_CALM_NS (5 * NS_PER_S)

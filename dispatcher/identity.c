@@ -335,10 +335,10 @@ int identity_routes(struct identity *id, struct web *w, struct err *e)
 
 /* ---- life ---- */
 
-static void source_get(struct token_source *ts, const char *account, const char *audience,
+static void source_get(struct token_source *ts, enum token_kind kind, const char *account, const char *to,
                        void (*done)(void *arg, const char *token, const struct err *e), void *arg)
 {
-    tokens_get(CONTAINER_OF(ts, struct identity, source)->tokens, account, audience, done, arg);
+    tokens_get(CONTAINER_OF(ts, struct identity, source)->tokens, kind, account, to, done, arg);
 }
 
 struct identity *identity_new(const struct env *env, const struct identity_config *c, struct store *store, struct workers *workers,
@@ -400,6 +400,29 @@ int identity_load(struct identity *id, struct err *e)
 struct token_source *identity_source(struct identity *id) { return &id->source; }
 const char *identity_default_account(const struct identity *id) { return id->account; }
 struct key_set *identity_keys(struct identity *id) { return key_set_ref(id->published); }
+
+static bool has_scope(const char *scopes, const char *wanted)
+{
+    size_t n = strlen(wanted);
+    for (const char *at = scopes; (at = strstr(at, wanted)); at += n)
+        if ((at == scopes || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+            return true;
+    return false;
+}
+
+int identity_admits(void *arg, struct str token, struct err *e)
+{
+    const struct identity *id = arg;
+    struct token_claims claims;
+    int rc = key_set_verify_access(id->published, token, env_wall(id->env), &claims, e);
+    if (rc)
+        return rc;
+    if (strcmp(claims.email, id->account) != 0)
+        return err_set(e, ERR_PERMISSION_DENIED, "the access token is of %.100s; only %s may use this API", claims.email, id->account);
+    if (!has_scope(claims.audience, SCOPE_CLOUD_PLATFORM))
+        return err_set(e, ERR_PERMISSION_DENIED, "the access token lacks the scope %s", SCOPE_CLOUD_PLATFORM);
+    return 0;
+}
 
 void identity_watch(struct identity *id, void (*on_change)(void *arg), void *arg)
 {

@@ -1,6 +1,6 @@
-/** identity.h: who we are: signing keys, OIDC tokens, their discovery, and the check of tokens that others bring.
+/** identity.h: who we are: signing keys, OIDC and access tokens, their discovery, and the check of tokens that others bring.
  *  Shape:  RS256 keys are made on a worker thread, live in the store (kind "signing-key"), rotate every KEY_ROTATE_NS and stay
- *          published for KEY_KEEP_NS longer. Tokens are cached per (account, audience) until TOKEN_RENEW_NS before they expire;
+ *          published for KEY_KEEP_NS longer. Tokens are cached per (account, audience or scope) until TOKEN_RENEW_NS before they expire;
  *          one signature at a time per entry, everybody else waits for it.
  *  Units:  TOKEN_ and KEY_ times are durations, wall_ns is wall time; all ns.
  *  Errors: a token source's done gets UNAVAILABLE when signing failed (the caller retries).
@@ -21,9 +21,14 @@
 #define KEY_ROTATE_NS (7 * 24 * 3600 * NS_PER_S)
 #define KEY_KEEP_NS (2 * 24 * 3600 * NS_PER_S)
 
-/* Where push gets its tokens from; the simulator has its own. `token` is valid during done only. */
+#define SCOPE_CLOUD_PLATFORM "https://www.googleapis.com/auth/cloud-platform"
+
+/* An identity token says who calls and for whom it is meant (OIDC); an access token, what may be done with it (OAuth). */
+enum token_kind { TOKEN_IDENTITY, TOKEN_ACCESS };
+/* Where push gets its tokens from; the simulator has its own. `to` is the audience of an identity token, the scopes of an access token.
+ * `token` is valid during done only; done may run within get. */
 struct token_source {
-    void (*get)(struct token_source *ts, const char *account, const char *audience,
+    void (*get)(struct token_source *ts, enum token_kind kind, const char *account, const char *to,
                 void (*done)(void *arg, const char *token, const struct err *e), void *arg);
 };
 struct identity;
@@ -51,7 +56,11 @@ struct token_claims {
     char email[256], subject[64];
     char audience[512];
 };
-/** Signature, issuer, times (one minute of slack). UNAUTHENTICATED says why. The audience is for the caller to check. */
+/** Is it an access token of ours that opens this server's API: of the default account, for all of the cloud platform? UNAUTHENTICATED
+ *  or PERMISSION_DENIED says why not. Engine thread. A policy_token_fn; `id` is the identity. */
+MUST_USE int identity_admits(void *id, struct str token, struct err *e);
+/** An identity token: signature, issuer, times (one minute of slack). UNAUTHENTICATED says why. The audience is for the caller to
+ *  check. */
 MUST_USE int identity_verify(const struct key_set *k, struct str token, int64_t wall_ns, struct token_claims *out, struct err *e);
 
 #endif

@@ -342,7 +342,7 @@ void ingress_serve(struct ingress *in, struct routes *routes, struct http_exchan
         return;
     }
     struct str checked = {0};
-    int status = ingress_admit(routes_keys(routes), m.service, req, clock_wall_ns(loop_clock(in->deps.loop)), &checked, &e);
+    int status = ingress_admit(routes_keys(routes), m.service, &req->headers, clock_wall_ns(loop_clock(in->deps.loop)), &checked, &e);
     if (!status && rc)
         status = 503;
     if (status) {

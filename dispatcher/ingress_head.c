@@ -14,17 +14,17 @@ static bool bearer_of(struct str value, struct str *token)
     return token->n > 0;
 }
 
-int ingress_admit(const struct key_set *keys, const struct route_service *s, const struct http_request *req, int64_t wall_ns,
+int ingress_admit(const struct key_set *keys, const struct route_service *s, const struct headers *given, int64_t wall_ns,
                   struct str *checked, struct err *e)
 {
     if (s->public_)
         return 0;
     /* Where both are given only the first one counts, and Authorization is the application's own. */
     struct str name = STR("x-serverless-authorization"), token;
-    struct str value = headers_get(&req->headers, name.p);
+    struct str value = headers_get(given, name.p);
     if (!value.p) {
         name = STR("authorization");
-        value = headers_get(&req->headers, name.p);
+        value = headers_get(given, name.p);
     }
     if (!value.p || !bearer_of(value, &token)) {
         err_set(e, ERR_PERMISSION_DENIED, "%s is private: send `Authorization: Bearer` with an identity token for %s", s->name, s->uri);

@@ -36,9 +36,6 @@ struct visit {
     struct headers headers;
 };
 
-/** May this request come in? 0 or the HTTP status with `e`. *checked becomes the name of the header whose token was checked. */
-int ingress_admit(const struct key_set *keys, const struct route_service *s, const struct http_request *req, int64_t wall_ns,
-                  struct str *checked, struct err *e);
 /** Fills v->headers, v->host: end-to-end headers, X-Forwarded-*, traces; the checked token without its signature. */
 MUST_USE int ingress_request_headers(struct visit *v, struct str checked, struct rng *rng, struct err *e);
 MUST_USE int ingress_answer_headers(const struct http_response *r, struct headers *h, struct err *e);

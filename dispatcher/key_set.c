@@ -192,10 +192,22 @@ static int check_claims(const struct key_set *k, const Runnel__Identity__TokenCl
     return 0;
 }
 
-static int verify(struct arena *a, const struct key_set *k, struct str token, int64_t wall_ns, struct token_claims *out, struct err *e)
+static int check_kind(const struct token_parts *t, enum token_kind kind, struct err *e)
+{
+    bool access = strcmp(t->header->typ, ACCESS_TYPE) == 0;
+    if (access == (kind == TOKEN_ACCESS))
+        return 0;
+    return err_set(e, ERR_UNAUTHENTICATED,
+                   access ? "this is an access token; an identity token is wanted"
+                          : "this is an identity token; an access token is wanted");
+}
+
+static int verify(struct arena *a, const struct key_set *k, enum token_kind kind, struct str token, int64_t wall_ns,
+                  struct token_claims *out, struct err *e)
 {
     struct token_parts t;
     int rc = token_split(a, token, &t, e);
+    rc = rc ? rc : check_kind(&t, kind, e);
     if (rc)
         return rc;
     if (strcmp(t.header->alg, "RS256") != 0)
@@ -210,18 +222,30 @@ static int verify(struct arena *a, const struct key_set *k, struct str token, in
     struct token_claims got;
     if ((size_t)snprintf(got.email, sizeof got.email, "%s", t.claims->email) >= sizeof got.email ||
         (size_t)snprintf(got.subject, sizeof got.subject, "%s", t.claims->sub) >= sizeof got.subject ||
-        (size_t)snprintf(got.audience, sizeof got.audience, "%s", t.claims->aud) >= sizeof got.audience)
-        return err_set(e, ERR_UNAUTHENTICATED, "the token's email, subject or audience is too long");
+        (size_t)snprintf(got.audience, sizeof got.audience, "%s", kind == TOKEN_ACCESS ? t.claims->scope : t.claims->aud) >=
+            sizeof got.audience)
+        return err_set(e, ERR_UNAUTHENTICATED, "the token's email, subject, audience or scope is too long");
     *out = got;
     return 0;
 }
 
-int identity_verify(const struct key_set *k, struct str token, int64_t wall_ns, struct token_claims *out, struct err *e)
+static int verify_kind(const struct key_set *k, enum token_kind kind, struct str token, int64_t wall_ns, struct token_claims *out,
+                       struct err *e)
 {
     struct arena *a = arena_new(TOKEN_ARENA_MAX);
     if (!a)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory to check a token");
-    int rc = verify(a, k, token, wall_ns, out, e);
+    int rc = verify(a, k, kind, token, wall_ns, out, e);
     arena_free(a);
     return rc;
+}
+
+int identity_verify(const struct key_set *k, struct str token, int64_t wall_ns, struct token_claims *out, struct err *e)
+{
+    return verify_kind(k, TOKEN_IDENTITY, token, wall_ns, out, e);
+}
+
+int key_set_verify_access(const struct key_set *k, struct str token, int64_t wall_ns, struct token_claims *out, struct err *e)
+{
+    return verify_kind(k, TOKEN_ACCESS, token, wall_ns, out, e);
 }

@@ -22,6 +22,12 @@ size_t key_set_count(const struct key_set *k);
 MUST_USE int key_set_jwks_add(const struct key_set *k, struct buf *b, struct err *e);
 MUST_USE int key_set_pems_add(const struct key_set *k, struct buf *b, struct err *e);
 
+/** As identity_verify, of an access token; `audience` becomes its scopes. */
+MUST_USE int key_set_verify_access(const struct key_set *k, struct str token, int64_t wall_ns, struct token_claims *out, struct err *e);
+
+#define TOKEN_TYPE "JWT"
+#define ACCESS_TYPE "at+jwt" /* RFC 9068: so that neither is taken for the other */
+
 /** Header and claims of a token, nothing checked but its form. In the arena. */
 struct token_parts {
     const Runnel__Identity__TokenHeader *header;

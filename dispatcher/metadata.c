@@ -11,7 +11,6 @@
 
 #define PREFIX "/computeMetadata/v1"
 #define ACCOUNT_PATH "/instance/service-accounts/"
-#define SCOPE "https://www.googleapis.com/auth/cloud-platform"
 #define ACCESS_TOKEN_BYTES 32
 #define ACCESS_TOKEN_LEN 64
 #define GRANT_JWT "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -93,11 +92,11 @@ static void on_identity(struct metadata *m, struct web_call *w)
         reply_text(w, 400, "format is one of standard, full");
     else
         identity_source(m->c.identity)
-            ->get(identity_source(m->c.identity), identity_default_account(m->c.identity), audience, on_identity_token, w);
+            ->get(identity_source(m->c.identity), TOKEN_IDENTITY, identity_default_account(m->c.identity), audience, on_identity_token, w);
 }
 
 static void on_email(struct metadata *m, struct web_call *w) { reply_text(w, 200, identity_default_account(m->c.identity)); }
-static void on_scopes(struct metadata *m, struct web_call *w) { reply_text(w, 200, SCOPE "\n"); }
+static void on_scopes(struct metadata *m, struct web_call *w) { reply_text(w, 200, SCOPE_CLOUD_PLATFORM "\n"); }
 static void on_aliases(struct metadata *m, struct web_call *w) { reply_text(w, 200, "default\n"); }
 static void on_project(struct metadata *m, struct web_call *w) { reply_text(w, 200, m->c.project); }
 static void on_universe(struct metadata *m, struct web_call *w) { reply_text(w, 200, "googleapis.com"); }
@@ -128,7 +127,7 @@ static int account_json(struct metadata *m, struct buf *b)
     const char *email = identity_default_account(m->c.identity);
     int rc = buf_addz(b, "{\"aliases\":[\"default\"],\"email\":");
     rc = rc ? rc : json_string_add(b, str_of(email));
-    return rc ? rc : buf_addz(b, ",\"scopes\":[\"" SCOPE "\"]}");
+    return rc ? rc : buf_addz(b, ",\"scopes\":[\"" SCOPE_CLOUD_PLATFORM "\"]}");
 }
 
 static bool recursive(struct web_call *w)
@@ -266,7 +265,7 @@ static void on_token(void *arg, struct web_call *w)
         token_error(w, 400, "invalid_grant", "the assertion's iss is not a service account's email");
     else if (*t.claims->target_audience)
         identity_source(m->c.identity)
-            ->get(identity_source(m->c.identity), t.claims->iss, t.claims->target_audience, on_assertion_token, w);
+            ->get(identity_source(m->c.identity), TOKEN_IDENTITY, t.claims->iss, t.claims->target_audience, on_assertion_token, w);
     else
         web_reply(w, add_access_token(&w->answer, "") ? 500 : 200, JSON);
 }

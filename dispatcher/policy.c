@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define POLICY_KIND "policy"
-#define POLICIES_MAX 300000 /* one for each topic, subscription, snapshot and service there may be */
+#define POLICIES_MAX 300000 /* one for each topic, subscription, snapshot, queue and service there may be */
 #define AUTH_FILE_MAX (64 * 1024)
 #define AUTH_TOKEN_MIN 16 /* bytes; a shorter token could be guessed */
 #define AUTH_TOKENS_MAX 256
@@ -25,6 +25,8 @@ struct policy {
     struct map *changing; /* resource -> struct change, until it is durable */
     policy_exists_fn exists;
     void *exists_arg;
+    policy_token_fn token;
+    void *token_arg;
     void (*on_change)(void *arg);
     void *on_change_arg;
     bool open; /* no --auth */
@@ -123,7 +125,21 @@ int policy_authorize(const struct policy *p, const struct caller *who, struct er
     return known ? 0 : err_set(e, ERR_UNAUTHENTICATED, "the bearer token is not one of the file given to --auth");
 }
 
-static int on_authorize(void *arg, const struct call *c, struct err *e) { return policy_authorize(arg, &c->caller, e); }
+/* A JWT has two dots; what has none of our form is not worth looking into. */
+static bool is_jwt(const char *token)
+{
+    const char *first = strchr(token, '.'), *second = first ? strchr(first + 1, '.') : NULL;
+    return second && !strchr(second + 1, '.');
+}
+
+static int on_authorize(void *arg, const struct call *c, struct err *e)
+{
+    const struct policy *p = arg;
+    int rc = policy_authorize(p, &c->caller, e);
+    if (!rc || !p->token || !c->caller.bearer || !is_jwt(c->caller.bearer))
+        return rc;
+    return p->token(p->token_arg, str_of(c->caller.bearer), e);
+}
 
 /* ---- reading ---- */
 
@@ -347,12 +363,12 @@ void policy_sweep(struct policy *p)
 
 /* ---- life ---- */
 
-/* Three methods on each kind of resource; `kind` is its path after the version. */
-#define IAM_ROWS(service, version, kind, permission)                                                                                      \
+/* Three methods on each kind of resource; `kind` is its path after the version; Cloud Tasks gets by POST. */
+#define IAM_ROWS(service, version, kind, permission, get_verb, get_body)                                                                  \
     {service "/GetIamPolicy",                                                                                                             \
-     VERB_GET,                                                                                                                            \
+     get_verb,                                                                                                                            \
      "/" version "/{resource=" kind "}:getIamPolicy",                                                                                     \
-     NULL,                                                                                                                                \
+     get_body,                                                                                                                            \
      permission ".getIamPolicy",                                                                                                          \
      &google__iam__v1__get_iam_policy_request__descriptor,                                                                                \
      &google__iam__v1__policy__descriptor,                                                                                                \
@@ -372,11 +388,12 @@ void policy_sweep(struct policy *p)
     }
 
 static const struct method methods[] = {
-    IAM_ROWS("google.cloud.run.v2.Services", "v2", "projects/*/locations/*/services/*", "run.services"),
-    IAM_ROWS("google.cloud.run.v2.Services", "v1", "projects/*/locations/*/services/*", "run.services"), /* gcloud's path */
-    IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/topics/*", "pubsub.topics"),
-    IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/subscriptions/*", "pubsub.subscriptions"),
-    IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/snapshots/*", "pubsub.snapshots"),
+    IAM_ROWS("google.cloud.run.v2.Services", "v2", "projects/*/locations/*/services/*", "run.services", VERB_GET, NULL),
+    IAM_ROWS("google.cloud.run.v2.Services", "v1", "projects/*/locations/*/services/*", "run.services", VERB_GET, NULL), /* gcloud's path */
+    IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/topics/*", "pubsub.topics", VERB_GET, NULL),
+    IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/subscriptions/*", "pubsub.subscriptions", VERB_GET, NULL),
+    IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/snapshots/*", "pubsub.snapshots", VERB_GET, NULL),
+    IAM_ROWS("google.cloud.tasks.v2.CloudTasks", "v2", "projects/*/locations/*/queues/*", "cloudtasks.queues", VERB_POST, "*"),
 };
 
 int policy_register(struct policy *p, struct registry *r, struct err *e)
@@ -423,6 +440,12 @@ void policy_exists(struct policy *p, policy_exists_fn fn, void *arg)
 {
     p->exists = fn;
     p->exists_arg = arg;
+}
+
+void policy_token(struct policy *p, policy_token_fn fn, void *arg)
+{
+    p->token = fn;
+    p->token_arg = arg;
 }
 
 void policy_watch(struct policy *p, void (*on_change)(void *arg), void *arg)

@@ -1,6 +1,7 @@
 /** policy.h: who may do what: IAM policies of resources, kept durable, and the authorizer of the admin API.
  *  Shape:  setIamPolicy / getIamPolicy / testIamPermissions for services (Run v2), topics and subscriptions (Pub/Sub).
- *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens).
+ *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens): then it takes one of the file,
+ *          or an access token that the server signed for itself (policy_token), as tasks and schedules bring it.
  *  Errors: INVALID_ARGUMENT: --auth or its file; DATA_LOSS: a stored policy that cannot be read; UNAUTHENTICATED: a caller without
  *          a token of the file; RESOURCE_EXHAUSTED: out of memory.
  *  Owner:  policy_free; env and store outlive it. policy_of lends what the next change replaces.
@@ -20,10 +21,14 @@ struct policy_config {
 /* Is there such a resource? (services are the executor's, topics the broker's) */
 typedef bool (*policy_exists_fn)(void *arg, const char *resource);
 
+/* Is this bearer token, none of the file, let in all the same? 0, or UNAUTHENTICATED, PERMISSION_DENIED with why not. */
+typedef int (*policy_token_fn)(void *arg, struct str token, struct err *e);
+
 struct policy *policy_new(const struct env *env, const struct policy_config *c, struct store *store, struct err *e);
 MUST_USE int policy_load(struct policy *p, struct err *e);
 MUST_USE int policy_register(struct policy *p, struct registry *r, struct err *e); /* IAM methods, and the authorizer */
 void policy_exists(struct policy *p, policy_exists_fn fn, void *arg);
+void policy_token(struct policy *p, policy_token_fn fn, void *arg); /* asked for methods, not for pages */
 void policy_watch(struct policy *p, void (*on_change)(void *arg), void *arg);
 void policy_forget(struct policy *p, const char *resource); /* the resource was deleted */
 /** Forget the policies of resources that no longer exist: once, after everything was loaded (a crash between the two deletions). */

@@ -12,7 +12,6 @@
 #define PUSH_BATCH_BYTES (16u * 1024 * 1024)
 #define PUSH_TOKEN_AGE_NS (60 * NS_PER_S) /* how long a pusher keeps a token before it asks the cache again */
 #define PUSH_RETRY_NS (1 * NS_PER_S)      /* when there was no memory or no token */
-#define BACKLOG_TICK_NS (1 * NS_PER_S)
 
 /* ---- things that are counted ---- */
 
@@ -180,7 +179,7 @@ static bool have_token(struct pusher *p)
     bearer_unref(p->bearer);
     p->bearer = NULL;
     p->getting = true;
-    p->owner->tokens->get(p->owner->tokens, p->endpoint->account, p->endpoint->audience, on_token, w);
+    p->owner->tokens->get(p->owner->tokens, TOKEN_IDENTITY, p->endpoint->account, p->endpoint->audience, on_token, w);
     p->getting = false;
     return p->bearer != NULL;
 }
@@ -262,13 +261,12 @@ static void on_timer(struct timer *t, int64_t now_ns) { pump(CONTAINER_OF(t, str
 static void mark_active(struct pusher *p)
 {
     struct pushers *ps = p->owner;
-    struct err e = {0};
     if (ps->stopping) /* nobody scales any more */
         return;
     if (!node_linked(&p->active))
         list_append(&ps->active, &p->active);
-    if (!timer_armed(&ps->tick) && timer_set(ps->env->timers, &ps->tick, env_now(ps->env), &e))
-        log_kv(ps->env->log, LOG_ERROR, "push.no_timer", LSTR("error", e.msg));
+    if (ps->on_active)
+        ps->on_active(ps->on_active_arg);
 }
 
 static void on_ready(struct consumer *c)
@@ -413,44 +411,22 @@ static void on_watch(void *arg, struct subscription *s, bool gone)
 
 /* ---- backlog, for who scales ---- */
 
-static void on_tick(struct timer *t, int64_t now_ns)
+void pushers_backlog(void *pushers, void (*fn)(void *arg, struct str host, uint64_t count), void *arg)
 {
-    struct pushers *ps = CONTAINER_OF(t, struct pushers, tick);
-    struct map *hosts = map_new(BROKER_SUBSCRIPTIONS_MAX);
-    struct err e = {0};
+    struct pushers *ps = pushers;
     LIST_EACH_SAFE(&ps->active, n) {
         struct pusher *p = CONTAINER_OF(n, struct pusher, active);
-        p->backlog = subscription_backlog(p->sub);
-        /* Several subscriptions may push to one host: what counts there is their sum. */
-        struct pusher *first = hosts ? map_get_n(hosts, p->endpoint->url.host.p, p->endpoint->url.host.n) : NULL;
-        char host[URL_LEN_MAX + 1];
-        if (first) {
-            first->backlog += p->backlog;
-        } else if (hosts) {
-            memcpy(host, p->endpoint->url.host.p, p->endpoint->url.host.n);
-            host[p->endpoint->url.host.n] = '\0';
-            if (map_put(hosts, host, p, NULL))
-                break;
-        }
-        if (p->backlog == 0 && p->in_flight == 0)
+        uint64_t backlog = subscription_backlog(p->sub);
+        fn(arg, p->endpoint->url.host, backlog);
+        if (backlog == 0 && p->in_flight == 0)
             list_remove(&ps->active, n);
     }
-    const char *key;
-    void *value;
-    for (size_t it = 0; hosts && map_next(hosts, &it, &key, &value);) {
-        const struct pusher *p = value;
-        if (ps->backlog)
-            ps->backlog(ps->backlog_arg, p->endpoint, p->backlog);
-    }
-    map_free(hosts);
-    if (!list_empty(&ps->active) && timer_set(ps->env->timers, t, now_ns + BACKLOG_TICK_NS, &e))
-        log_kv(ps->env->log, LOG_ERROR, "push.no_timer", LSTR("error", e.msg));
 }
 
-void pushers_backlog(struct pushers *p, void (*fn)(void *arg, const struct push_endpoint *ep, uint64_t backlog), void *arg)
+void pushers_watch(struct pushers *p, void (*on_active)(void *arg), void *arg)
 {
-    p->backlog = fn;
-    p->backlog_arg = arg;
+    p->on_active = on_active;
+    p->on_active_arg = arg;
 }
 
 /* ---- life ---- */
@@ -495,7 +471,6 @@ void pushers_stop(struct pushers *ps, int64_t grace_ns, void (*done)(void *arg),
     ps->stopping = true;
     ps->stop_done = done;
     ps->stop_arg = arg;
-    timer_cancel(ps->env->timers, &ps->tick);
     struct err e = {0};
     /* With nothing under way the timer says so at once, but not from within this call. */
     int64_t due_ns = env_now(ps->env) + (list_empty(&ps->pushes) ? 0 : grace_ns);
@@ -520,7 +495,6 @@ struct pushers *pushers_new(const struct env *env, struct broker *b, struct tran
     ps->tokens = ts;
     list_init(&ps->pushes);
     list_init(&ps->active);
-    timer_init(&ps->tick, on_tick);
     timer_init(&ps->grace, on_grace);
     push_metrics_init(&ps->metrics, m);
     broker_watch(b, on_watch, ps);
@@ -541,7 +515,6 @@ void pushers_free(struct pushers *ps)
         next = x->next_spare;
         free(x);
     }
-    timer_cancel(ps->env->timers, &ps->tick);
     timer_cancel(ps->env->timers, &ps->grace);
     map_free(ps->by_name);
     free(ps);

@@ -36,8 +36,10 @@ struct pushers *pushers_new(const struct env *env, struct broker *b, struct tran
                             struct err *e);
 /** Is this an endpoint that push can reach? A broker_endpoint_fn; INVALID_ARGUMENT says what is wrong with it. */
 MUST_USE int push_endpoint_check(void *arg, const char *endpoint, struct err *e);
-/** Which of our services an endpoint's host is, to tell the executor about backlog; NULL result: none of ours. */
-void pushers_backlog(struct pushers *p, void (*fn)(void *arg, const struct push_endpoint *ep, uint64_t backlog), void *arg);
+/** The hosts to which something waits to be pushed or is under way, each with how many wait: a backlog_source of a struct pushers. */
+void pushers_backlog(void *pushers, void (*fn)(void *arg, struct str host, uint64_t count), void *arg);
+/** Called whenever a subscription has something to push. */
+void pushers_watch(struct pushers *p, void (*on_active)(void *arg), void *arg);
 /** No new pushes; done when none is in flight or after `grace_ns` (the rest is cancelled). */
 void pushers_stop(struct pushers *p, int64_t grace_ns, void (*done)(void *arg), void *arg);
 void pushers_free(struct pushers *p);

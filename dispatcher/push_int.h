@@ -36,7 +36,6 @@ struct pusher {
     struct token_wait *token_wait;
     bool getting, pumping; /* a call into the token source, into pump */
     struct node active;    /* in pushers->active while something waits or is under way */
-    uint64_t backlog;
     struct push_series metrics;
 };
 /* One message on its way. Lives until the transport is done with it, whatever became of pusher and lease. */
@@ -62,9 +61,9 @@ struct pushers {
     struct list pushes, active;
     struct push *spare; /* by next_spare */
     size_t spare_count;
-    struct timer tick, grace;
-    void (*backlog)(void *arg, const struct push_endpoint *ep, uint64_t backlog);
-    void *backlog_arg;
+    struct timer grace;
+    void (*on_active)(void *arg);
+    void *on_active_arg;
     bool stopping, stopped;
     void (*stop_done)(void *arg);
     void *stop_arg;

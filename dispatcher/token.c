@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define CACHE_KEY_MAX (TOKEN_ACCOUNT_MAX + TOKEN_AUDIENCE_MAX + 2)
+#define CACHE_KEY_MAX (TOKEN_ACCOUNT_MAX + TOKEN_AUDIENCE_MAX + 3)
 
 enum entry_state { ENTRY_WAITING_KEY, ENTRY_SIGNING, ENTRY_READY };
 struct entry {
@@ -18,7 +18,8 @@ struct entry {
     struct tokens *owner;
     enum entry_state state;
     struct list waiters;
-    char name[CACHE_KEY_MAX]; /* "account audience" */
+    char name[CACHE_KEY_MAX]; /* "Kaccount audience", K the kind's letter */
+    enum token_kind kind;
     size_t account_len;
     int64_t iat_s;
     struct rsa_key *key; /* while signing */
@@ -74,15 +75,20 @@ void token_account_id(const char *account, char out[ACCOUNT_ID_LEN + 1])
 
 /* ---- signing, on a worker ---- */
 
+static struct str account_of(const struct entry *x) { return (struct str){x->name + 1, x->account_len}; }
+
+/* Of an access token the audience is ourselves: it means nothing elsewhere. */
 static int claims_add(struct buf *b, const struct entry *x)
 {
     char account[TOKEN_ACCOUNT_MAX + 1], sub[ACCOUNT_ID_LEN + 1];
-    struct str audience = str_of(x->name + x->account_len + 1);
-    memcpy(account, x->name, x->account_len);
+    struct str to = str_of(x->name + 1 + x->account_len + 1), issuer = str_of(x->owner->issuer);
+    memcpy(account, x->name + 1, x->account_len);
     account[x->account_len] = '\0';
     token_account_id(account, sub);
-    if (buf_addz(b, "{\"iss\":") || json_string_add(b, str_of(x->owner->issuer)) || buf_addz(b, ",\"aud\":") ||
-        json_string_add(b, audience) || buf_addf(b, ",\"azp\":\"%s\",\"sub\":\"%s\",\"email\":", sub, sub) ||
+    if (x->kind == TOKEN_ACCESS && (buf_addz(b, "{\"scope\":") || json_string_add(b, to)))
+        return -ERR_RESOURCE_EXHAUSTED;
+    if (buf_addz(b, x->kind == TOKEN_ACCESS ? ",\"iss\":" : "{\"iss\":") || json_string_add(b, issuer) || buf_addz(b, ",\"aud\":") ||
+        json_string_add(b, x->kind == TOKEN_ACCESS ? issuer : to) || buf_addf(b, ",\"azp\":\"%s\",\"sub\":\"%s\",\"email\":", sub, sub) ||
         json_string_add(b, str_of(account)))
         return -ERR_RESOURCE_EXHAUSTED;
     return buf_addf(b, ",\"email_verified\":true,\"iat\":%lld,\"exp\":%lld}", (long long)x->iat_s,
@@ -96,7 +102,8 @@ static int sign(struct entry *x, struct buf *json, struct err *e)
     int rc = rsa_kid(x->key, kid, e);
     if (rc)
         return rc;
-    if (buf_addf(json, "{\"alg\":\"RS256\",\"kid\":\"%s\",\"typ\":\"JWT\"}", kid) ||
+    const char *type = x->kind == TOKEN_ACCESS ? ACCESS_TYPE : TOKEN_TYPE;
+    if (buf_addf(json, "{\"alg\":\"RS256\",\"kid\":\"%s\",\"typ\":\"%s\"}", kid, type) ||
         base64url_add(&x->text, buf_data(json), buf_len(json)) || buf_addz(&x->text, "."))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "no room for a token");
     buf_clear(json);
@@ -117,7 +124,7 @@ static void on_worker(struct job *job)
     x->err = (struct err){0};
     if (sign(x, &json, &x->err)) {
         x->err.code = ERR_UNAVAILABLE; /* whatever it was: trying again may help */
-        err_wrap(&x->err, "token for %.*s", (int)x->account_len, x->name);
+        err_wrap(&x->err, "token for %.*s", (int)x->account_len, account_of(x).p);
     }
     buf_fini(&json);
 }
@@ -212,7 +219,7 @@ static void start(struct entry *x)
     }
 }
 
-static struct entry *entry_new(struct tokens *t, const char *name, size_t account_len, struct err *e)
+static struct entry *entry_new(struct tokens *t, enum token_kind kind, const char *name, size_t account_len, struct err *e)
 {
     if (map_count(t->entries) >= TOKEN_CACHE_MAX) {
         struct node *oldest = list_first(&t->ready);
@@ -229,6 +236,7 @@ static struct entry *entry_new(struct tokens *t, const char *name, size_t accoun
         return NULL;
     }
     x->owner = t;
+    x->kind = kind;
     x->account_len = account_len;
     memcpy(x->name, name, strlen(name) + 1);
     node_init(&x->link);
@@ -245,16 +253,18 @@ static bool fresh(const struct tokens *t, const struct entry *x)
     return x->state == ENTRY_READY && wall_ns < until_ns && wall_ns + TOKEN_SLACK_NS > x->iat_s * NS_PER_S;
 }
 
-static int cache_name(const char *account, const char *audience, char out[CACHE_KEY_MAX], struct err *e)
+static int cache_name(enum token_kind kind, const char *account, const char *to, char out[CACHE_KEY_MAX], struct err *e)
 {
-    size_t a = strlen(account), b = strlen(audience);
+    size_t a = strlen(account), b = strlen(to);
     if (a == 0 || a > TOKEN_ACCOUNT_MAX || strchr(account, ' '))
         return err_set(e, ERR_INVALID_ARGUMENT, "not an account: \"%.100s\" (1 to %d bytes, no spaces)", account, TOKEN_ACCOUNT_MAX);
     if (b == 0 || b > TOKEN_AUDIENCE_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "a token's audience has 1 to %d bytes, not %zu", TOKEN_AUDIENCE_MAX, b);
-    memcpy(out, account, a);
-    out[a] = ' ';
-    memcpy(out + a + 1, audience, b + 1);
+        return err_set(e, ERR_INVALID_ARGUMENT, "a token's %s has 1 to %d bytes, not %zu", kind == TOKEN_ACCESS ? "scope" : "audience",
+                       TOKEN_AUDIENCE_MAX, b);
+    out[0] = kind == TOKEN_ACCESS ? 'a' : 'i';
+    memcpy(out + 1, account, a);
+    out[1 + a] = ' ';
+    memcpy(out + 1 + a + 1, to, b + 1);
     return 0;
 }
 
@@ -270,11 +280,11 @@ static int wait_for(struct tokens *t, struct entry *x, token_done_fn done, void 
     return 0;
 }
 
-void tokens_get(struct tokens *t, const char *account, const char *audience, token_done_fn done, void *arg)
+void tokens_get(struct tokens *t, enum token_kind kind, const char *account, const char *to, token_done_fn done, void *arg)
 {
     char name[CACHE_KEY_MAX];
     struct err e = {0};
-    if (cache_name(account, audience, name, &e)) {
+    if (cache_name(kind, account, to, name, &e)) {
         done(arg, NULL, &e);
         return;
     }
@@ -286,7 +296,7 @@ void tokens_get(struct tokens *t, const char *account, const char *audience, tok
     }
     bool idle = !x || x->state == ENTRY_READY;
     if (!x)
-        x = entry_new(t, name, strlen(account), &e);
+        x = entry_new(t, kind, name, strlen(account), &e);
     if (!x || wait_for(t, x, done, arg, &e)) {
         if (x && list_empty(&x->waiters) && x->state == ENTRY_WAITING_KEY)
             entry_free(x);

@@ -1,8 +1,8 @@
-/** token.h: signed tokens per (account, audience), cached until shortly before they expire.
+/** token.h: signed tokens per (kind, account, audience or scope), cached until shortly before they expire.
  *  Shape:  tokens_get -> cached: done at once, from within | not: one signature on a worker, everybody who asks meanwhile waits.
  *          Without a key (the first one is still being made) requests wait for tokens_key.
  *  Errors: UNAVAILABLE signing failed; RESOURCE_EXHAUSTED TOKEN_CACHE_MAX pairs are being signed at once; INVALID_ARGUMENT an
- *          account or audience that no claim can hold; CANCELLED at tokens_free.
+ *          account, audience or scope that no claim can hold; CANCELLED at tokens_free.
  *  Owner:  tokens_free; `token` is lent to done only. Keys are counted; the mailbox and the workers outlive it.
  *  Thread: engine thread. */
 #ifndef DISPATCHER_TOKEN_H
@@ -22,7 +22,8 @@ struct tokens *tokens_new(const struct env *env, const char *issuer, struct work
 void tokens_free(struct tokens *t);
 /** From now on sign with this key (a reference is taken). NULL: fail whoever waits, with `why`. */
 void tokens_key(struct tokens *t, struct rsa_key *key, const struct err *why);
-void tokens_get(struct tokens *t, const char *account, const char *audience, token_done_fn done, void *arg);
+/** `to`: the audience or the scopes. */
+void tokens_get(struct tokens *t, enum token_kind kind, const char *account, const char *to, token_done_fn done, void *arg);
 /** The numeric unique id of an account: always the same for the same name. */
 void token_account_id(const char *account, char out[ACCOUNT_ID_LEN + 1]);
 

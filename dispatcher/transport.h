@@ -15,12 +15,15 @@
 #include "core/http/url.h"
 #include "core/loop/mailbox.h"
 
-struct push_endpoint; /* a parsed endpoint with its token and headers, see push.h */
-/* A request of any kind, beside pushed messages: tasks and schedules. The Host header is the URL's. */
+struct push_endpoint;                             /* a parsed endpoint with its token and headers, see push.h */
+#define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_S) /* a longer Retry-After counts as this */
+
+/* A request of any kind, beside pushed messages: tasks and schedules. The Host header is the URL's. A redirect is not followed: its
+ * status is the answer. 1xx are passed over. */
 struct outcall {
     struct url url; /* slices into the sender's text */
     struct str method, user_agent;
-    const struct headers *headers; /* without Host, User-Agent, Content-Length, Authorization */
+    const struct headers *headers; /* without Host, User-Agent and framing; Authorization only where auth_line is empty */
     struct str body;
     const char *account; /* who calls, for the invoker's policy of our own services; NULL: nobody */
 };

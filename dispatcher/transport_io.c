@@ -1,11 +1,10 @@
 /* transport_io.c: the real transport. Engine side: pick an io thread, carry the request there and its answer back. Io side: a
- * delivery, made of the envelope, the token and a call to an instance of ours or to any URL. */
-#include "dispatcher/envelope.h"
-#include "dispatcher/ingress_trace.h"
-#include "dispatcher/io_int.h"
-#include "dispatcher/push.h"
+ * delivery, which is a call to an instance of ours or to any URL. What is sent is transport_content.c's business. */
+#include "dispatcher/transport_int.h"
 
 #include "core/base/text.h"
+#include "core/http/date.h"
+#include "dispatcher/envelope.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,39 +14,6 @@
 #define DELIVERY_SPARE_MAX 256
 #define JOB_SPARE_MAX 1024
 #define DELIVERY_SPARE_BYTES (64 * 1024) /* larger body buffers are not kept */
-#define PUSH_USER_AGENT "CloudPubSub-Google"
-
-/* One push on its way between the threads. */
-struct push_job {
-    struct mail mail, cancel;
-    struct node link; /* engine: in push_transport->jobs */
-    struct push_job *next_spare;
-    struct push_transport *owner;
-    struct push_request *request;
-    struct io_thread *thread;
-    bool answered, cancel_out; /* engine */
-    struct delivery *delivery; /* io: NULL before and after */
-};
-/* The io thread's side of it; reused with its buffers. */
-struct delivery {
-    struct node link;
-    struct delivery *next_spare;
-    struct io_thread *thread;
-    struct push_job *job;
-    struct routes *routes;
-    struct pool *pool;
-    struct slot_wait *wait;
-    struct pool_grant grant;
-    bool has_slot, enough;
-    int64_t slot_ns;
-    struct http_call *call;
-    int status;
-    size_t answer_bytes;
-    struct buf body, auth;
-    char time[WALL_TEXT_MAX];
-    struct trace trace;
-    struct headers headers;
-};
 
 /* ---- io thread: the end of a delivery ---- */
 
@@ -111,6 +77,9 @@ static void on_head(void *arg, const struct http_response *r)
 {
     struct delivery *d = arg;
     d->status = r->status;
+    if (r->status == 429 || r->status == 503)
+        d->job->request->retry_after_ns =
+            retry_after_ns(headers_get(&r->headers, "retry-after"), clock_wall_ns(loop_clock(d->thread->loop)), RETRY_AFTER_MAX_NS);
 }
 
 static void on_body(void *arg, struct str bytes)
@@ -135,87 +104,18 @@ static void on_done(void *arg, const struct err *e)
 
 static const struct http_call_ops call_ops = {on_head, on_body, NULL, on_done};
 
-/* The body and the headers that say what it is. */
-static int add_content(struct delivery *d, struct str *body, struct err *e)
-{
-    const struct push_request *r = d->job->request;
-    struct str type = STR("application/json");
-    int rc = 0;
-    if (!r->endpoint->no_wrapper) {
-        rc = envelope_wrap(&d->body, r->msg, r->endpoint->subscription, r->delivery_attempt, e);
-        *body = buf_str(&d->body);
-    } else {
-        type = STR("application/octet-stream");
-        *body = r->msg->data;
-        if (r->endpoint->write_metadata)
-            rc = envelope_headers(&d->headers, r->msg, r->endpoint->subscription, d->time, &type, e);
-    }
-    return rc ? rc : headers_add(&d->headers, STR("Content-Type"), type, e);
-}
-
-/* A private service of ours gets the token as from the ingress: without its signature. */
-static int add_stripped_token(struct delivery *d, struct err *e)
-{
-    struct str token = push_token(d->job->request);
-    if (!token.n)
-        return 0;
-    int rc = buf_addz(&d->auth, "Bearer ");
-    rc = rc ? rc : token_strip_add(&d->auth, token);
-    if (rc)
-        return err_set(e, ERR_RESOURCE_EXHAUSTED, "the token is too long");
-    return headers_add(&d->headers, STR("Authorization"), buf_str(&d->auth), e);
-}
-
-static bool strips(const struct route_service *ours) { return ours && !ours->public_; }
-
-static int add_headers(struct delivery *d, const struct route_service *ours, struct str *body, struct err *e)
-{
-    int rc = headers_add(&d->headers, STR("User-Agent"), STR(PUSH_USER_AGENT), e);
-    rc = rc ? rc : headers_add(&d->headers, STR("Accept"), STR("application/json"), e);
-    rc = rc ? rc : add_content(d, body, e);
-    if (!rc && strips(ours))
-        rc = add_stripped_token(d, e);
-    if (rc || !ours)
-        return rc;
-    trace_make(&d->trace, NULL, &d->thread->rng);
-    rc = headers_add(&d->headers, STR("traceparent"), str_of(d->trace.traceparent), e);
-    rc = rc ? rc : headers_add(&d->headers, STR("X-Cloud-Trace-Context"), str_of(d->trace.cloud), e);
-    return rc ? rc : headers_add(&d->headers, STR("X-Forwarded-Proto"), STR("http"), e);
-}
-
-/* The host as the endpoint writes it, with its port when it has one. */
-static struct str host_of(const struct url *u)
-{
-    const char *end = u->host.p + u->host.n;
-    size_t more = 0;
-    while (u->port_given && end + more < u->target.p && (end[more] == ':' || (end[more] >= '0' && end[more] <= '9')))
-        more++;
-    return (struct str){u->host.p, u->host.n + more};
-}
-
 static void start_call(struct delivery *d, const struct route_service *ours)
 {
     struct push_request *r = d->job->request;
     struct err e = {0};
-    struct str body = {0};
-    struct http_target target = {.url = r->endpoint->url};
+    struct http_target target = {.url = *push_url(r)};
+    struct http_call_spec spec;
     if (ours)
         target = (struct http_target){.local = true, .port = d->grant.port, .generation = d->grant.generation};
-    if (add_headers(d, ours, &body, &e)) {
+    if (delivery_content(d, ours, &spec, &e)) {
         finish(d, 0, &e);
         return;
     }
-    struct http_call_spec spec = {
-        .method = STR("POST"),
-        .target = r->endpoint->url.target,
-        .host = ours ? host_of(&r->endpoint->url) : (struct str){0},
-        .headers = &d->headers,
-        .fields = strips(ours) ? (struct str){0} : r->auth_line,
-        .body = body,
-        .replayable = true, /* delivery is at least once anyway */
-        .processing_ends = true,
-        .due_ns = r->due_ns,
-    };
     r->sent_ns = loop_now(d->thread->loop);
     d->call = http_call_start(d->thread->client, &target, &spec, &call_ops, d, &e);
     if (!d->call)
@@ -227,7 +127,7 @@ static void start_call(struct delivery *d, const struct route_service *ours)
 static const struct route_service *service_of(const struct delivery *d, const struct route_target **target, struct err *e)
 {
     struct route_match_host m;
-    if (routes_find(d->routes, d->job->request->endpoint->url.host, &d->thread->rng, &m, e))
+    if (routes_find(d->routes, push_url(d->job->request)->host, &d->thread->rng, &m, e))
         return NULL;
     *target = m.target;
     return m.service;
@@ -253,12 +153,19 @@ static void on_slot(void *arg, const struct pool_grant *g, const struct err *e)
         finish(d, 0, &gone);
 }
 
-/* The invoker policy holds for pushes as for everybody; the account is known, so there is no signature to check. */
-static int refusal(const struct route_service *s, const struct push_endpoint *ep)
+/* The invoker policy holds for these as for everybody. The account of a push, or of a token of ours, is known: no signature to check.
+ * Somebody else's token among the headers of an outcall is checked as at the ingress. */
+static int refusal(struct delivery *d, const struct route_service *s, struct err *e)
 {
+    const struct push_request *r = d->job->request;
+    const char *account = r->outcall ? r->outcall->account : r->endpoint->account;
     if (s->off)
         return 404;
-    return s->public_ || (ep->account && route_invoker(s, ep->account)) ? 0 : 403;
+    if (s->public_ || (account && route_invoker(s, account)))
+        return 0;
+    if (account || !r->outcall)
+        return 403;
+    return ingress_admit(routes_keys(d->routes), s, r->outcall->headers, clock_wall_ns(loop_clock(d->thread->loop)), &d->checked, e);
 }
 
 static void deliver_ours(struct delivery *d)
@@ -271,7 +178,7 @@ static void deliver_ours(struct delivery *d)
         finish(d, e.code == ERR_NOT_FOUND ? 404 : 0, &e);
         return;
     }
-    int status = refusal(s, r->endpoint);
+    int status = refusal(d, s, &e);
     if (status) {
         finish(d, status, NULL);
         return;
@@ -322,14 +229,14 @@ static void on_send(struct mail *m)
     struct delivery *d = delivery_new(t);
     if (!d) {
         struct err e;
-        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for a push");
+        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for a request");
         send_back(job, 0, &e);
         return;
     }
     d->job = job;
     job->delivery = d;
     d->routes = t->routes ? routes_ref(t->routes) : NULL;
-    if (d->routes && routes_ours(d->routes, job->request->endpoint->url.host))
+    if (d->routes && routes_ours(d->routes, push_url(job->request)->host))
         deliver_ours(d);
     else
         start_call(d, NULL);
@@ -342,7 +249,7 @@ static void on_cancel(struct mail *m)
     struct push_job *job = CONTAINER_OF(m, struct push_job, cancel);
     struct delivery *d = job->delivery;
     struct err e;
-    err_set(&e, ERR_CANCELLED, "the push was called off");
+    err_set(&e, ERR_CANCELLED, "the request was called off");
     if (d && d->wait) {
         slot_wait_abandon(d->wait);
         d->wait = NULL;
@@ -416,13 +323,13 @@ static void on_cancel_returned(struct mail *m)
 }
 
 /* The same target to the same thread, so that its connections are shared; the next one when that has clearly more to do. */
-static struct io_thread *choose(struct io *io, const struct push_endpoint *ep)
+static struct io_thread *choose(struct io *io, const struct url *to)
 {
     uint32_t least = UINT32_MAX;
     assert(io->n > 0);
     for (uint32_t i = 0; i < io->n; i++)
         least = io->threads[i].pushes < least ? io->threads[i].pushes : least;
-    uint32_t at = (uint32_t)(hash_bytes(ep->url.host.p, ep->url.host.n, ep->url.port) % io->n);
+    uint32_t at = (uint32_t)(hash_bytes(to->host.p, to->host.n, to->port) % io->n);
     while (io->threads[at].pushes > least + PUSH_SPREAD)
         at = (at + 1) % io->n;
     return &io->threads[at];
@@ -431,7 +338,7 @@ static struct io_thread *choose(struct io *io, const struct push_endpoint *ep)
 static void on_no_memory(struct mail *m)
 {
     struct push_request *r = CONTAINER_OF(m, struct push_request, mail);
-    err_set(&r->err, ERR_RESOURCE_EXHAUSTED, "out of memory for a push");
+    err_set(&r->err, ERR_RESOURCE_EXHAUSTED, "out of memory for a request");
     r->done(r);
 }
 
@@ -440,6 +347,7 @@ static void transport_send(struct transport *base, struct push_request *r)
     struct push_transport *pt = CONTAINER_OF(base, struct push_transport, base);
     struct push_job *job = job_new(pt);
     r->status = 0;
+    r->retry_after_ns = 0;
     r->err.code = ERR_OK;
     r->internal = job;
     r->answered_ns = r->sent_ns; /* until an io thread knows better */
@@ -450,7 +358,7 @@ static void transport_send(struct transport *base, struct push_request *r)
     }
     job->owner = pt;
     job->request = r;
-    job->thread = choose(pt->io, r->endpoint);
+    job->thread = choose(pt->io, push_url(r));
     job->thread->pushes++;
     job->mail.deliver = on_send;
     node_init(&job->link);

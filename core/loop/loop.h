@@ -52,4 +52,13 @@ void loop_bury(struct loop *l, struct grave *g, void (*free_fn)(void *), void *a
  *  process; at most LOOP_SIGNALS_MAX a loop. */
 MUST_USE int loop_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo), void *arg, struct err *e);
 
+/** Call `fn(arg)` on the loop when the wall clock is set, forwards or backwards, by a leap second too, or the machine wakes from
+ *  suspend: deadlines that mean wall time are to be worked out anew. Slewing (what NTP does with small errors) is not a jump. Several
+ *  jumps may come as one call; the watch may be freed inside it. NULL: RESOURCE_EXHAUSTED (no memory, no descriptors) or
+ *  UNIMPLEMENTED (a kernel that is not Linux's own may lack it): the caller can go on, and then sees a jump only when it looks at the
+ *  clock again. */
+struct wall_watch;
+struct wall_watch *loop_wall_watch(struct loop *l, void (*fn)(void *arg), void *arg, struct err *e);
+void loop_wall_unwatch(struct wall_watch *w); /* before loop_free */
+
 #endif

@@ -25,6 +25,13 @@ static const char *const upgrades[] = {
     "CREATE INDEX topics_trimming ON topics(id) WHERE trimming;"
     "CREATE TABLE acks(sub_id INTEGER PRIMARY KEY, floor INTEGER NOT NULL);"
     "CREATE TABLE ack_chunks(sub_id INTEGER NOT NULL, chunk INTEGER NOT NULL, bits BLOB NOT NULL, PRIMARY KEY(sub_id,chunk)) WITHOUT ROWID;",
+    /* 1 -> 2. Entries lie in the order of their keys, one tree less than with rowids; each index holds the whole key, so it is
+     * enough for counting and paging. Rows of a list in dropped_lists are gone for readers and still to be deleted. */
+    "CREATE TABLE entries(list INTEGER NOT NULL, key TEXT NOT NULL, lane INTEGER NOT NULL, due INTEGER NOT NULL, body BLOB NOT NULL, "
+    "PRIMARY KEY(list,key)) WITHOUT ROWID;"
+    "CREATE INDEX entries_due ON entries(list,lane,due,key);"
+    "CREATE INDEX entries_lane ON entries(list,lane,key);"
+    "CREATE TABLE dropped_lists(list INTEGER PRIMARY KEY);",
 };
 #define SCHEMA_VERSION ((int)ARRAY_LEN(upgrades))
 

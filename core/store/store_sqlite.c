@@ -61,6 +61,12 @@ static void sqlite_seek(struct store *store, struct store_seek *q)
     mailbox_post(of(store)->inbox, &q->item.mail);
 }
 
+static void sqlite_entries(struct store *store, struct store_entries *r)
+{
+    store_item_begin(&r->item, store, STORE_ITEM_ENTRIES);
+    mailbox_post(of(store)->inbox, &r->item.mail);
+}
+
 static uint64_t file_bytes(const char *path, const char *suffix)
 {
     char full[STORE_PATH_MAX + 8];
@@ -170,7 +176,7 @@ static bool is_low(struct store_sqlite *s, uint64_t *left)
 static bool appends(const struct store_txn *t)
 {
     for (size_t i = 0; i < t->n; i++)
-        if (t->ops[i].kind == STORE_OP_APPEND)
+        if (t->ops[i].kind == STORE_OP_APPEND || t->ops[i].kind == STORE_OP_ENTRY_ADD)
             return true;
     return false;
 }
@@ -221,6 +227,8 @@ static void run_group(struct store_sqlite *s)
         i->next = NULL;
         if (i->kind == STORE_ITEM_READ)
             store_sql_read(s, store_item_read(i));
+        else if (i->kind == STORE_ITEM_ENTRIES)
+            store_sql_entries(s, store_item_entries(i));
         else
             store_sql_seek(s, store_item_seek(i));
         post_back(s, i);
@@ -301,6 +309,15 @@ static int sqlite_load_acks(struct store *store, uint64_t sub_id, uint64_t *floo
 {
     pthread_mutex_lock(&of(store)->db_lock);
     int rc = store_sql_load_acks(of(store), sub_id, floor, fn, arg, e);
+    pthread_mutex_unlock(&of(store)->db_lock);
+    return rc;
+}
+
+static int sqlite_load_lanes(struct store *store, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e),
+                             void *arg, struct err *e)
+{
+    pthread_mutex_lock(&of(store)->db_lock);
+    int rc = store_sql_load_lanes(of(store), list_id, fn, arg, e);
     pthread_mutex_unlock(&of(store)->db_lock);
     return rc;
 }
@@ -422,12 +439,14 @@ static const struct store_ops sqlite_ops = {
     .submit = sqlite_submit,
     .read = sqlite_read,
     .seek = sqlite_seek,
+    .entries = sqlite_entries,
     .stats = sqlite_stats,
     .close = sqlite_close,
     .load_resources = sqlite_load_resources,
     .load_meta = sqlite_load_meta,
     .topic_bounds = sqlite_topic_bounds,
     .load_acks = sqlite_load_acks,
+    .load_lanes = sqlite_load_lanes,
 };
 
 struct store *store_sqlite_open(const char *dir, struct mailbox *engine, struct log *log, struct err *e)

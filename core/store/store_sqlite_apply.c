@@ -88,11 +88,11 @@ void store_sql_close(struct store_sqlite *s)
         sqlite3_finalize(s->stmts[i]);
     sqlite3_close(s->db); /* moves the log into the file and removes it */
     free(s->scratch_rows);
+    free(s->scratch_entries);
     buf_fini(&s->scratch);
 }
 
-/* Step a statement that answers no row. Returns SQLITE_OK or what failed. */
-static int run(struct store_sqlite *s, enum store_statement which)
+int store_sql_run(struct store_sqlite *s, enum store_statement which)
 {
     sqlite3_stmt *st = s->stmts[which];
     int rc = sqlite3_step(st);
@@ -100,7 +100,7 @@ static int run(struct store_sqlite *s, enum store_statement which)
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
-static sqlite3_stmt *numbers(struct store_sqlite *s, enum store_statement which, int64_t a, int64_t b)
+struct sqlite3_stmt *store_sql_numbers(struct store_sqlite *s, enum store_statement which, int64_t a, int64_t b)
 {
     sqlite3_stmt *st = s->stmts[which];
     sqlite3_bind_int64(st, 1, a);
@@ -109,14 +109,13 @@ static sqlite3_stmt *numbers(struct store_sqlite *s, enum store_statement which,
     return st;
 }
 
-static int run_numbers(struct store_sqlite *s, enum store_statement which, int64_t a, int64_t b)
+int store_sql_run_numbers(struct store_sqlite *s, enum store_statement which, int64_t a, int64_t b)
 {
-    numbers(s, which, a, b);
-    return run(s, which);
+    store_sql_numbers(s, which, a, b);
+    return store_sql_run(s, which);
 }
 
-/* The first `n` columns of the first row into out[]; found says whether there is one. */
-static int fetch_numbers(struct store_sqlite *s, enum store_statement which, int64_t *out, int n, bool *found)
+int store_sql_fetch(struct store_sqlite *s, enum store_statement which, int64_t *out, int n, bool *found)
 {
     sqlite3_stmt *st = s->stmts[which];
     int rc = sqlite3_step(st);
@@ -128,7 +127,7 @@ static int fetch_numbers(struct store_sqlite *s, enum store_statement which, int
 }
 
 /* A zero pointer would bind NULL, which the tables refuse. */
-static void bind_blob(sqlite3_stmt *st, int at, struct str b) { sqlite3_bind_blob(st, at, b.n ? b.p : "", (int)b.n, SQLITE_STATIC); }
+void store_sql_bind_blob(sqlite3_stmt *st, int at, struct str b) { sqlite3_bind_blob(st, at, b.n ? b.p : "", (int)b.n, SQLITE_STATIC); }
 
 /* ---- operations ---- */
 
@@ -143,16 +142,16 @@ static int load_topic(struct store_sqlite *s, uint64_t id, struct topic_state *t
     int64_t v[3] = {0}, last, first[2] = {0};
     bool known, any;
     *t = (struct topic_state){.empty = true};
-    numbers(s, SQL_TOPIC, (int64_t)id, 0);
-    int rc = fetch_numbers(s, SQL_TOPIC, v, 3, &known);
+    store_sql_numbers(s, SQL_TOPIC, (int64_t)id, 0);
+    int rc = store_sql_fetch(s, SQL_TOPIC, v, 3, &known);
     t->floor = (uint64_t)v[0];
     t->next = (uint64_t)v[1];
     t->trimming = v[2] != 0;
-    numbers(s, SQL_ROW_LAST, MESSAGE_ID(id, 0), MESSAGE_ID(id, STORE_SEQ_MAX));
-    if (rc || (rc = fetch_numbers(s, SQL_ROW_LAST, &last, 1, &any)) || !any)
+    store_sql_numbers(s, SQL_ROW_LAST, MESSAGE_ID(id, 0), MESSAGE_ID(id, STORE_SEQ_MAX));
+    if (rc || (rc = store_sql_fetch(s, SQL_ROW_LAST, &last, 1, &any)) || !any)
         return rc;
-    numbers(s, SQL_ROW_FIRST, MESSAGE_ID(id, 0), MESSAGE_ID(id, STORE_SEQ_MAX));
-    if ((rc = fetch_numbers(s, SQL_ROW_FIRST, first, 2, &any)))
+    store_sql_numbers(s, SQL_ROW_FIRST, MESSAGE_ID(id, 0), MESSAGE_ID(id, STORE_SEQ_MAX));
+    if ((rc = store_sql_fetch(s, SQL_ROW_FIRST, first, 2, &any)))
         return rc;
     t->empty = false;
     t->first = MESSAGE_SEQ(first[0]);
@@ -163,10 +162,10 @@ static int load_topic(struct store_sqlite *s, uint64_t id, struct topic_state *t
 
 static int set_topic(struct store_sqlite *s, uint64_t id, const struct topic_state *t)
 {
-    sqlite3_stmt *st = numbers(s, SQL_TOPIC_SET, (int64_t)id, (int64_t)t->floor);
+    sqlite3_stmt *st = store_sql_numbers(s, SQL_TOPIC_SET, (int64_t)id, (int64_t)t->floor);
     sqlite3_bind_int64(st, 3, (int64_t)t->next);
     sqlite3_bind_int64(st, 4, t->trimming);
-    return run(s, SQL_TOPIC_SET);
+    return store_sql_run(s, SQL_TOPIC_SET);
 }
 
 /* Readers stop seeing the messages with this commit; a few rows go at once, the rest in the background. */
@@ -181,7 +180,7 @@ static int apply_trim(struct store_sqlite *s, uint64_t id, uint64_t below)
     t.trimming = !t.empty && t.first < floor;
     if (t.trimming) {
         uint64_t to = floor - t.first > STORE_TRIM_ROWS_AT_ONCE ? t.first + STORE_TRIM_ROWS_AT_ONCE : floor;
-        rc = run_numbers(s, SQL_ROWS_DROP, MESSAGE_ID(id, t.first), MESSAGE_ID(id, to));
+        rc = store_sql_run_numbers(s, SQL_ROWS_DROP, MESSAGE_ID(id, t.first), MESSAGE_ID(id, to));
         t.trimming = to < floor;
         s->space_waiting = true;
     }
@@ -194,22 +193,22 @@ static int apply_put(struct store_sqlite *s, const struct store_op *op)
     sqlite3_stmt *st = s->stmts[SQL_PUT];
     sqlite3_bind_text(st, 1, op->key, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 2, op->name, -1, SQLITE_STATIC);
-    bind_blob(st, 3, op->blob);
-    return run(s, SQL_PUT);
+    store_sql_bind_blob(st, 3, op->blob);
+    return store_sql_run(s, SQL_PUT);
 }
 
 static int apply_delete(struct store_sqlite *s, const struct store_op *op)
 {
     sqlite3_bind_text(s->stmts[SQL_DELETE], 1, op->key, -1, SQLITE_STATIC);
     sqlite3_bind_text(s->stmts[SQL_DELETE], 2, op->name, -1, SQLITE_STATIC);
-    return run(s, SQL_DELETE);
+    return store_sql_run(s, SQL_DELETE);
 }
 
 static int apply_meta(struct store_sqlite *s, const struct store_op *op)
 {
     sqlite3_bind_text(s->stmts[SQL_META], 1, op->key, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->stmts[SQL_META], 2, (int64_t)op->num);
-    return run(s, SQL_META);
+    return store_sql_run(s, SQL_META);
 }
 
 static int apply_append(struct store_sqlite *s, const struct store_op *op)
@@ -217,14 +216,14 @@ static int apply_append(struct store_sqlite *s, const struct store_op *op)
     sqlite3_stmt *st = s->stmts[SQL_APPEND];
     sqlite3_bind_int64(st, 1, MESSAGE_ID(op->id, op->num));
     sqlite3_bind_int64(st, 2, op->wall_ns);
-    bind_blob(st, 3, op->blob);
-    return run(s, SQL_APPEND);
+    store_sql_bind_blob(st, 3, op->blob);
+    return store_sql_run(s, SQL_APPEND);
 }
 
 static int apply_chunk(struct store_sqlite *s, const struct store_op *op)
 {
-    bind_blob(numbers(s, SQL_CHUNK, (int64_t)op->id, (int64_t)op->num), 3, op->blob);
-    return run(s, SQL_CHUNK);
+    store_sql_bind_blob(store_sql_numbers(s, SQL_CHUNK, (int64_t)op->id, (int64_t)op->num), 3, op->blob);
+    return store_sql_run(s, SQL_CHUNK);
 }
 
 static int apply(struct store_sqlite *s, const struct store_op *op)
@@ -244,16 +243,16 @@ static int apply(struct store_sqlite *s, const struct store_op *op)
     case STORE_OP_CHUNK:
         return apply_chunk(s, op);
     case STORE_OP_FLOOR:
-        rc = run_numbers(s, SQL_FLOOR, (int64_t)op->id, (int64_t)op->num);
-        return rc ? rc : run_numbers(s, SQL_CHUNKS_BELOW_DROP, (int64_t)op->id, (int64_t)store_floor_chunk(op->num));
+        rc = store_sql_run_numbers(s, SQL_FLOOR, (int64_t)op->id, (int64_t)op->num);
+        return rc ? rc : store_sql_run_numbers(s, SQL_CHUNKS_BELOW_DROP, (int64_t)op->id, (int64_t)store_floor_chunk(op->num));
     case STORE_OP_DROP_ACKS:
-        rc = run_numbers(s, SQL_FLOOR_DROP, (int64_t)op->id, 0);
-        return rc ? rc : run_numbers(s, SQL_CHUNKS_DROP, (int64_t)op->id, 0);
+        rc = store_sql_run_numbers(s, SQL_FLOOR_DROP, (int64_t)op->id, 0);
+        return rc ? rc : store_sql_run_numbers(s, SQL_CHUNKS_DROP, (int64_t)op->id, 0);
     case STORE_OP_ENTRY_ADD:
     case STORE_OP_ENTRY_PUT:
     case STORE_OP_ENTRY_DELETE:
     case STORE_OP_ENTRIES_DROP:
-        break;
+        return store_sql_apply_entry(s, op);
     }
     return SQLITE_MISUSE;
 }
@@ -277,7 +276,7 @@ static bool is_own_fault(int rc)
 static void roll_back(struct store_sqlite *s)
 {
     if (!sqlite3_get_autocommit(s->db)) /* SQLite rolls back by itself after some errors */
-        (void)run(s, SQL_ROLLBACK);
+        (void)store_sql_run(s, SQL_ROLLBACK);
 }
 
 /* Background work is not synced by itself. Changing that back needs memory, and without it nothing could be promised. */
@@ -293,32 +292,32 @@ static int be_strict(struct store_sqlite *s)
 /* The usual way: all in one, nothing but the operations themselves. `fault` is set when one of them is to blame. */
 static int try_together(struct store_sqlite *s, struct store_item *first, bool *fault)
 {
-    int rc = run(s, SQL_BEGIN);
+    int rc = store_sql_run(s, SQL_BEGIN);
     for (struct store_item *i = first; i && rc == SQLITE_OK; i = i->next) {
         if (i->err.code != ERR_OK)
             continue; /* refused before it came here */
         rc = apply_all(s, store_item_txn(i));
         *fault = is_own_fault(rc);
     }
-    return rc == SQLITE_OK ? run(s, SQL_COMMIT) : rc;
+    return rc == SQLITE_OK ? store_sql_run(s, SQL_COMMIT) : rc;
 }
 
 /* After one was at fault: each in a savepoint, so that only the faulty ones are undone. */
 static int try_apart(struct store_sqlite *s, struct store_item *first)
 {
-    int rc = run(s, SQL_BEGIN);
+    int rc = store_sql_run(s, SQL_BEGIN);
     for (struct store_item *i = first; i && rc == SQLITE_OK; i = i->next) {
-        if (i->err.code != ERR_OK || (rc = run(s, SQL_SAVEPOINT)) != SQLITE_OK)
+        if (i->err.code != ERR_OK || (rc = store_sql_run(s, SQL_SAVEPOINT)) != SQLITE_OK)
             continue;
         rc = apply_all(s, store_item_txn(i));
         if (is_own_fault(rc)) {
             store_sql_fail(s, rc, &i->err);
-            rc = run(s, SQL_ROLLBACK_TO);
+            rc = store_sql_run(s, SQL_ROLLBACK_TO);
         }
         if (rc == SQLITE_OK)
-            rc = run(s, SQL_RELEASE);
+            rc = store_sql_run(s, SQL_RELEASE);
     }
-    return rc == SQLITE_OK ? run(s, SQL_COMMIT) : rc;
+    return rc == SQLITE_OK ? store_sql_run(s, SQL_COMMIT) : rc;
 }
 
 bool store_sql_commit(struct store_sqlite *s, struct store_item *first)
@@ -365,7 +364,7 @@ static int gather_row(struct store_sqlite *s, sqlite3_stmt *st, size_t n)
 static int gather(struct store_sqlite *s, struct store_read *r, uint64_t from, size_t *n)
 {
     int64_t max = r->max_count > INT32_MAX ? INT32_MAX : (int64_t)r->max_count;
-    sqlite3_stmt *st = numbers(s, SQL_ROWS, MESSAGE_ID(r->topic_id, from), MESSAGE_ID(r->topic_id, STORE_SEQ_MAX));
+    sqlite3_stmt *st = store_sql_numbers(s, SQL_ROWS, MESSAGE_ID(r->topic_id, from), MESSAGE_ID(r->topic_id, STORE_SEQ_MAX));
     sqlite3_bind_int64(st, 3, max ? max : 1);
     int rc;
     while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
@@ -406,8 +405,8 @@ void store_sql_read(struct store_sqlite *s, struct store_read *r)
     int64_t topic[3] = {0};
     bool known;
     size_t n = 0;
-    numbers(s, SQL_TOPIC, (int64_t)r->topic_id, 0);
-    int rc = fetch_numbers(s, SQL_TOPIC, topic, 3, &known);
+    store_sql_numbers(s, SQL_TOPIC, (int64_t)r->topic_id, 0);
+    int rc = store_sql_fetch(s, SQL_TOPIC, topic, 3, &known);
     uint64_t floor = (uint64_t)topic[0];
     if (rc == SQLITE_OK && floor <= STORE_SEQ_MAX)
         rc = gather(s, r, r->from_seq > floor ? r->from_seq : floor, &n);
@@ -431,8 +430,8 @@ static int seek(struct store_sqlite *s, struct store_seek *q)
         uint64_t mid = lo + (hi - lo) / 2;
         int64_t row[2];
         bool found;
-        numbers(s, SQL_ROW_FIRST, MESSAGE_ID(q->topic_id, mid), MESSAGE_ID(q->topic_id, STORE_SEQ_MAX));
-        rc = fetch_numbers(s, SQL_ROW_FIRST, row, 2, &found);
+        store_sql_numbers(s, SQL_ROW_FIRST, MESSAGE_ID(q->topic_id, mid), MESSAGE_ID(q->topic_id, STORE_SEQ_MAX));
+        rc = store_sql_fetch(s, SQL_ROW_FIRST, row, 2, &found);
         if (rc == SQLITE_OK && found && row[1] < q->wall_ns) {
             lo = MESSAGE_SEQ(row[0]) + 1;
         } else if (rc == SQLITE_OK) {
@@ -458,32 +457,30 @@ static int drop_some(struct store_sqlite *s, int rows)
 {
     int64_t topic[2], row[2];
     bool found;
-    int rc = fetch_numbers(s, SQL_TRIMMING, topic, 2, &found);
-    if (rc || !found) {
-        s->trims_waiting = false;
-        return rc;
-    }
+    int rc = store_sql_fetch(s, SQL_TRIMMING, topic, 2, &found);
+    if (rc || !found)
+        return rc ? rc : store_sql_drop_entries(s, rows);
     uint64_t id = (uint64_t)topic[0], floor = (uint64_t)topic[1];
-    numbers(s, SQL_ROW_FIRST, MESSAGE_ID(id, 0), MESSAGE_ID(id, STORE_SEQ_MAX));
-    if ((rc = fetch_numbers(s, SQL_ROW_FIRST, row, 2, &found)))
+    store_sql_numbers(s, SQL_ROW_FIRST, MESSAGE_ID(id, 0), MESSAGE_ID(id, STORE_SEQ_MAX));
+    if ((rc = store_sql_fetch(s, SQL_ROW_FIRST, row, 2, &found)))
         return rc;
     uint64_t first = found ? MESSAGE_SEQ(row[0]) : floor;
     uint64_t to = first < floor && floor - first > (uint64_t)rows ? first + (uint64_t)rows : floor;
     if (first < floor)
-        rc = run_numbers(s, SQL_ROWS_DROP, MESSAGE_ID(id, first), MESSAGE_ID(id, to));
+        rc = store_sql_run_numbers(s, SQL_ROWS_DROP, MESSAGE_ID(id, first), MESSAGE_ID(id, to));
     if (rc == SQLITE_OK && to == floor)
-        rc = run_numbers(s, SQL_TOPIC_TRIMMED, (int64_t)id, 0);
+        rc = store_sql_run_numbers(s, SQL_TOPIC_TRIMMED, (int64_t)id, 0);
     s->space_waiting = true;
     return rc;
 }
 
 static int trim_step(struct store_sqlite *s, int rows)
 {
-    int rc = run(s, SQL_BEGIN);
+    int rc = store_sql_run(s, SQL_BEGIN);
     if (rc == SQLITE_OK)
         rc = drop_some(s, rows);
     if (rc == SQLITE_OK)
-        rc = run(s, SQL_COMMIT);
+        rc = store_sql_run(s, SQL_COMMIT);
     roll_back(s);
     return rc;
 }
@@ -493,9 +490,9 @@ static int vacuum_step(struct store_sqlite *s)
 {
     int64_t spare = 0, pages = 0;
     bool found;
-    int rc = fetch_numbers(s, SQL_FREE_PAGES, &spare, 1, &found);
+    int rc = store_sql_fetch(s, SQL_FREE_PAGES, &spare, 1, &found);
     if (rc == SQLITE_OK)
-        rc = fetch_numbers(s, SQL_PAGES, &pages, 1, &found);
+        rc = store_sql_fetch(s, SQL_PAGES, &pages, 1, &found);
     if (rc || spare <= STORE_VACUUM_FREE_PAGES || spare * 4 < pages) {
         s->space_waiting = false;
         return rc;
@@ -509,7 +506,7 @@ uint64_t store_sql_spare_bytes(struct store_sqlite *s)
 {
     int64_t pages = 0;
     bool found;
-    return fetch_numbers(s, SQL_FREE_PAGES, &pages, 1, &found) ? 0 : (uint64_t)pages * STORE_PAGE_BYTES;
+    return store_sql_fetch(s, SQL_FREE_PAGES, &pages, 1, &found) ? 0 : (uint64_t)pages * STORE_PAGE_BYTES;
 }
 
 bool store_sql_background(struct store_sqlite *s, int rows)
@@ -548,8 +545,7 @@ void store_sql_checkpoint(struct store_sqlite *s)
 
 /* ---- loading ---- */
 
-/* A statement of its own: what `fn` does may load too. */
-static int prepare_own(struct store_sqlite *s, enum store_statement which, sqlite3_stmt **st, struct err *e)
+int store_sql_prepare_own(struct store_sqlite *s, enum store_statement which, sqlite3_stmt **st, struct err *e)
 {
     int rc = sqlite3_prepare_v2(s->db, statement_sql[which], -1, st, NULL);
     return rc == SQLITE_OK ? 0 : store_sql_fail(s, rc, e);
@@ -559,7 +555,7 @@ int store_sql_load_resources(struct store_sqlite *s, const char *kind,
                              int (*fn)(void *arg, const char *name, struct str body, struct err *e), void *arg, struct err *e)
 {
     sqlite3_stmt *st;
-    int rc = SQLITE_DONE, answer = prepare_own(s, SQL_RESOURCES, &st, e);
+    int rc = SQLITE_DONE, answer = store_sql_prepare_own(s, SQL_RESOURCES, &st, e);
     if (answer)
         return answer;
     sqlite3_bind_text(st, 1, kind, -1, SQLITE_STATIC);
@@ -577,7 +573,7 @@ int store_sql_load_meta(struct store_sqlite *s, const char *key, uint64_t *value
     int64_t v = 0;
     bool found;
     sqlite3_bind_text(s->stmts[SQL_META_GET], 1, key, -1, SQLITE_STATIC);
-    int rc = fetch_numbers(s, SQL_META_GET, &v, 1, &found);
+    int rc = store_sql_fetch(s, SQL_META_GET, &v, 1, &found);
     if (rc)
         return store_sql_fail(s, rc, e);
     *value = (uint64_t)v;
@@ -591,8 +587,8 @@ int store_sql_bounds(struct store_sqlite *s, uint64_t topic_id, uint64_t *first,
     bool found = false;
     int rc = load_topic(s, topic_id, &t);
     if (rc == SQLITE_OK && t.floor <= STORE_SEQ_MAX) {
-        numbers(s, SQL_ROW_FIRST, MESSAGE_ID(topic_id, t.floor), MESSAGE_ID(topic_id, STORE_SEQ_MAX));
-        rc = fetch_numbers(s, SQL_ROW_FIRST, row, 2, &found);
+        store_sql_numbers(s, SQL_ROW_FIRST, MESSAGE_ID(topic_id, t.floor), MESSAGE_ID(topic_id, STORE_SEQ_MAX));
+        rc = store_sql_fetch(s, SQL_ROW_FIRST, row, 2, &found);
     }
     if (rc)
         return store_sql_fail(s, rc, e);
@@ -606,13 +602,13 @@ int store_sql_load_acks(struct store_sqlite *s, uint64_t sub_id, uint64_t *floor
 {
     int64_t v = 0;
     bool found;
-    numbers(s, SQL_FLOOR_GET, (int64_t)sub_id, 0);
-    int rc = fetch_numbers(s, SQL_FLOOR_GET, &v, 1, &found), answer = 0;
+    store_sql_numbers(s, SQL_FLOOR_GET, (int64_t)sub_id, 0);
+    int rc = store_sql_fetch(s, SQL_FLOOR_GET, &v, 1, &found), answer = 0;
     if (rc)
         return store_sql_fail(s, rc, e);
     *floor = (uint64_t)v;
     sqlite3_stmt *st;
-    if ((answer = prepare_own(s, SQL_CHUNKS, &st, e)))
+    if ((answer = store_sql_prepare_own(s, SQL_CHUNKS, &st, e)))
         return answer;
     sqlite3_bind_int64(st, 1, (int64_t)sub_id);
     while (answer == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {

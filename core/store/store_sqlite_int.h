@@ -1,5 +1,5 @@
 /** store_sqlite_int.h: the parts of the SQLite store: the thread and its queue (store_sqlite.c), what SQLite is asked
- *          (store_sqlite_apply.c), the schema and its upgrades (store_schema.c). No sqlite3.h here.
+ *          (store_sqlite_apply.c; of entries: store_sqlite_entries.c), the schema and its upgrades (store_schema.c). No sqlite3.h here.
  *  Thread: `db` and the statements belong to whoever holds `db_lock`: the store thread while it commits or reads, the
  *          engine while it loads. */
 #ifndef CORE_STORE_STORE_SQLITE_INT_H
@@ -26,8 +26,9 @@
 #define STORE_TRIM_ROWS_AT_ONCE 512              /* dropped by the transaction itself */
 #define STORE_TRIM_ROWS_BUSY 1000                /* in the background, between two groups */
 #define STORE_TRIM_ROWS_IDLE 5000
-#define STORE_VACUUM_PAGES 256       /* given back to the file system at once */
-#define STORE_VACUUM_FREE_PAGES 2048 /* free pages below this are kept for new messages */
+#define STORE_DROP_BYTES (4u * 1024 * 1024) /* of entries, at one step: their bodies may be large */
+#define STORE_VACUUM_PAGES 256              /* given back to the file system at once */
+#define STORE_VACUUM_FREE_PAGES 2048        /* free pages below this are kept for new messages */
 /* Appends are refused while less than this is left of the disk, so that acknowledgements and trims, which make room, still
  * work. Small file systems keep a part of themselves. */
 #define STORE_RESERVE_BYTES (32u * 1024 * 1024)
@@ -70,6 +71,24 @@ struct sqlite3_stmt;
     X(CHUNKS_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1")                                                 \
     X(RESOURCES, "SELECT name,body FROM resources WHERE kind=?1 ORDER BY name")                              \
     X(META_GET, "SELECT value FROM meta WHERE key=?1")                                                       \
+    X(ENTRY_ADD, "INSERT INTO entries(list,key,lane,due,body) VALUES(?1,?2,?3,?4,?5)")                       \
+    X(ENTRY_PUT, "INSERT INTO entries(list,key,lane,due,body) VALUES(?1,?2,?3,?4,?5) ON CONFLICT(list,key) " \
+                 "DO UPDATE SET lane=excluded.lane,due=excluded.due,body=excluded.body")                     \
+    X(ENTRY_DELETE, "DELETE FROM entries WHERE list=?1 AND key=?2")                                          \
+    X(ENTRY, "SELECT key,lane,due,body FROM entries WHERE list=?1 AND key=?2")                               \
+    X(ENTRIES_BY_DUE, "SELECT key,lane,due,body FROM entries INDEXED BY entries_due WHERE list=?1 "          \
+                      "AND lane=?2 AND (due,key)>(?3,?4) ORDER BY due,key LIMIT ?5")                         \
+    X(LANE_FIRST, "SELECT lane FROM entries INDEXED BY entries_lane WHERE list=?1 AND lane>=?2 "             \
+                  "ORDER BY lane LIMIT 1")                                                                   \
+    X(LANE_KEY, "SELECT key FROM entries INDEXED BY entries_lane WHERE list=?1 AND lane=?2 AND key>?3 "      \
+                "ORDER BY key LIMIT 1")                                                                      \
+    X(LANES, "SELECT lane,count(*) FROM entries INDEXED BY entries_lane WHERE list=?1 GROUP BY lane")        \
+    X(LIST_DROP, "INSERT INTO dropped_lists(list) VALUES(?1) ON CONFLICT(list) DO NOTHING")                  \
+    X(LIST_DROPPED, "SELECT 1 FROM dropped_lists WHERE list=?1")                                             \
+    X(LIST_DROPPING, "SELECT list FROM dropped_lists LIMIT 1")                                               \
+    X(LIST_FORGET, "DELETE FROM dropped_lists WHERE list=?1")                                                \
+    X(ENTRIES_SIZES, "SELECT key,length(body) FROM entries WHERE list=?1 ORDER BY key LIMIT ?2")             \
+    X(ENTRIES_DROP_TO, "DELETE FROM entries WHERE list=?1 AND key<=?2")                                      \
     X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(PAGES, "PRAGMA page_count")
 
@@ -101,6 +120,8 @@ struct store_sqlite {
     struct buf scratch;
     struct store_row *scratch_rows;
     size_t scratch_rows_cap;
+    struct store_entry *scratch_entries;
+    size_t scratch_entries_cap;
 
     /* between the two */
     struct thread *thread;
@@ -135,6 +156,24 @@ int store_sql_load_meta(struct store_sqlite *s, const char *key, uint64_t *value
 int store_sql_bounds(struct store_sqlite *s, uint64_t topic_id, uint64_t *first, uint64_t *next, struct err *e);
 int store_sql_load_acks(struct store_sqlite *s, uint64_t sub_id, uint64_t *floor,
                         int (*fn)(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e), void *arg, struct err *e);
+/** Step a statement that answers no row. Returns SQLITE_OK or what failed. */
+int store_sql_run(struct store_sqlite *s, enum store_statement which);
+struct sqlite3_stmt *store_sql_numbers(struct store_sqlite *s, enum store_statement which, int64_t a, int64_t b);
+int store_sql_run_numbers(struct store_sqlite *s, enum store_statement which, int64_t a, int64_t b);
+/** The first `n` columns of the first row into out[]; found says whether there is one. */
+int store_sql_fetch(struct store_sqlite *s, enum store_statement which, int64_t *out, int n, bool *found);
+void store_sql_bind_blob(struct sqlite3_stmt *st, int at, struct str b);
+/** A statement of its own, which the caller finalizes: what the callback of a load does may load too. */
+int store_sql_prepare_own(struct store_sqlite *s, enum store_statement which, struct sqlite3_stmt **st, struct err *e);
+
+/* store_sqlite_entries.c */
+/** Any of the STORE_OP_ENTR* operations; returns SQLite's code. */
+int store_sql_apply_entry(struct store_sqlite *s, const struct store_op *op);
+void store_sql_entries(struct store_sqlite *s, struct store_entries *r);
+int store_sql_load_lanes(struct store_sqlite *s, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e),
+                         void *arg, struct err *e);
+/** Some rows of a list that is dropped; when there is none, no background dropping is left. Returns SQLite's code. */
+int store_sql_drop_entries(struct store_sqlite *s, int rows);
 
 /* store_schema.c */
 /** Open the file, set it up for us and bring its schema up to date. */

@@ -247,10 +247,14 @@ class Server:
 
 
 class Receiver:
-    """A stranger's program: Python's http.server. Answers `statuses` one after the other, then `status`."""
+    """A stranger's program: Python's http.server. Answers `statuses` one after the other, then `status`; to any method.
+
+    `extra` are headers of an answer by its status. Answers wait while `free` is cleared."""
 
     def __init__(self, status=204):
         self.got, self.status, self.statuses, self.lock = [], status, [], threading.Lock()
+        self.extra, self.free = {}, threading.Event()
+        self.free.set()
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -264,11 +268,17 @@ class Receiver:
                     return
                 with receiver.lock:
                     status = receiver.statuses.pop(0) if receiver.statuses else receiver.status
-                    receiver.got.append({"path": self.path, "headers": self.headers, "body": body, "status": status, "at": time.monotonic()})
+                    receiver.got.append({"method": self.command, "path": self.path, "headers": self.headers, "body": body, "status": status,
+                                         "at": time.monotonic(), "wall": time.time()})
+                receiver.free.wait(PATIENCE_S)
                 self.send_response(status)
+                for name, value in receiver.extra.get(status, {}).items():
+                    self.send_header(name, value)
                 if status != 204:
                     self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            do_GET = do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST
 
             def log_message(self, *args):
                 pass

@@ -1,4 +1,4 @@
-/* transport_sim.c: the network for pushes: answers late, wrongly, twice as slow, or not at all, by seed; and a token source. */
+/* transport_sim.c: the network for pushes and outcalls: answers late, wrongly, twice as slow, or not at all, by seed; and a token source. */
 #include "tests/sim/sim.h"
 
 #include <assert.h>
@@ -12,7 +12,7 @@ struct sim_push {
     struct pool_waiter waiter;
     struct pool_grant grant;
     bool has_grant, waiting, over, called_off;
-    uint32_t sub;
+    int sub; /* whose push it is; -1: an outcall, of which the world keeps no facts here */
 };
 
 static struct sim *sim_of(struct transport *t) { return CONTAINER_OF(t, struct sim, transport); }
@@ -31,11 +31,15 @@ static void answer(struct sim_push *p, int status, enum err_code code)
     r->answered_ns = s->now_ns;
     if (code != ERR_OK)
         err_set(&r->err, code, "the simulated network says so");
+    if (p->sub < 0) {
+        r->done(r);
+        return;
+    }
     bool good = status == 102 || status == 200 || status == 201 || status == 202 || status == 204;
     if (good)
-        fact_acked(s, p->sub, r->msg->data, true);
+        fact_acked(s, (uint32_t)p->sub, r->msg->data, true);
     else if (!p->called_off)
-        fact_returned(s, p->sub, r->msg->data);
+        fact_returned(s, (uint32_t)p->sub, r->msg->data);
     r->done(r);
 }
 
@@ -43,6 +47,7 @@ static void reply(struct sim *s, void *arg)
 {
     static const int good[] = {200, 204, 201, 202, 102};
     static const int bad[] = {500, 404, 429, 503, 203, 302};
+    bool outcall = ((struct sim_push *)arg)->sub < 0;
     struct sim_push *p = arg;
     if (p->over) {
         free(p);
@@ -57,7 +62,7 @@ static void reply(struct sim *s, void *arg)
     else if (!s->healing && sim_chance(s, 0.2 * s->trouble))
         answer(p, bad[rng_below(&s->world_rng, ARRAY_LEN(bad))], ERR_OK);
     else
-        answer(p, good[rng_below(&s->world_rng, ARRAY_LEN(good))], ERR_OK);
+        answer(p, outcall ? 200 : good[rng_below(&s->world_rng, ARRAY_LEN(good))], ERR_OK);
     free(p);
 }
 
@@ -103,7 +108,7 @@ static void arrive(struct sim *s, void *arg)
 {
     struct sim_push *p = arg;
     char service[32];
-    struct str host = p->r->endpoint->url.host;
+    struct str host = p->r->outcall ? p->r->outcall->url.host : p->r->endpoint->url.host;
     const char *dot = memchr(host.p, '.', host.n);
     bool ours = dot && host.n > 10 && memcmp(host.p + host.n - 10, ".localhost", 10) == 0;
     if (!ours) { /* a stranger's server */
@@ -127,12 +132,9 @@ static void arrive(struct sim *s, void *arg)
     pool_wait(pool, &p->waiter);
 }
 
-static void send_push(struct transport *t, struct push_request *r)
+/* Whose push is it, and may it be? */
+static int pushed_by(struct sim *s, const struct push_request *r)
 {
-    struct sim *s = sim_of(t);
-    struct sim_push *p = calloc(1, sizeof *p);
-    if (!p)
-        sim_fail(s, "the simulator is out of memory");
     int sub = sim_sub_index(s, r->endpoint->subscription);
     if (sub < 0)
         sim_fail(s, "a push for %s, which nobody made", r->endpoint->subscription);
@@ -140,24 +142,37 @@ static void send_push(struct transport *t, struct push_request *r)
         sim_fail(s, "a push for %s, which has no endpoint any more", r->endpoint->subscription);
     if (r->endpoint->account && !r->auth_line.n)
         sim_fail(s, "a push for %s without its token", r->endpoint->subscription);
-    *p = (struct sim_push){.r = r, .sim = s, .sub = (uint32_t)sub};
+    return sub;
+}
+
+static void send_request(struct transport *t, struct push_request *r)
+{
+    struct sim *s = sim_of(t);
+    struct sim_push *p = calloc(1, sizeof *p);
+    if (!p)
+        sim_fail(s, "the simulator is out of memory");
+    *p = (struct sim_push){.r = r, .sim = s, .sub = r->outcall ? -1 : pushed_by(s, r)};
+    if (r->outcall && r->outcall->account && !r->auth_line.n)
+        sim_fail(s, "an outcall of %s without its token", r->outcall->account);
     r->sent_ns = s->now_ns;
     r->internal = p;
-    s->pushes++;
-    fact_delivered(s, p->sub, r->msg->data);
+    if (p->sub >= 0) {
+        s->pushes++;
+        fact_delivered(s, (uint32_t)p->sub, r->msg->data);
+    }
     sim_after(s, sim_delay(s, 0, NS_PER_MS), true, arrive, p);
 }
 
 /* The one whose request is cancelled hears of it when the answer would have come. */
-static void cancel_push(struct transport *t, struct push_request *r)
+static void cancel_request(struct transport *t, struct push_request *r)
 {
     struct sim_push *p = r->internal;
-    if (!p->called_off && !p->over)
-        fact_returned(p->sim, p->sub, r->msg->data);
+    if (!p->called_off && !p->over && p->sub >= 0)
+        fact_returned(p->sim, (uint32_t)p->sub, r->msg->data);
     p->called_off = true;
 }
 
-static const struct transport_ops ops = {send_push, cancel_push};
+static const struct transport_ops ops = {send_request, cancel_request};
 
 struct token_wait {
     void (*done)(void *arg, const char *token, const struct err *e);
@@ -177,7 +192,7 @@ static void token_ready(struct sim *s, void *arg)
     free(w);
 }
 
-static void get_token(struct token_source *ts, const char *account, const char *audience,
+static void get_token(struct token_source *ts, enum token_kind kind, const char *account, const char *to,
                       void (*done)(void *arg, const char *token, const struct err *e), void *arg)
 {
     struct sim *s = CONTAINER_OF(ts, struct sim, tokens);

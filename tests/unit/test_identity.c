@@ -90,7 +90,7 @@ static void on_token(void *arg, const char *token, const struct err *e)
 static void get(struct fixture *f, const char *account, const char *audience, struct got *g)
 {
     *g = (struct got){0};
-    identity_source(f->id)->get(identity_source(f->id), account, audience, on_token, g);
+    identity_source(f->id)->get(identity_source(f->id), TOKEN_IDENTITY, account, audience, on_token, g);
 }
 
 static void fetch(struct fixture *f, const char *audience, struct got *g)
@@ -129,6 +129,87 @@ static void a_token_says_who_for_whom_and_until_when(void **state)
     assert_int_equal(t.claims->exp - t.claims->iat, 3600);
     assert_string_equal(t.header->alg, "RS256");
     arena_free(a);
+}
+
+static void get_access(struct fixture *f, const char *account, const char *scope, struct got *g)
+{
+    *g = (struct got){0};
+    identity_source(f->id)->get(identity_source(f->id), TOKEN_ACCESS, account, scope, on_token, g);
+    engine_box_until(&f->box, &g->done);
+}
+
+static void an_access_token_says_what_may_be_done_with_it(void **state)
+{
+    struct fixture *f = *state;
+    struct got g, same, identity;
+    struct token_parts t;
+    struct err e = {0};
+    struct arena *a = arena_new(65536);
+    make_key(f);
+    get_access(f, ACCOUNT, SCOPE_CLOUD_PLATFORM, &g);
+    assert_int_equal(token_split(a, str_of(g.token), &t, &e), 0);
+    assert_string_equal(t.header->typ, "at+jwt");
+    assert_string_equal(t.claims->scope, SCOPE_CLOUD_PLATFORM);
+    assert_string_equal(t.claims->email, ACCOUNT);
+    assert_string_equal(t.claims->iss, ISSUER);
+    assert_string_equal(t.claims->aud, ISSUER);
+    assert_int_equal(t.claims->exp - t.claims->iat, 3600);
+    get_access(f, ACCOUNT, SCOPE_CLOUD_PLATFORM, &same);
+    assert_string_equal(g.token, same.token); /* from the cache */
+    fetch(f, SCOPE_CLOUD_PLATFORM, &identity);
+    assert_string_not_equal(g.token, identity.token); /* an audience of the same text is another thing */
+    arena_free(a);
+}
+
+static void neither_kind_of_token_passes_for_the_other(void **state)
+{
+    struct fixture *f = *state;
+    struct got access, identity;
+    struct token_claims c;
+    struct err e = {0};
+    make_key(f);
+    get_access(f, identity_default_account(f->id), SCOPE_CLOUD_PLATFORM, &access);
+    get(f, identity_default_account(f->id), ISSUER, &identity);
+    engine_box_until(&f->box, &identity.done);
+    assert_int_equal(verify(f, access.token, env_wall(&f->fe.env), &c, &e), -ERR_UNAUTHENTICATED);
+    assert_non_null(strstr(e.msg, "access token"));
+    assert_int_equal(identity_admits(f->id, str_of(identity.token), &e), -ERR_UNAUTHENTICATED);
+    assert_non_null(strstr(e.msg, "identity token"));
+    assert_int_equal(identity_admits(f->id, str_of(access.token), &e), 0);
+}
+
+static void only_the_default_account_with_the_whole_scope_may_use_the_api(void **state)
+{
+    struct fixture *f = *state;
+    const char *ours = identity_default_account(f->id);
+    const struct {
+        const char *name, *account, *scope;
+        int rc;
+    } cases[] = {
+        {"all of it", ours, SCOPE_CLOUD_PLATFORM, 0},
+        {"among others, first", ours, SCOPE_CLOUD_PLATFORM " openid", 0},
+        {"among others, last", ours, "openid " SCOPE_CLOUD_PLATFORM, 0},
+        {"another account", ACCOUNT, SCOPE_CLOUD_PLATFORM, -ERR_PERMISSION_DENIED},
+        {"less", ours, SCOPE_CLOUD_PLATFORM ".read-only", -ERR_PERMISSION_DENIED},
+        {"something that ends like it", ours, "x" SCOPE_CLOUD_PLATFORM, -ERR_PERMISSION_DENIED},
+        {"something else", ours, "openid", -ERR_PERMISSION_DENIED},
+    };
+    make_key(f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct got g;
+        struct err e = {0};
+        get_access(f, cases[i].account, cases[i].scope, &g);
+        CASE_INT(cases[i].name, identity_admits(f->id, str_of(g.token), &e), cases[i].rc);
+    }
+    struct got g;
+    struct err e = {0};
+    get_access(f, ours, SCOPE_CLOUD_PLATFORM, &g);
+    char *last = strrchr(g.token, '.') + 5;
+    *last = *last == 'A' ? 'B' : 'A';
+    assert_int_equal(identity_admits(f->id, str_of(g.token), &e), -ERR_UNAUTHENTICATED);
+    get_access(f, ours, SCOPE_CLOUD_PLATFORM, &g);
+    fake_clock_move(&f->fe.clock, 3662 * NS_PER_S);
+    assert_int_equal(identity_admits(f->id, str_of(g.token), &e), -ERR_UNAUTHENTICATED);
 }
 
 static void tokens_that_are_no_good_are_refused_with_the_reason(void **state)
@@ -444,6 +525,9 @@ int main(void)
 #define WITH(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
         WITH(a_token_says_who_for_whom_and_until_when),
+        WITH(an_access_token_says_what_may_be_done_with_it),
+        WITH(neither_kind_of_token_passes_for_the_other),
+        WITH(only_the_default_account_with_the_whole_scope_may_use_the_api),
         WITH(tokens_that_are_no_good_are_refused_with_the_reason),
         WITH(no_change_of_a_token_is_ever_accepted),
         WITH(a_token_is_signed_once_and_again_shortly_before_it_expires),

@@ -3,13 +3,16 @@
 
 #include "core/loop/loop.h"
 #include "core/loop/thread.h"
+#include "core/loop/wall_int.h"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -460,6 +463,92 @@ static void signals_that_cannot_be_watched_are_refused(void **state)
     bench_fini(&b);
 }
 
+static void on_wall(void *arg) { note(arg, 'w'); }
+static struct wall_watch *watch;
+static void on_wall_once(void *arg)
+{
+    loop_wall_unwatch(watch);
+    note(arg, 'W');
+}
+
+static void what_the_kernel_says_of_the_wall_clock_is_understood(void **state)
+{
+    static const struct {
+        const char *name;
+        ssize_t n;
+        int sys;
+        bool want;
+    } rows[] = {
+        {"cancelled: it was set", -1, ECANCELED, true},
+        {"expired: it was set far ahead", 8, 0, true},
+        {"another reader was first", -1, EAGAIN, false},
+        {"interrupted", -1, EINTR, false},
+        {"nothing", 0, ECANCELED, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        CASE_INT(rows[i].name, wall_was_set(rows[i].n, rows[i].sys), rows[i].want);
+}
+
+static void a_wall_clock_that_was_set_is_told_on_the_loop(void **state)
+{
+    struct bench b;
+    bench_init(&b);
+    struct wall_watch *real = loop_wall_watch(b.loop, on_wall, &b, NULL);
+    assert_non_null(real);
+    set_timer(&b, 5 * NS_PER_MS);
+    assert_string_equal(run_until(&b, 1), "t"); /* nobody set it */
+    print_message("  the clock of this machine is not set for a test: what the kernel says then is injected instead\n");
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct wall_watch *injected = wall_watch_over(b.loop, fd, on_wall, &b, NULL);
+    for (int i = 0; i < 3; i++) { /* each time anew */
+        assert_int_equal(eventfd_write(fd, 1), 0);
+        mailbox_post(loop_mailbox(b.loop), &b.mail);
+        set_timer(&b, 0);
+        assert_string_equal(run_until(&b, 1), "wmt"); /* before what depends on it */
+    }
+    /* The timer itself, at a time that does come. */
+    int soon = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct itimerspec past = {.it_value.tv_sec = 1};
+    assert_int_equal(timerfd_settime(soon, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &past, NULL), 0);
+    watch = wall_watch_over(b.loop, soon, on_wall_once, &b, NULL);
+    assert_string_equal(run_until(&b, 1), "W"); /* it is freed in its own call */
+    assert_int_equal(eventfd_write(fd, 1), 0);
+    loop_wall_unwatch(injected); /* with its event pending */
+    loop_wall_unwatch(real);
+    set_timer(&b, NS_PER_MS);
+    assert_string_equal(run_until(&b, 1), "t");
+    bench_fini(&b);
+}
+
+static void a_wall_watch_that_cannot_be_made_says_why_and_leaves_nothing_open(void **state)
+{
+    struct bench b;
+    struct rlimit before, none;
+    struct err e = {0};
+    bench_init(&b);
+    int next = dup(0);
+    close(next);
+    for (size_t nth = 1; nth <= 2; nth++) {
+        support_fail_alloc(nth);
+        assert_null(loop_wall_watch(b.loop, on_wall, &b, &e));
+        assert_true(support_alloc_failed());
+        assert_int_equal(e.code, ERR_RESOURCE_EXHAUSTED);
+    }
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    assert_null(loop_wall_watch(b.loop, on_wall, &b, &e));
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(e.code, ERR_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(e.msg, "cannot watch the wall clock"));
+    int now = dup(0);
+    close(now);
+    assert_int_equal(now, next);
+    loop_wall_unwatch(NULL);
+    bench_fini(&b);
+}
+
 static void on_grave_that_buries(void *arg)
 {
     struct bench *b = arg;
@@ -551,6 +640,9 @@ int main(void)
         cmocka_unit_test(stopping_wakes_a_loop_that_sleeps),
         cmocka_unit_test(signals_are_called_on_the_loop),
         cmocka_unit_test(signals_that_cannot_be_watched_are_refused),
+        cmocka_unit_test(what_the_kernel_says_of_the_wall_clock_is_understood),
+        cmocka_unit_test(a_wall_clock_that_was_set_is_told_on_the_loop),
+        cmocka_unit_test(a_wall_watch_that_cannot_be_made_says_why_and_leaves_nothing_open),
         cmocka_unit_test(graves_are_dug_in_order_at_the_end_of_the_iteration),
         cmocka_unit_test(freeing_the_loop_digs_what_is_buried),
         cmocka_unit_test(without_fds_there_is_no_loop_and_the_error_says_so),

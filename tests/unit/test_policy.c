@@ -358,6 +358,64 @@ static void tokens_of_the_file_are_let_in(void **state)
     policy_free(p);
 }
 
+static int admit(void *arg, struct str token, struct err *e)
+{
+    ++*(int *)arg;
+    return str_is(token, "head.claims.good") ? 0 : err_set(e, ERR_PERMISSION_DENIED, "not this one");
+}
+
+static void on_answered(struct call *c) { *(bool *)c->handler_data = true; }
+
+/* What a method of the API answers to this bearer token. */
+static enum err_code called_with(struct policy *p, const char *bearer)
+{
+    struct err e = {0};
+    struct route_match match;
+    struct arena *a = arena_new(65536);
+    struct registry *r = registry_new();
+    Google__Iam__V1__GetIamPolicyRequest request = GOOGLE__IAM__V1__GET_IAM_POLICY_REQUEST__INIT;
+    bool answered = false;
+    request.resource = (char *)"projects/p/topics/t";
+    assert_int_equal(policy_register(p, r, &e), 0);
+    assert_int_equal(registry_match(r, VERB_GET, STR("/v1/projects/p/topics/t:getIamPolicy"), a, &match, &e), 0);
+    struct call c = {.method = match.method,
+                     .service = match.service,
+                     .arena = a,
+                     .request = &request.base,
+                     .caller = {.bearer = (char *)bearer, .local = true},
+                     .finish = on_answered,
+                     .handler_data = &answered};
+    registry_dispatch(r, &c);
+    assert_true(answered);
+    registry_free(r);
+    arena_free(a);
+    return c.err.code;
+}
+
+static void an_access_token_of_ours_opens_methods_but_not_pages(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = {0};
+    char auth[600];
+    int asked = 0;
+    const struct policy_config c = {.auth = token_file("first-token-0123456789", auth)};
+    const struct caller who = {.bearer = (char *)"head.claims.good", .local = true};
+    struct policy *p = policy_new(&f->fe.env, &c, f->store, &e);
+    assert_non_null(p);
+    assert_int_equal(called_with(p, "head.claims.good"), ERR_UNAUTHENTICATED); /* nobody to ask */
+    policy_token(p, admit, &asked);
+    assert_int_equal(called_with(p, "head.claims.good"), ERR_OK);
+    assert_int_equal(called_with(p, "head.claims.bad"), ERR_PERMISSION_DENIED);
+    assert_int_equal(asked, 2);
+    assert_int_equal(called_with(p, "first-token-0123456789"), ERR_OK);
+    assert_int_equal(called_with(p, "ya29.runnel.0123456789abcdef.and.more"), ERR_UNAUTHENTICATED);
+    assert_int_equal(called_with(p, "ya29-runnel"), ERR_UNAUTHENTICATED);
+    assert_int_equal(called_with(p, NULL), ERR_UNAUTHENTICATED);
+    assert_int_equal(asked, 2); /* none of those has the form */
+    assert_int_equal(policy_authorize(p, &who, &e), -ERR_UNAUTHENTICATED);
+    policy_free(p);
+}
+
 static void a_bad_auth_option_is_refused_with_the_reason(void **state)
 {
     struct fixture *f = *state;
@@ -418,6 +476,7 @@ int main(void)
         WITH(a_sweep_forgets_what_a_crash_left),
         WITH(no_failed_allocation_leaves_half_a_policy),
         WITH(tokens_of_the_file_are_let_in),
+        WITH(an_access_token_of_ours_opens_methods_but_not_pages),
         WITH(a_bad_auth_option_is_refused_with_the_reason),
         cmocka_unit_test(members_and_roles_mean_what_they_say),
     };

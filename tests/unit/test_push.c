@@ -117,7 +117,7 @@ struct fake_tokens {
     char account[128], audience[128];
 };
 
-static void fake_get(struct token_source *ts, const char *account, const char *audience,
+static void fake_get(struct token_source *ts, enum token_kind kind, const char *account, const char *audience,
                      void (*done)(void *arg, const char *token, const struct err *e), void *arg)
 {
     struct fake_tokens *ft = CONTAINER_OF(ts, struct fake_tokens, base);
@@ -441,31 +441,38 @@ static void what_gets_ready_while_stopping_wakes_nobody(void **state)
 }
 
 struct told {
-    uint64_t last;
-    int times;
+    uint64_t count;
+    int times, stirred;
 };
-static void on_backlog(void *arg, const struct push_endpoint *ep, uint64_t backlog)
+static void on_host(void *arg, struct str host, uint64_t count)
 {
     struct told *t = arg;
-    t->last = backlog;
+    assert_true(str_is(host, "127.0.0.1"));
+    t->count = count;
     t->times++;
 }
+static void on_active(void *arg) { ((struct told *)arg)->stirred++; }
 
 static void the_backlog_is_told_until_it_is_gone(void **state)
 {
     struct fixture *f = *state;
     struct told told = {0};
-    pushers_backlog(f->pushers, on_backlog, &told);
+    pushers_watch(f->pushers, on_active, &told);
+    pushers_backlog(f->pushers, on_host, &told);
+    assert_int_equal(told.times + told.stirred, 0);
     start(f, 12);
-    fake_env_advance(&f->fe, 0);
-    assert_int_equal(told.last, 12 - PUSH_WINDOW_START);
+    assert_int_equal(told.stirred, 1);
+    pushers_backlog(f->pushers, on_host, &told);
+    assert_int_equal(told.count, 12 - PUSH_WINDOW_START);
     while (f->transport.done < f->transport.n)
         answer(f, 200);
-    fake_env_advance(&f->fe, NS_PER_S);
-    assert_int_equal(told.last, 0);
-    int times = told.times;
-    fake_env_advance(&f->fe, 10 * NS_PER_S);
-    assert_int_equal(told.times, times);
+    pushers_backlog(f->pushers, on_host, &told); /* for the last time */
+    assert_int_equal(told.times, 2);
+    assert_int_equal(told.count, 0);
+    pushers_backlog(f->pushers, on_host, &told);
+    assert_int_equal(told.times, 2);
+    ready(f);
+    assert_int_equal(told.stirred, 2);
 }
 
 static void no_failed_allocation_loses_a_lease(void **state)

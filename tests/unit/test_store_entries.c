@@ -477,7 +477,7 @@ static const struct {
 static void both_stores_keep_the_same_promises(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(promises); i++)
-        for (int memory = 1; memory < 2; memory++) {
+        for (int memory = 0; memory < 2; memory++) {
             struct bench b;
             bench_init(&b, memory);
             print_message("  %s: %s\n", b.kind, promises[i].name);

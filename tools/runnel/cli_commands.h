@@ -14,6 +14,8 @@ extern const struct cli_command cli_topic_commands[];        /* cli_topics.c */
 extern const struct cli_command cli_subscription_commands[]; /* cli_subscriptions.c */
 extern const struct cli_command cli_lease_commands[];        /* cli_leases.c: pull, ack, seek */
 extern const struct cli_command cli_snapshot_commands[];     /* cli_topics.c */
+extern const struct cli_command cli_queue_commands[];        /* cli_queues.c */
+extern const struct cli_command cli_task_commands[];         /* cli_tasks.c */
 extern const struct cli_command cli_log_commands[];          /* cli_logs.c */
 extern const struct cli_command cli_own_commands[];          /* cli.c: version, help */
 

@@ -314,13 +314,15 @@ static int check_args(struct cli *c)
     return 0;
 }
 
+static const char *global_text(const struct cli *c, const char *flag);
+
 static int resolve_globals(struct cli *c)
 {
-    c->project = cli_text(c, "project");
-    c->region = cli_text(c, "region");
-    c->url = cli_text(c, "url");
-    c->token = cli_text(c, "token");
-    c->format = cli_text(c, "format");
+    c->project = global_text(c, "project");
+    c->region = global_text(c, "region");
+    c->url = global_text(c, "url");
+    c->token = global_text(c, "token");
+    c->format = global_text(c, "format");
     c->quiet = cli_bool(c, "quiet");
     static const char *const levels[] = {"none", "error", "warning", "info", "debug"};
     for (size_t i = 0; i < ARRAY_LEN(levels); i++)
@@ -358,12 +360,20 @@ int cli_parse(struct cli *c, int argc, char **argv)
 
 static const struct cli_flag *flag_of(const struct cli *c, const char *name) { return find_flag(c->command, str_of(name)); }
 
+/* The last value given for `f`; NULL: none. A command may have a flag of its own with a global one's name (create-http-task --url): then
+ * the global one stands before the command's words. */
+static const char *value_of(const struct cli *c, const struct cli_flag *f)
+{
+    for (size_t i = c->n_given; i-- > 0;)
+        if (c->given[i].flag == f)
+            return c->given[i].value;
+    return NULL;
+}
+
 bool cli_given(const struct cli *c, const char *flag)
 {
-    for (size_t i = 0; i < c->n_given; i++)
-        if (strcmp(c->given[i].flag->name, flag) == 0)
-            return true;
-    return false;
+    const struct cli_flag *f = flag_of(c, flag);
+    return f && value_of(c, f);
 }
 
 /* Global flags may also come from the environment: --project from RUNNEL_PROJECT. */
@@ -380,16 +390,21 @@ static const char *from_environment(const char *flag)
     return NULL;
 }
 
+static const char *global_text(const struct cli *c, const char *flag)
+{
+    const struct cli_flag *f = find_flag(NULL, str_of(flag));
+    const char *value = value_of(c, f);
+    value = value ? value : from_environment(flag);
+    return value ? value : f->dflt;
+}
+
 const char *cli_text(const struct cli *c, const char *flag)
 {
-    for (size_t i = c->n_given; i-- > 0;)
-        if (strcmp(c->given[i].flag->name, flag) == 0)
-            return c->given[i].value;
-    const char *env = from_environment(flag);
-    if (env)
-        return env;
     const struct cli_flag *f = flag_of(c, flag);
-    return f ? f->dflt : NULL;
+    if (f && f == find_flag(NULL, str_of(flag)))
+        return global_text(c, flag);
+    const char *value = f ? value_of(c, f) : NULL;
+    return value || !f ? value : f->dflt;
 }
 
 int64_t cli_int(const struct cli *c, const char *flag)

@@ -1,19 +1,9 @@
 /* serve.c: `runnel serve`: puts the parts of the server together, runs the engine loop, takes it down again in order. */
 #include "tools/runnel/serve.h"
 
-#include "broker/broker.h"
 #include "core/http/server.h"
-#include "core/loop/thread.h"
-#include "core/rpc/operation.h"
-#include "core/rpc/rest.h"
-#include "dispatcher/identity.h"
-#include "dispatcher/io.h"
 #include "dispatcher/metadata.h"
-#include "dispatcher/policy.h"
-#include "dispatcher/push.h"
-#include "dispatcher/route.h"
-#include "executor/executor.h"
-#include "tools/runnel/serve_options.h"
+#include "tools/runnel/serve_int.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -25,103 +15,6 @@
 #define WORKER_THREADS 2
 #define ENGINE_DESCRIPTORS 65536
 #define CLIENT_SHARE 3 / 4 /* of the descriptors, for connections that are accepted; the others are for instances, pushes and files */
-#define SHUTDOWN_FORCED_EXIT 130
-#define DRAIN_MIN_NS NS_PER_S /* for the answers of what was just done, when the grace is used up */
-
-struct server {
-    struct serve_options options;
-    char url[128], self[512];
-    struct rng rng;
-    struct env env;
-    struct loop *loop;
-    struct log *log;
-    struct workers *workers;
-    struct store *store;
-    struct metrics *metrics;
-    struct registry *registry;
-    struct web *web;
-    struct operations *operations;
-    struct identity *identity;
-    struct policy *policy;
-    struct adapter *adapter;
-    struct broker *broker;
-    struct runtime *runtime;
-    struct prober *prober;
-    struct executor *executor;
-    struct io *io;
-    struct pushers *pushers;
-    struct routes *routes;     /* the newest, for the engine's own look-ups */
-    struct timer routes_timer; /* coalesces changes into one rebuild */
-    struct gauges {
-        struct metric *services, *starting, *ready, *stopping, *store_commits, *store_bytes, *store_full;
-    } gauges;
-    int stopping; /* how many times we were asked */
-    int64_t grace_due_ns;
-};
-
-/* ---- pages ---- */
-
-static void on_healthz(void *arg, struct web_call *w)
-{
-    struct server *s = arg;
-    bool full = s->store->ops->stats(s->store).full;
-    if (buf_addz(&w->answer, full ? "disk full: publishes and changes are refused until there is space\n" : "ok\n"))
-        web_reply(w, 500, "text/plain");
-    else
-        web_reply(w, full ? 503 : 200, "text/plain; charset=utf-8");
-}
-
-static void on_metrics(void *arg, struct web_call *w)
-{
-    struct server *s = arg;
-    struct executor_counts counts = executor_counts(s->executor);
-    struct store_stats store = s->store->ops->stats(s->store);
-    metric_set(s->gauges.services, counts.services);
-    metric_set(s->gauges.starting, counts.starting);
-    metric_set(s->gauges.ready, counts.ready);
-    metric_set(s->gauges.stopping, counts.stopping);
-    metric_set(s->gauges.store_commits, (int64_t)store.commits);
-    metric_set(s->gauges.store_bytes, (int64_t)store.file_bytes);
-    metric_set(s->gauges.store_full, store.full);
-    if (metrics_render(s->metrics, &w->answer))
-        web_reply(w, 500, "text/plain");
-    else
-        web_reply(w, 200, METRIC_CONTENT_TYPE);
-}
-
-static struct metric *gauge(struct server *s, enum metric_kind kind, const char *name, const char *help)
-{
-    static const char *const none[METRIC_LABELS_MAX];
-    return metric_series(metrics_family(s->metrics, kind, name, help, ""), none);
-}
-
-static struct metric *instances_gauge(struct metric_family *family, const char *state)
-{
-    const char *const values[METRIC_LABELS_MAX] = {state};
-    return metric_series(family, values);
-}
-
-static int make_pages(struct server *s, struct err *e)
-{
-    const struct web_route pages[] = {
-        {VERB_GET, "/healthz", on_healthz, s},
-        {VERB_GET, "/metrics", on_metrics, s},
-    };
-    struct metric_family *instances = metrics_family(s->metrics, METRIC_GAUGE, "runnel_instances", "Instances by state.", "state");
-    s->gauges = (struct gauges){
-        .services = gauge(s, METRIC_GAUGE, "runnel_services", "Services deployed."),
-        .starting = instances_gauge(instances, "starting"),
-        .ready = instances_gauge(instances, "ready"),
-        .stopping = instances_gauge(instances, "stopping"),
-        .store_commits = gauge(s, METRIC_COUNTER, "runnel_store_commits_total", "Groups committed to the store."),
-        .store_bytes = gauge(s, METRIC_GAUGE, "runnel_store_file_bytes", "Size of the database file."),
-        .store_full = gauge(s, METRIC_GAUGE, "runnel_store_full", "1 while the disk is full and changes are refused."),
-    };
-    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
-        if (web_add(s->web, &pages[i], e))
-            return err_wrap(e, "page %s", pages[i].path);
-    return 0;
-}
 
 /* ---- routing ---- */
 
@@ -150,14 +43,26 @@ static void on_routes_changed(void *arg)
         log_kv(s->log, LOG_ERROR, "routes.stuck", LSTR("error", e.msg));
 }
 
-static void on_push_backlog(void *arg, const struct push_endpoint *ep, uint64_t backlog)
+/* ---- backlog: what waits for a service makes instances of it ---- */
+
+static const char *on_backlog_host(void *arg, struct str host)
 {
     struct server *s = arg;
     struct route_match_host match;
     struct err e = {0};
-    if (s->routes && routes_ours(s->routes, ep->url.host) && routes_find(s->routes, ep->url.host, &s->rng, &match, &e) == 0)
-        executor_backlog(s->executor, match.service->name, backlog);
+    bool ours = s->routes && routes_ours(s->routes, host) && routes_find(s->routes, host, &s->rng, &match, &e) == 0;
+    return ours ? match.service->name : NULL;
 }
+
+static void on_backlog(void *arg, const char *service, uint64_t count)
+{
+    struct server *s = arg;
+    executor_backlog(s->executor, service, count);
+}
+
+static void on_queues_backlog(void *queues, backlog_host_fn fn, void *arg) { queues_backlog(queues, fn, arg); }
+
+/* ---- resources ---- */
 
 static void on_resource_gone(void *arg, const char *resource)
 {
@@ -168,66 +73,7 @@ static void on_resource_gone(void *arg, const char *resource)
 static bool on_policy_exists(void *arg, const char *resource)
 {
     struct server *s = arg;
-    return executor_has(s->executor, resource) || broker_has(s->broker, resource);
-}
-
-/* ---- shutdown: each step calls the next when it is done ---- */
-
-/* The last transaction of all: when it is answered and nothing came after it, nobody waits for the store any more. */
-static void on_store_quiet(void *arg, const struct err *e)
-{
-    struct server *s = arg;
-    struct err own = {0};
-    struct store_txn *last = NULL;
-    if (e || s->store->ops->stats(s->store).bytes_queued == 0 || !(last = store_txn_new()) ||
-        store_txn_meta(last, "stopped_wall_s", (uint64_t)(env_wall(&s->env) / NS_PER_S), &own)) {
-        store_txn_free(last);
-        loop_stop(s->loop);
-        return;
-    }
-    store_submit(s->store, last, on_store_quiet, s);
-}
-
-static void on_broker_stopped(void *arg) { on_store_quiet(arg, NULL); }
-
-static void on_runtime_closed(void *arg)
-{
-    struct server *s = arg;
-    broker_stop(s->broker, on_broker_stopped, s);
-}
-
-/* Nothing runs any more; the runtime's thread and the warden must not outlive the engine that they write to. */
-static void on_executor_stopped(void *arg)
-{
-    struct server *s = arg;
-    s->runtime->ops->close(s->runtime, on_runtime_closed, s);
-}
-
-static void on_io_drained(void *arg)
-{
-    struct server *s = arg;
-    executor_stop(s->executor, on_executor_stopped, s);
-}
-
-static void on_pushers_stopped(void *arg)
-{
-    struct server *s = arg;
-    int64_t left_ns = s->grace_due_ns - env_now(&s->env); /* one grace for pushes and requests together */
-    io_drain(s->io, left_ns > DRAIN_MIN_NS ? left_ns : DRAIN_MIN_NS, on_io_drained, s);
-}
-
-static void on_signal(void *arg, int signo)
-{
-    struct server *s = arg;
-    if (s->stopping++ > 0) {
-        log_kv(s->log, LOG_WARN, "server.forced", LINT("signal", signo),
-               LSTR("note", "asked twice: leaving at once; nothing accepted is lost"));
-        _exit(SHUTDOWN_FORCED_EXIT);
-    }
-    log_kv(s->log, LOG_INFO, "server.stopping", LINT("signal", signo));
-    s->grace_due_ns = env_now(&s->env) + s->options.grace_ns;
-    broker_end_pulls(s->broker);
-    pushers_stop(s->pushers, s->options.grace_ns, on_pushers_stopped, s);
+    return executor_has(s->executor, resource) || broker_has(s->broker, resource) || queues_has(s->queues, resource);
 }
 
 /* ---- start ---- */
@@ -294,6 +140,7 @@ static int make_identity(struct server *s, struct err *e)
     if (!s->policy || policy_load(s->policy, e) || policy_register(s->policy, s->registry, e))
         return -ERR_INTERNAL;
     policy_exists(s->policy, on_policy_exists, s);
+    policy_token(s->policy, identity_admits, s->identity);
     return 0;
 }
 
@@ -343,6 +190,30 @@ static int make_broker(struct server *s, struct err *e)
     return 0;
 }
 
+static int make_tasks(struct server *s, struct err *e)
+{
+    const struct queues_config config = {
+        .region = s->options.region,
+        .max_schedule_ns = s->options.max_schedule_ns,
+        .name_hold_ns = s->options.queue_name_hold_ns,
+    };
+    s->outcalls = outcalls_new(&s->env, identity_source(s->identity), e);
+    s->task_push = s->outcalls ? task_push_new(&s->env, s->outcalls, e) : NULL;
+    if (!s->task_push)
+        return -ERR_RESOURCE_EXHAUSTED;
+    const struct queue_deps deps = {
+        .env = &s->env,
+        .store = s->store,
+        .metrics = s->metrics,
+        .consumer = task_push_consumer(s->task_push),
+    };
+    s->queues = queues_new(&config, &deps, e);
+    if (!s->queues || queues_register(s->queues, s->registry, e))
+        return -ERR_INTERNAL;
+    queues_check_url(s->queues, outcall_check_url, NULL);
+    return 0;
+}
+
 /* Each io thread's share of what the host lets us open, so that a crowd of clients leaves us able to reach instances. */
 static size_t connections_max(uint32_t threads)
 {
@@ -351,6 +222,18 @@ static size_t connections_max(uint32_t threads)
         return HTTP_CONNECTIONS_MAX;
     size_t each = (size_t)limit.rlim_cur / threads * CLIENT_SHARE;
     return each < HTTP_CONNECTIONS_MAX ? each : HTTP_CONNECTIONS_MAX;
+}
+
+static int make_backlog(struct server *s, struct err *e)
+{
+    const struct backlog_target target = {on_backlog_host, on_backlog, s};
+    const struct backlog_source pushes = {pushers_backlog, s->pushers}, tasks = {on_queues_backlog, s->queues};
+    s->backlog = backlog_new(&s->env, &target, e);
+    if (!s->backlog || backlog_add(s->backlog, &pushes, e) || backlog_add(s->backlog, &tasks, e))
+        return -ERR_INTERNAL;
+    pushers_watch(s->pushers, backlog_stir, s->backlog);
+    task_push_watch(s->task_push, backlog_stir, s->backlog);
+    return 0;
 }
 
 static int make_edges(struct server *s, struct err *e)
@@ -371,7 +254,7 @@ static int make_edges(struct server *s, struct err *e)
         .identity = s->identity,
         .policy = s->policy,
     };
-    if (metadata_routes(&metadata, s->web, e) || make_pages(s, e))
+    if (metadata_routes(&metadata, s->web, e) || serve_pages(s, e))
         return -ERR_INTERNAL;
     s->io = io_start(&io, e);
     if (!s->io)
@@ -379,8 +262,24 @@ static int make_edges(struct server *s, struct err *e)
     s->pushers = pushers_new(&s->env, s->broker, io_transport(s->io), identity_source(s->identity), s->metrics, e);
     if (!s->pushers)
         return -ERR_INTERNAL;
-    pushers_backlog(s->pushers, on_push_backlog, s);
-    return 0;
+    outcalls_connect(s->outcalls, io_transport(s->io));
+    return make_backlog(s, e);
+}
+
+static void on_wall_set(void *arg)
+{
+    struct server *s = arg;
+    log_kv(s->log, LOG_INFO, "server.wall_clock_set", LSTR("note", "what waits for a time of day is worked out anew"));
+    queues_clock_jumped(s->queues);
+}
+
+static void watch_wall(struct server *s)
+{
+    struct err e = {0};
+    s->wall_watch = loop_wall_watch(s->loop, on_wall_set, s, &e);
+    if (!s->wall_watch)
+        log_kv(s->log, LOG_WARN, "server.no_wall_watch", LSTR("error", e.msg),
+               LSTR("note", "a wall clock that is set is noticed only when something else happens"));
 }
 
 static int make_all(struct server *s, struct err *e)
@@ -390,6 +289,7 @@ static int make_all(struct server *s, struct err *e)
     rc = rc ? rc : make_identity(s, e);
     rc = rc ? rc : make_executor(s, e);
     rc = rc ? rc : make_broker(s, e);
+    rc = rc ? rc : make_tasks(s, e);
     rc = rc ? rc : make_edges(s, e);
     if (held >= 0)
         close(held);
@@ -398,13 +298,15 @@ static int make_all(struct server *s, struct err *e)
     executor_watch(s->executor, on_routes_changed, s);
     policy_watch(s->policy, on_routes_changed, s);
     identity_watch(s->identity, on_routes_changed, s);
-    if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)))
+    if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)) || (rc = queues_load(s->queues, e)))
         return rc;
     policy_sweep(s->policy);
     executor_on_delete(s->executor, on_resource_gone, s);
     broker_on_delete(s->broker, on_resource_gone, s);
+    queues_on_delete(s->queues, on_resource_gone, s);
+    watch_wall(s);
     rebuild_routes(&s->routes_timer, env_now(&s->env)); /* a service's host must not meet the API's 404 */
-    if ((rc = loop_signal(s->loop, SIGTERM, on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, on_signal, s, e)))
+    if ((rc = loop_signal(s->loop, SIGTERM, serve_on_signal, s, e)) || (rc = loop_signal(s->loop, SIGINT, serve_on_signal, s, e)))
         return rc;
     return 0;
 }
@@ -413,7 +315,9 @@ static int make_all(struct server *s, struct err *e)
 static void free_all(struct server *s)
 {
     io_stop(s->io);
+    backlog_free(s->backlog);
     pushers_free(s->pushers);
+    outcalls_free(s->outcalls);
     executor_free(s->executor);
     broker_free(s->broker);
     prober_tcp_free(s->prober);
@@ -421,11 +325,14 @@ static void free_all(struct server *s)
     routes_unref(s->routes);
     workers_stop(s->workers);
     s->store->ops->close(s->store); /* it looks through the engine's mail, and a key that was being made is part of that */
+    queues_free(s->queues);         /* as above: its last answers come to the queues */
+    task_push_free(s->task_push);
     identity_free(s->identity);
     policy_free(s->policy);
     web_free(s->web);
     registry_free(s->registry);
     metrics_free(s->metrics);
+    loop_wall_unwatch(s->wall_watch);
     loop_free(s->loop);
     log_kv(s->log, LOG_INFO, "server.stopped", LSTR("data", s->options.data_dir));
     log_free(s->log);

@@ -206,6 +206,17 @@ static int parse_numbers(struct serve_options *o, struct err *e)
     return 0;
 }
 
+static int parse_queues(struct serve_options *o, struct err *e)
+{
+    const char *max = o->max_schedule ? o->max_schedule : "720h";
+    o->max_schedule_ns = -1;
+    if (strcmp(max, "none") != 0 && duration_parse(max, NS_PER_S, 10000 * 3600 * NS_PER_S, &o->max_schedule_ns, e))
+        return err_wrap(e, "--max-schedule");
+    if (duration_parse(o->queue_name_hold ? o->queue_name_hold : "0s", 0, 720 * 3600 * NS_PER_S, &o->queue_name_hold_ns, e))
+        return err_wrap(e, "--queue-name-hold");
+    return 0;
+}
+
 int serve_options_parse(struct serve_options *o, int argc, char **argv, struct err *e)
 {
     *o = (struct serve_options){0};
@@ -222,5 +233,6 @@ int serve_options_parse(struct serve_options *o, int argc, char **argv, struct e
     rc = rc ? rc : parse_data(o, e);
     rc = rc ? rc : parse_log(o, e);
     rc = rc ? rc : parse_names(o, e);
-    return rc ? rc : parse_numbers(o, e);
+    rc = rc ? rc : parse_numbers(o, e);
+    return rc ? rc : parse_queues(o, e);
 }

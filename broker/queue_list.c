@@ -1,0 +1,194 @@
+/* queue_list.c: lists of queues and of locations, and pages whose tokens are good for two hours. */
+#include "broker/queues_int.h"
+
+#include "core/rpc/location.pb-c.h"
+#include "core/rpc/page.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#define TOKEN_TIME_DIGITS 16
+
+/* ---- pages: of page.h, with the time in the token, before the name ---- */
+
+static int64_t wall_s(const struct queues *qs) { return env_wall(qs->deps.env) / NS_PER_S; }
+
+static int read_token(const struct queues *qs, const char *after, struct task_page *p, struct err *e)
+{
+    char *end;
+    p->after = after;
+    if (!*after)
+        return 0;
+    long long made_s = strtoll(after, &end, 16);
+    if (end != after + TOKEN_TIME_DIGITS)
+        return err_set(e, ERR_INVALID_ARGUMENT, "pageToken: not a token of this list; start again without one");
+    if (wall_s(qs) - made_s > TASK_PAGE_TOKEN_S)
+        return err_set(e, ERR_INVALID_ARGUMENT, "pageToken: expired: it is older than %d hours; start again without one",
+                       TASK_PAGE_TOKEN_S / 3600);
+    p->after = end;
+    return 0;
+}
+
+int task_page_open(const struct queues *qs, struct arena *a, int32_t size, size_t max, const char *token, const char *list,
+                   struct task_page *p, struct err *e)
+{
+    struct page page;
+    if (page_open(a, size, token, list, &page, e))
+        return -(int)e->code;
+    p->size = size == 0 || (size_t)size > max ? max : (size_t)size;
+    return read_token(qs, page.after, p, e);
+}
+
+char *task_page_token(const struct queues *qs, struct arena *a, const char *list, const char *last)
+{
+    char *timed = arena_printf(a, "%0*llx%s", TOKEN_TIME_DIGITS, (unsigned long long)wall_s(qs), last);
+    return timed ? page_token(a, list, timed) : NULL;
+}
+
+/* ---- queues ---- */
+
+/* The queues of `parent` after the page's start that fit, in order; one more than the page, when there is one. */
+static int find_queues(const struct queues *qs, struct arena *a, const char *parent, const struct queue_filter *f,
+                       const struct task_page *p, PbQueue **out, size_t *n, struct err *e)
+{
+    size_t prefix = strlen(parent);
+    void **all = map_sorted(qs->by_name);
+    *n = 0;
+    if (!all)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
+    for (size_t i = 0; i < map_count(qs->by_name) && *n <= p->size; i++) {
+        PbQueue *q = ((struct tq *)all[i])->record->queue;
+        if (strncmp(q->name, parent, prefix) == 0 && q->name[prefix] == '/' && strcmp(q->name, p->after) > 0 && queue_filter_fits(f, q))
+            out[(*n)++] = q;
+    }
+    free(all);
+    for (size_t i = 0; i < *n; i++)
+        if (!(out[i] = pb_clone(a, &out[i]->base)))
+            return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
+    return 0;
+}
+
+static int list_queues(const struct queues *qs, struct arena *a, const Google__Cloud__Tasks__V2__ListQueuesRequest *q,
+                       Google__Cloud__Tasks__V2__ListQueuesResponse *reply, struct err *e)
+{
+    struct queue_filter *filter;
+    struct task_page page;
+    size_t n;
+    char *list = arena_printf(a, "%s?%s", q->parent, q->filter);
+    if (!list)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
+    int rc = check_location_name(q->parent, "parent", e);
+    rc = rc ? rc : queue_filter_parse(a, q->filter, &filter, e);
+    rc = rc ? rc : task_page_open(qs, a, q->page_size, QUEUE_PAGE_MAX, q->page_token, list, &page, e);
+    if (rc)
+        return rc;
+    reply->queues = arena_alloc(a, (page.size + 1) * sizeof *reply->queues);
+    if (!reply->queues)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
+    rc = find_queues(qs, a, q->parent, filter, &page, reply->queues, &n, e);
+    if (rc)
+        return rc;
+    reply->n_queues = n > page.size ? page.size : n;
+    if (n > page.size && !(reply->next_page_token = task_page_token(qs, a, list, reply->queues[page.size - 1]->name)))
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
+    return 0;
+}
+
+void on_list_queues(void *service, struct call *c, const ProtobufCMessage *r)
+{
+    Google__Cloud__Tasks__V2__ListQueuesResponse *reply = pb_new(c->arena, &google__cloud__tasks__v2__list_queues_response__descriptor);
+    struct err e;
+    if (!reply)
+        tasks_no_memory(c);
+    else if (list_queues(service, c->arena, (const void *)r, reply, &e))
+        call_fail(c, &e);
+    else
+        call_reply(c, &reply->base);
+}
+
+/* ---- locations: any name is one; listed are the server's region and those where queues are ---- */
+
+static Google__Cloud__Location__Location *location_of(struct arena *a, const char *project, struct str id)
+{
+    Google__Cloud__Location__Location *l = pb_new(a, &google__cloud__location__location__descriptor);
+    Google__Cloud__Location__Location__LabelsEntry *label = pb_new(a, &google__cloud__location__location__labels_entry__descriptor);
+    void **labels = arena_alloc(a, sizeof *labels);
+    char *name = arena_printf(a, "%s/locations/%.*s", project, (int)id.n, id.p), *text = arena_dup(a, id);
+    if (!l || !label || !labels || !name || !text)
+        return NULL;
+    label->key = arena_strdup(a, "cloud.googleapis.com/region");
+    label->value = text;
+    labels[0] = label;
+    l->name = name;
+    l->location_id = text;
+    l->labels = (void *)labels;
+    l->n_labels = 1;
+    return label->key ? l : NULL;
+}
+
+static bool listed(const Google__Cloud__Location__ListLocationsResponse *r, struct str id)
+{
+    for (size_t i = 0; i < r->n_locations; i++)
+        if (str_is(id, r->locations[i]->location_id))
+            return true;
+    return false;
+}
+
+static int add_location(struct arena *a, const char *project, struct str id, Google__Cloud__Location__ListLocationsResponse *r)
+{
+    if (listed(r, id))
+        return 0;
+    r->locations[r->n_locations] = location_of(a, project, id);
+    return r->locations[r->n_locations++] ? 0 : -ERR_RESOURCE_EXHAUSTED;
+}
+
+static int list_locations(const struct queues *qs, struct arena *a, const char *project, Google__Cloud__Location__ListLocationsResponse *r)
+{
+    char *prefix = arena_printf(a, "%s/locations/", project);
+    void **all = map_sorted(qs->by_name);
+    r->locations = arena_alloc(a, (map_count(qs->by_name) + 1) * sizeof *r->locations);
+    int rc = prefix && all && r->locations ? 0 : -ERR_RESOURCE_EXHAUSTED;
+    if (!rc && qs->config.region)
+        rc = add_location(a, project, str_of(qs->config.region), r);
+    for (size_t i = 0; !rc && i < map_count(qs->by_name); i++) {
+        const char *name = ((struct tq *)all[i])->record->queue->name;
+        if (strncmp(name, prefix, strlen(prefix)) == 0)
+            rc = add_location(a, project, (struct str){name + strlen(prefix), strcspn(name + strlen(prefix), "/")}, r);
+    }
+    free(all);
+    return rc;
+}
+
+void on_list_locations(void *service, struct call *c, const ProtobufCMessage *r)
+{
+    const Google__Cloud__Location__ListLocationsRequest *q = (const void *)r;
+    Google__Cloud__Location__ListLocationsResponse *reply = pb_new(c->arena, &google__cloud__location__list_locations_response__descriptor);
+    struct err e = {0};
+    if (check_project_name(q->name, "name", &e) == 0 && *q->filter)
+        err_set(&e, ERR_INVALID_ARGUMENT, "filter: not supported for locations; leave it out");
+    else if (!e.code && *q->page_token)
+        err_set(&e, ERR_INVALID_ARGUMENT, "pageToken: not a token of this list; start again without one");
+    if (e.code)
+        call_fail(c, &e);
+    else if (!reply || list_locations(service, c->arena, q->name, reply))
+        tasks_no_memory(c);
+    else
+        call_reply(c, &reply->base);
+}
+
+void on_get_location(void *service, struct call *c, const ProtobufCMessage *r)
+{
+    const Google__Cloud__Location__GetLocationRequest *q = (const void *)r;
+    struct err e;
+    if (check_location_name(q->name, "name", &e)) {
+        call_fail(c, &e);
+        return;
+    }
+    const char *middle = strstr(q->name, "/locations/"), *id = strrchr(q->name, '/') + 1;
+    char *project = arena_dup(c->arena, (struct str){q->name, (size_t)(middle - q->name)});
+    Google__Cloud__Location__Location *l = project ? location_of(c->arena, project, str_of(id)) : NULL;
+    if (l)
+        call_reply(c, &l->base);
+    else
+        tasks_no_memory(c);
+}

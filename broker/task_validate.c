@@ -1,0 +1,212 @@
+/* task_validate.c: a new task: what is allowed in it, what is filled in, and the record that is kept of it. */
+#include "broker/queues_int.h"
+
+#include "core/http/headers.h"
+#include "core/http/url.h"
+
+#include <stdio.h>
+
+#define USER_AGENT "Google-Cloud-Tasks"
+#define FAIR_KEY_HEADER "runnel-fair-key"
+#define PRIORITY_HEADER "runnel-priority"
+
+typedef Google__Cloud__Tasks__V2__HttpRequest PbHttpRequest;
+typedef Google__Cloud__Tasks__V2__HttpRequest__HeadersEntry PbHeader;
+
+/* ---- headers ---- */
+
+/* What is ours to say in a request, and so never the client's: dropped, as Google drops it. */
+static bool reserved(struct str name)
+{
+    static const char *const names[] = {"host", "content-length", "user-agent", "connection",       "keep-alive", "transfer-encoding",
+                                        "te",   "trailer",        "upgrade",    "proxy-connection", "expect"};
+    static const char *const prefixes[] = {"x-google-", "x-appengine-", "x-cloudtasks-"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_ieq(name, str_of(names[i])))
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+        size_t n = strlen(prefixes[i]);
+        if (name.n >= n && str_ieq((struct str){name.p, n}, str_of(prefixes[i])))
+            return true;
+    }
+    return false;
+}
+
+/* Fairness and priority are said by the task's own headers, which travel on to the target. */
+static int read_own(const PbHeader *h, TaskRecord *r, struct err *e)
+{
+    if (str_ieq(str_of(h->key), str_of(FAIR_KEY_HEADER))) {
+        if (strlen(h->value) > TASK_FAIR_KEY_MAX)
+            return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.headers[\"%s\"]: %zu bytes; at most %d are allowed", h->key,
+                           strlen(h->value), TASK_FAIR_KEY_MAX);
+        r->fair_key = h->value;
+    }
+    if (str_ieq(str_of(h->key), str_of(PRIORITY_HEADER))) {
+        if (h->value[0] < '0' || h->value[0] > '9' || h->value[1])
+            return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.headers[\"%s\"]: \"%.40s\" is not a priority; 0 to %d are allowed",
+                           h->key, h->value, QUEUE_PRIORITIES - 1);
+        r->priority = (uint32_t)(h->value[0] - '0');
+    }
+    return 0;
+}
+
+static int check_header(const PbHeader *h, struct err *e)
+{
+    if (!header_name_valid(str_of(h->key)))
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.headers: \"%.64s\" is not a header's name", h->key);
+    if (!header_value_valid(str_of(h->value)))
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.headers[\"%.64s\"]: the value holds a character that no header may hold",
+                       h->key);
+    return 0;
+}
+
+static int set_headers(struct arena *a, PbHttpRequest *http, TaskRecord *r, struct err *e)
+{
+    size_t bytes = 0, n = 0;
+    if (http->n_headers > TASK_HEADERS_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.headers: %zu headers; at most %d are allowed", http->n_headers,
+                       TASK_HEADERS_MAX);
+    PbHeader **kept = arena_alloc(a, (http->n_headers + 1) * sizeof *kept);
+    PbHeader *agent = pb_new(a, &google__cloud__tasks__v2__http_request__headers_entry__descriptor);
+    if (!kept || !agent)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
+    for (size_t i = 0; i < http->n_headers; i++) {
+        PbHeader *h = http->headers[i];
+        if (check_header(h, e) || read_own(h, r, e))
+            return -ERR_INVALID_ARGUMENT;
+        bytes += strlen(h->key) + strlen(h->value);
+        if (!reserved(str_of(h->key)))
+            kept[n++] = h;
+    }
+    if (bytes >= TASK_HEADER_BYTES_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.headers: %zu bytes of names and values; less than %u are allowed", bytes,
+                       TASK_HEADER_BYTES_MAX);
+    agent->key = (char *)"User-Agent";
+    agent->value = (char *)USER_AGENT;
+    kept[n++] = agent;
+    http->headers = kept;
+    http->n_headers = n;
+    return 0;
+}
+
+/* ---- the target ---- */
+
+static int check_url(const struct queues *qs, const char *url, struct err *e)
+{
+    struct url parsed;
+    if (!*url)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: must be given");
+    if (strlen(url) > URL_LEN_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: %zu characters; at most %d are allowed", strlen(url), URL_LEN_MAX);
+    if (url_parse(str_of(url), &parsed, e) || (qs->check_url && qs->check_url(qs->check_url_arg, url, e)))
+        return err_wrap(e, "task.http_request.url");
+    return 0;
+}
+
+static int check_token(const PbHttpRequest *h, struct err *e)
+{
+    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OIDC_TOKEN &&
+        !*h->oidc_token->service_account_email)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.oidc_token.service_account_email: must be given");
+    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OAUTH_TOKEN &&
+        !*h->oauth_token->service_account_email)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.oauth_token.service_account_email: must be given");
+    return 0;
+}
+
+static int check_method(PbHttpRequest *h, struct err *e)
+{
+    const ProtobufCEnumValue *method =
+        protobuf_c_enum_descriptor_get_value(&google__cloud__tasks__v2__http_method__descriptor, (int)h->http_method);
+    if (!method)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.http_method: %d is not known", (int)h->http_method);
+    if (h->http_method == GOOGLE__CLOUD__TASKS__V2__HTTP_METHOD__HTTP_METHOD_UNSPECIFIED)
+        h->http_method = GOOGLE__CLOUD__TASKS__V2__HTTP_METHOD__POST;
+    bool may_have_body = h->http_method == GOOGLE__CLOUD__TASKS__V2__HTTP_METHOD__POST ||
+                         h->http_method == GOOGLE__CLOUD__TASKS__V2__HTTP_METHOD__PUT ||
+                         h->http_method == GOOGLE__CLOUD__TASKS__V2__HTTP_METHOD__PATCH;
+    if (h->body.len && !may_have_body)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.body: a %s request has none; use POST, PUT or PATCH, or leave it out",
+                       method->name);
+    return 0;
+}
+
+static int set_target(struct queues *qs, struct arena *a, PbTask *t, TaskRecord *r, struct err *e)
+{
+    if (t->message_type_case == GOOGLE__CLOUD__TASKS__V2__TASK__MESSAGE_TYPE_APP_ENGINE_HTTP_REQUEST)
+        return err_set(e, ERR_UNIMPLEMENTED,
+                       "task.app_engine_http_request: there is no App Engine here; use http_request with the URL of a service");
+    if (t->message_type_case != GOOGLE__CLOUD__TASKS__V2__TASK__MESSAGE_TYPE_HTTP_REQUEST)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request: must be given");
+    PbHttpRequest *http = arena_alloc(a, sizeof *http);
+    if (!http)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
+    *http = *t->http_request;
+    t->http_request = http;
+    int rc = check_url(qs, http->url, e);
+    rc = rc ? rc : check_method(http, e);
+    rc = rc ? rc : check_token(http, e);
+    return rc ? rc : set_headers(a, http, r, e);
+}
+
+/* ---- name and times ---- */
+
+static int set_name(struct queues *qs, struct arena *a, const char *parent, PbTask *t, TaskRecord *r, struct err *e)
+{
+    size_t n = strlen(parent);
+    r->named = *t->name != '\0';
+    if (!r->named) {
+        t->name = arena_printf(a, "%s/tasks/%llu", parent, (unsigned long long)(rng_u64(qs->deps.env->rng) | UINT64_C(1) << 62));
+        return t->name ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
+    }
+    int rc = check_task_name(t->name, "task.name", e);
+    if (!rc && (strncmp(t->name, parent, n) != 0 || t->name[n] != '/'))
+        rc = err_set(e, ERR_INVALID_ARGUMENT, "task.name: \"%.140s\" is not in %.140s, where it is to be made", t->name, parent);
+    return rc;
+}
+
+static int set_times(struct queues *qs, struct arena *a, PbTask *t, int64_t wall_ns, struct err *e)
+{
+    int64_t max_ns = qs->config.max_schedule_ns, due_ns = pb_timestamp_ns(t->schedule_time);
+    if (max_ns >= 0 && due_ns > wall_ns && due_ns - wall_ns > max_ns) /* Google's words */
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "Task.scheduleTime is too far in the future. Schedule time must be no more than %lldh in the future.",
+                       (long long)(max_ns / NS_PER_S / 3600));
+    int64_t deadline_ns = t->dispatch_deadline ? pb_duration_ns(t->dispatch_deadline) : TASK_DEADLINE_DEFAULT_NS;
+    if (deadline_ns < TASK_DEADLINE_MIN_NS || deadline_ns > TASK_DEADLINE_MAX_NS)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.dispatch_deadline: %gs; %llds to %llds are allowed", (double)deadline_ns / NS_PER_S,
+                       (long long)(TASK_DEADLINE_MIN_NS / NS_PER_S), (long long)(TASK_DEADLINE_MAX_NS / NS_PER_S));
+    t->schedule_time = (void *)pb_timestamp(a, (due_ns > wall_ns ? due_ns : wall_ns) / 1000 * 1000);
+    t->create_time = (void *)pb_timestamp(a, wall_ns / NS_PER_S * NS_PER_S);
+    t->dispatch_deadline = (void *)pb_duration(a, deadline_ns);
+    return t->schedule_time && t->create_time && t->dispatch_deadline ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
+}
+
+TaskRecord *task_record_new(struct queues *qs, struct arena *a, const char *parent, const PbTask *wanted, struct err *e)
+{
+    TaskRecord record = RUNNEL__BROKER__TASK_RECORD__INIT, *fresh;
+    Runnel__Broker__TaskEvent event = RUNNEL__BROKER__TASK_EVENT__INIT, *events[] = {&event};
+    PbTask task = *wanted; /* what is changed in it is made anew, what is not is still the request's */
+    task.dispatch_count = task.response_count = 0;
+    task.first_attempt = task.last_attempt = NULL;
+    task.view = GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__VIEW_UNSPECIFIED;
+    event.wall_ns = env_wall(qs->deps.env);
+    record.task = &task;
+    record.events = events;
+    record.n_events = ARRAY_LEN(events);
+    int rc = set_name(qs, a, parent, &task, &record, e);
+    rc = rc ? rc : set_target(qs, a, &task, &record, e);
+    rc = rc ? rc : set_times(qs, a, &task, event.wall_ns, e);
+    if (rc)
+        return NULL;
+    size_t bytes = protobuf_c_message_get_packed_size(&task.base);
+    if (bytes > TASK_BYTES_MAX) {
+        err_set(e, ERR_INVALID_ARGUMENT, "Task size too large: it is %zu bytes as it is stored; at most %d are allowed", bytes,
+                TASK_BYTES_MAX);
+        return NULL;
+    }
+    fresh = pb_dup(&record.base);
+    if (!fresh)
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
+    return fresh;
+}
