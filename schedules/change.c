@@ -18,8 +18,18 @@ struct change *change_new(struct call *c, struct schedule *j, void (*reply)(stru
     *ch = (struct change){.s = s, .call = c, .job = j, .reply = reply};
     j->changing = true;
     list_remove(&s->dirty, &j->dirty);
-    s->changes++;
+    node_init(&ch->link);
+    list_append(&s->changes, &ch->link);
     return ch;
+}
+
+void change_free(struct change *ch)
+{
+    list_remove(&ch->s->changes, &ch->link);
+    pb_free(ch->config);
+    pb_free(ch->policy);
+    calendar_free(ch->calendar);
+    free(ch);
 }
 
 /* The job is as it was, or as it shall be. */
@@ -27,11 +37,7 @@ static void end(struct change *ch)
 {
     struct schedules *s = ch->s;
     struct schedule *j = ch->job;
-    pb_free(ch->config);
-    pb_free(ch->policy);
-    calendar_free(ch->calendar);
-    free(ch);
-    s->changes--;
+    change_free(ch);
     if (j) {
         j->changing = false;
         job_settled(j);

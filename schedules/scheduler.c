@@ -224,6 +224,7 @@ struct schedules *schedules_new(const struct schedules_config *c, const struct s
     list_init(&s->dirty);
     list_init(&s->line);
     list_init(&s->attempts);
+    list_init(&s->changes);
     timer_init(&s->wake, on_wake);
     timer_init(&s->write_again, on_write_again);
     timer_init(&s->grace, on_grace);
@@ -249,6 +250,8 @@ void schedules_free(struct schedules *s)
     for (size_t i = 0; i < s->group.n; i++)
         if (s->group.jobs[i]->gone)
             job_free(s->group.jobs[i]);
+    while (!list_empty(&s->changes))
+        change_free(CONTAINER_OF(list_first(&s->changes), struct change, link));
     while (s->jobs && map_next(s->jobs, &it, NULL, &j))
         job_free(j);
     timer_cancel(s->env->timers, &s->wake);
@@ -270,7 +273,7 @@ void schedules_free(struct schedules *s)
 
 void schedules_maybe_stopped(struct schedules *s)
 {
-    if (!s->stopping || s->stopped || !list_empty(&s->attempts) || s->writing || s->changes || !list_empty(&s->dirty) || tz_look_busy(s))
+    if (!s->stopping || s->stopped || !list_empty(&s->attempts) || s->writing || !list_empty(&s->changes) || !list_empty(&s->dirty) || tz_look_busy(s))
         return;
     s->stopped = true;
     timer_cancel(s->env->timers, &s->grace);

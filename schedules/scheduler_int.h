@@ -95,10 +95,9 @@ struct schedules {
     struct map *jobs;
     struct timers *heap; /* of jobs, by wall time */
     struct timer wake, write_again, grace;
-    struct list due, dirty, line, attempts;
+    struct list due, dirty, line, attempts, changes;
     struct group group;
     bool writing, sending;
-    size_t changes; /* under way */
     int64_t wall_minus_mono_ns;
     struct workers *workers;
     struct mailbox *engine;
@@ -159,6 +158,7 @@ MUST_USE int check_policy(struct arena *a, PbPolicy *p, struct err *e);
 PbPolicy *policy_default(void);
 /* change.c: one change of a job by a user at a time; the maps change when it is durable, then the answer goes out. */
 struct change {
+    struct node link; /* in schedules.changes */
     struct schedules *s;
     struct call *call;
     struct schedule *job;
@@ -175,6 +175,8 @@ struct change *change_new(struct call *c, struct schedule *j, void (*reply)(stru
 void change_commit(struct change *ch);
 /** Answers, undoes, ends. */
 void change_fail(struct change *ch, const struct err *e);
+/** Forgets it: its store has died. */
+void change_free(struct change *ch);
 /* jobs.c */
 void reply_job(struct call *c, const struct schedule *j);
 PbJob *job_message(struct arena *a, const struct schedule *j); /* as clients see it */
