@@ -141,9 +141,9 @@ void on_create_job(void *service, struct call *c, const ProtobufCMessage *r)
     j->calendar = calendar;
     j->seed = rng_u64(s->env->rng);
     j->last_wall_ns = env_wall(s->env);
-    struct change *ch = change_new(c, j, reply_job);
+    struct edit *ch = edit_new(c, j, reply_job);
     if (ch)
-        change_commit(ch);
+        edit_commit(ch);
     else
         job_end(j);
 }
@@ -258,7 +258,7 @@ void on_update_job(void *service, struct call *c, const ProtobufCMessage *r)
         call_fail(c, &e);
         return;
     }
-    struct change *ch = change_new(c, j, reply_job);
+    struct edit *ch = edit_new(c, j, reply_job);
     if (!ch) {
         calendar_free(calendar);
         return;
@@ -268,11 +268,11 @@ void on_update_job(void *service, struct call *c, const ProtobufCMessage *r)
     if (strcmp(fresh->schedule, j->config->schedule) != 0 || strcmp(fresh->time_zone, j->config->time_zone) != 0)
         ch->edit = (struct state_edit){.last_wall_ns = env_wall(s->env), .drop_waiting = true};
     if (ch->config) {
-        change_commit(ch);
+        edit_commit(ch);
         return;
     }
     err_set(&e, ERR_RESOURCE_EXHAUSTED, "job: out of memory");
-    change_fail(ch, &e);
+    edit_fail(ch, &e);
 }
 
 /* ---- delete, pause, resume ---- */
@@ -295,11 +295,11 @@ void on_delete_job(void *service, struct call *c, const ProtobufCMessage *r)
         call_fail(c, &e);
         return;
     }
-    struct change *ch = change_new(c, j, reply_empty);
+    struct edit *ch = edit_new(c, j, reply_empty);
     if (!ch)
         return;
     ch->remove = true;
-    change_commit(ch);
+    edit_commit(ch);
 }
 
 static void switch_state(struct schedules *s, struct call *c, const char *name, Google__Cloud__Scheduler__V1__Job__State from,
@@ -316,7 +316,7 @@ static void switch_state(struct schedules *s, struct call *c, const char *name, 
                    from == STATE(ENABLED) ? "PAUSED" : "ENABLED", name);
         return;
     }
-    struct change *ch = change_new(c, j, reply_job);
+    struct edit *ch = edit_new(c, j, reply_job);
     if (!ch)
         return;
     int64_t now = env_wall(s->env);
@@ -324,11 +324,11 @@ static void switch_state(struct schedules *s, struct call *c, const char *name, 
     ch->edit = (struct state_edit){.last_wall_ns = now > j->last_wall_ns ? now : j->last_wall_ns, .drop_waiting = true};
     if (ch->config) {
         ch->config->state = to;
-        change_commit(ch);
+        edit_commit(ch);
         return;
     }
     err_set(&e, ERR_RESOURCE_EXHAUSTED, "job: out of memory");
-    change_fail(ch, &e);
+    edit_fail(ch, &e);
 }
 
 void on_pause_job(void *service, struct call *c, const ProtobufCMessage *r)

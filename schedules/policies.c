@@ -73,17 +73,17 @@ void on_update_policy(void *service, struct call *c, const ProtobufCMessage *r)
         call_fail(c, &e);
         return;
     }
-    struct change *ch = change_new(c, j, reply_policy);
+    struct edit *ch = edit_new(c, j, reply_policy);
     if (!ch)
         return;
     ch->policy = pb_dup(&fresh->base);
     ch->edit = between(j, fresh, env_wall(s->env));
     if (ch->policy) {
-        change_commit(ch);
+        edit_commit(ch);
         return;
     }
     err_set(&e, ERR_RESOURCE_EXHAUSTED, "policy: out of memory");
-    change_fail(ch, &e);
+    edit_fail(ch, &e);
 }
 
 /* ---- what comes next ---- */

@@ -251,7 +251,7 @@ void schedules_free(struct schedules *s)
         if (s->group.jobs[i]->gone)
             job_free(s->group.jobs[i]);
     while (!list_empty(&s->changes))
-        change_free(CONTAINER_OF(list_first(&s->changes), struct change, link));
+        edit_free(CONTAINER_OF(list_first(&s->changes), struct edit, link));
     while (s->jobs && map_next(s->jobs, &it, NULL, &j))
         job_free(j);
     timer_cancel(s->env->timers, &s->wake);

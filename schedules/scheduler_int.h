@@ -156,8 +156,8 @@ MUST_USE int check_location(const char *name, const char *field, struct err *e);
 MUST_USE int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct calendar **calendar, struct err *e);
 MUST_USE int check_policy(struct arena *a, PbPolicy *p, struct err *e);
 PbPolicy *policy_default(void);
-/* change.c: one change of a job by a user at a time; the maps change when it is durable, then the answer goes out. */
-struct change {
+/* edit.c: one change of a job by a user at a time; the maps change when it is durable, then the answer goes out. */
+struct edit {
     struct node link; /* in schedules.changes */
     struct schedules *s;
     struct call *call;
@@ -170,13 +170,13 @@ struct change {
     void (*reply)(struct call *c, const struct schedule *j); /* the job is gone after a removal: NULL */
 };
 /** Begin a change. NULL: the call was failed (ABORTED: another one is under way; UNAVAILABLE: the server stops). */
-struct change *change_new(struct call *c, struct schedule *j, void (*reply)(struct call *c, const struct schedule *j));
+struct edit *edit_new(struct call *c, struct schedule *j, void (*reply)(struct call *c, const struct schedule *j));
 /** Write it, then make it so. */
-void change_commit(struct change *ch);
+void edit_commit(struct edit *ch);
 /** Answers, undoes, ends. */
-void change_fail(struct change *ch, const struct err *e);
+void edit_fail(struct edit *ch, const struct err *e);
 /** Forgets it: its store has died. */
-void change_free(struct change *ch);
+void edit_free(struct edit *ch);
 /* jobs.c */
 void reply_job(struct call *c, const struct schedule *j);
 PbJob *job_message(struct arena *a, const struct schedule *j); /* as clients see it */

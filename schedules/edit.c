@@ -1,12 +1,12 @@
-/* change.c: a user's change of one job: written whole, then made so, then answered. */
+/* edit.c: a user's change of one job: written whole, then made so, then answered. */
 #include "schedules/scheduler_int.h"
 
 #include <stdlib.h>
 
-struct change *change_new(struct call *c, struct schedule *j, void (*reply)(struct call *c, const struct schedule *j))
+struct edit *edit_new(struct call *c, struct schedule *j, void (*reply)(struct call *c, const struct schedule *j))
 {
     struct schedules *s = j->s;
-    struct change *ch = NULL;
+    struct edit *ch = NULL;
     if (s->stopping)
         call_failf(c, ERR_UNAVAILABLE, "the server is stopping");
     else if (j->changing)
@@ -15,7 +15,7 @@ struct change *change_new(struct call *c, struct schedule *j, void (*reply)(stru
         jobs_no_memory(c);
     if (!ch)
         return NULL;
-    *ch = (struct change){.s = s, .call = c, .job = j, .reply = reply};
+    *ch = (struct edit){.s = s, .call = c, .job = j, .reply = reply};
     j->changing = true;
     list_remove(&s->dirty, &j->dirty);
     node_init(&ch->link);
@@ -23,7 +23,7 @@ struct change *change_new(struct call *c, struct schedule *j, void (*reply)(stru
     return ch;
 }
 
-void change_free(struct change *ch)
+void edit_free(struct edit *ch)
 {
     list_remove(&ch->s->changes, &ch->link);
     pb_free(ch->config);
@@ -33,11 +33,11 @@ void change_free(struct change *ch)
 }
 
 /* The job is as it was, or as it shall be. */
-static void end(struct change *ch)
+static void end(struct edit *ch)
 {
     struct schedules *s = ch->s;
     struct schedule *j = ch->job;
-    change_free(ch);
+    edit_free(ch);
     if (j) {
         j->changing = false;
         job_settled(j);
@@ -45,7 +45,7 @@ static void end(struct change *ch)
     schedules_maybe_stopped(s);
 }
 
-void change_fail(struct change *ch, const struct err *e)
+void edit_fail(struct edit *ch, const struct err *e)
 {
     struct schedule *j = ch->job;
     call_fail(ch->call, e);
@@ -56,7 +56,7 @@ void change_fail(struct change *ch, const struct err *e)
     end(ch);
 }
 
-static void apply(struct change *ch)
+static void apply(struct edit *ch)
 {
     struct schedule *j = ch->job;
     if (ch->config) {
@@ -85,10 +85,10 @@ static void apply(struct change *ch)
 
 static void on_stored(void *arg, const struct err *e)
 {
-    struct change *ch = arg;
+    struct edit *ch = arg;
     struct schedule *j = ch->job;
     if (e) {
-        change_fail(ch, e);
+        edit_fail(ch, e);
         return;
     }
     if (ch->remove) {
@@ -102,7 +102,7 @@ static void on_stored(void *arg, const struct err *e)
     end(ch);
 }
 
-void change_commit(struct change *ch)
+void edit_commit(struct edit *ch)
 {
     struct schedule *j = ch->job;
     struct err e = {0};
@@ -123,5 +123,5 @@ void change_commit(struct change *ch)
         return;
     }
     store_txn_free(t);
-    change_fail(ch, &e);
+    edit_fail(ch, &e);
 }
