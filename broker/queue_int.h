@@ -187,8 +187,8 @@ void window_admit(struct task *t);                        /* it is to run when i
 void window_settled(struct task *t);                      /* it has been written */
 void window_refill(struct queue *q);
 void window_promote(struct queue *q);
-int64_t window_next_due(const struct queue *q);                                      /* wall; INT64_MAX: none */
-bool window_hungry(const struct queue *q, uint32_t priority);                        /* nothing of it in memory, but a page is on its way */
+int64_t window_next_due(const struct queue *q);               /* wall; INT64_MAX: none */
+bool window_hungry(const struct queue *q, uint32_t priority); /* what of it is in memory has run, and the next page may have more */
 bool queue_left(const struct queue *q, const char *id, uint64_t since, bool *ended); /* has it left memory since then? */
 
 /* queue_ready.c: whose turn it is. */

@@ -1,10 +1,10 @@
 /* queue_list.c: lists of queues and of locations, and pages whose tokens are good for two hours. */
 #include "broker/queues_int.h"
 
+#include "core/base/text.h"
 #include "core/rpc/location.pb-c.h"
 #include "core/rpc/page.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 
 #define TOKEN_TIME_DIGITS 16
@@ -15,17 +15,16 @@ static int64_t wall_s(const struct queues *qs) { return env_wall(qs->deps.env) /
 
 static int read_token(const struct queues *qs, const char *after, struct task_page *p, struct err *e)
 {
-    char *end;
+    uint64_t made_s;
     p->after = after;
     if (!*after)
         return 0;
-    long long made_s = strtoll(after, &end, 16);
-    if (end != after + TOKEN_TIME_DIGITS)
+    if (strlen(after) < TOKEN_TIME_DIGITS || parse_u64((struct str){after, TOKEN_TIME_DIGITS}, INT64_MAX, &made_s, NULL))
         return err_set(e, ERR_INVALID_ARGUMENT, "pageToken: not a token of this list; start again without one");
-    if (wall_s(qs) - made_s > TASK_PAGE_TOKEN_S)
+    if (wall_s(qs) - (int64_t)made_s > TASK_PAGE_TOKEN_S)
         return err_set(e, ERR_INVALID_ARGUMENT, "pageToken: expired: it is older than %d hours; start again without one",
                        TASK_PAGE_TOKEN_S / 3600);
-    p->after = end;
+    p->after = after + TOKEN_TIME_DIGITS;
     return 0;
 }
 
@@ -41,7 +40,7 @@ int task_page_open(const struct queues *qs, struct arena *a, int32_t size, size_
 
 char *task_page_token(const struct queues *qs, struct arena *a, const char *list, const char *last)
 {
-    char *timed = arena_printf(a, "%0*llx%s", TOKEN_TIME_DIGITS, (unsigned long long)wall_s(qs), last);
+    char *timed = arena_printf(a, "%0*llu%s", TOKEN_TIME_DIGITS, (unsigned long long)wall_s(qs), last);
     return timed ? page_token(a, list, timed) : NULL;
 }
 

@@ -151,7 +151,7 @@ static struct turn *next_turn(struct queue *q)
         struct node *n = list_first(&q->rings[p]);
         if (n)
             return CONTAINER_OF(n, struct turn, link);
-        if (q->reads && window_hungry(q, p))
+        if (window_hungry(q, p))
             return NULL;
     }
     return NULL;

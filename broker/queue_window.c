@@ -250,8 +250,8 @@ int64_t window_next_due(const struct queue *q)
 
 bool window_hungry(const struct queue *q, uint32_t priority)
 {
-    for (size_t i = priority * QUEUE_KEY_BUCKETS; i < (priority + 1) * QUEUE_KEY_BUCKETS; i++)
-        if (q->lanes[i] && q->lanes[i]->reading && count(q->lanes[i]) == 0)
+    for (size_t i = priority * QUEUE_KEY_BUCKETS; i < (priority + 1) * QUEUE_KEY_BUCKETS && !q->again_ns; i++)
+        if (q->lanes[i] && !q->lanes[i]->whole && count(q->lanes[i]) == 0)
             return true;
     return false;
 }

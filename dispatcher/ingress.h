@@ -36,8 +36,8 @@ void ingress_serve(struct ingress *in, struct routes *routes, struct http_exchan
 
 /** May a request with these headers come in? 0 or the HTTP status with `e`. *checked becomes the name of the header whose token was
  *  checked; p NULL: none was. */
-int ingress_admit(const struct key_set *keys, const struct route_service *s, const struct headers *given, int64_t wall_ns,
-                  struct str *checked, struct err *e);
+MUST_USE int ingress_admit(const struct key_set *keys, const struct route_service *s, const struct headers *given, int64_t wall_ns,
+                           struct str *checked, struct err *e);
 #define TOKEN_STRIPPED "SIGNATURE_REMOVED_BY_GOOGLE"
 /** Append `bearer` (with or without "Bearer ") with its signature replaced. */
 MUST_USE int token_strip_add(struct buf *b, struct str bearer);

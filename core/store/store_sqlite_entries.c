@@ -254,7 +254,7 @@ int store_sql_load_lanes(struct store_sqlite *s, uint64_t list_id, int (*fn)(voi
 /* The key up to which one step drops: `rows` of them, or fewer when they are large. Empty: the list has none. */
 static int step_end(struct store_sqlite *s, uint64_t list_id, int rows, char to[STORE_ENTRY_KEY_MAX + 1])
 {
-    sqlite3_stmt *st = store_sql_numbers(s, SQL_ENTRIES_SIZES, (int64_t)list_id, rows);
+    sqlite3_stmt *st = store_sql_numbers(s, SQL_ENTRIES_SIZES, (int64_t)list_id, rows / STORE_DROP_ROWS_PART);
     int rc;
     *to = '\0';
     for (uint64_t bytes = 0; bytes < STORE_DROP_BYTES && (rc = sqlite3_step(st)) == SQLITE_ROW;) {

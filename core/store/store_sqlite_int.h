@@ -26,7 +26,8 @@
 #define STORE_TRIM_ROWS_AT_ONCE 512              /* dropped by the transaction itself */
 #define STORE_TRIM_ROWS_BUSY 1000                /* in the background, between two groups */
 #define STORE_TRIM_ROWS_IDLE 5000
-#define STORE_DROP_BYTES (4u * 1024 * 1024) /* of entries, at one step: their bodies may be large */
+#define STORE_DROP_ROWS_PART 8              /* of these: entries, which lie in four trees, each elsewhere */
+#define STORE_DROP_BYTES (4u * 1024 * 1024) /* ... and their bodies may be large */
 #define STORE_VACUUM_PAGES 256              /* given back to the file system at once */
 #define STORE_VACUUM_FREE_PAGES 2048        /* free pages below this are kept for new messages */
 /* Appends are refused while less than this is left of the disk, so that acknowledgements and trims, which make room, still
@@ -39,57 +40,57 @@ struct sqlite3;
 struct sqlite3_stmt;
 
 /* name, SQL */
-#define STORE_STATEMENTS(X)                                                                                  \
-    X(BEGIN, "BEGIN IMMEDIATE")                                                                              \
-    X(COMMIT, "COMMIT")                                                                                      \
-    X(ROLLBACK, "ROLLBACK")                                                                                  \
-    X(SAVEPOINT, "SAVEPOINT txn")                                                                            \
-    X(RELEASE, "RELEASE txn")                                                                                \
-    X(ROLLBACK_TO, "ROLLBACK TO txn")                                                                        \
-    X(PUT, "INSERT INTO resources(kind,name,body) VALUES(?1,?2,?3) "                                         \
-           "ON CONFLICT(kind,name) DO UPDATE SET body=excluded.body")                                        \
-    X(DELETE, "DELETE FROM resources WHERE kind=?1 AND name=?2")                                             \
-    X(META, "INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value") \
-    X(APPEND, "INSERT INTO messages(id,wall_ns,bytes) VALUES(?1,?2,?3)")                                     \
-    X(TOPIC, "SELECT floor,next,trimming FROM topics WHERE id=?1")                                           \
-    X(TOPIC_SET, "INSERT INTO topics(id,floor,next,trimming) VALUES(?1,?2,?3,?4) ON CONFLICT(id) DO UPDATE " \
-                 "SET floor=excluded.floor,next=excluded.next,trimming=excluded.trimming")                   \
-    X(TOPIC_TRIMMED, "UPDATE topics SET trimming=0 WHERE id=?1")                                             \
-    X(TRIMMING, "SELECT id,floor FROM topics WHERE trimming LIMIT 1")                                        \
-    X(ROW_FIRST, "SELECT id,wall_ns FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT 1")              \
-    X(ROW_LAST, "SELECT id FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id DESC LIMIT 1")                  \
-    X(ROWS_DROP, "DELETE FROM messages WHERE id>=?1 AND id<?2")                                              \
-    X(ROWS, "SELECT id,wall_ns,bytes FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT ?3")            \
-    X(FLOOR, "INSERT INTO acks(sub_id,floor) VALUES(?1,?2) ON CONFLICT(sub_id) DO UPDATE SET "               \
-             "floor=excluded.floor")                                                                         \
-    X(FLOOR_GET, "SELECT floor FROM acks WHERE sub_id=?1")                                                   \
-    X(FLOOR_DROP, "DELETE FROM acks WHERE sub_id=?1")                                                        \
-    X(CHUNK, "INSERT INTO ack_chunks(sub_id,chunk,bits) VALUES(?1,?2,?3) ON CONFLICT(sub_id,chunk) DO "      \
-             "UPDATE SET bits=excluded.bits")                                                                \
-    X(CHUNKS, "SELECT chunk,bits FROM ack_chunks WHERE sub_id=?1 ORDER BY chunk")                            \
-    X(CHUNKS_BELOW_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1 AND chunk<?2")                              \
-    X(CHUNKS_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1")                                                 \
-    X(RESOURCES, "SELECT name,body FROM resources WHERE kind=?1 ORDER BY name")                              \
-    X(META_GET, "SELECT value FROM meta WHERE key=?1")                                                       \
-    X(ENTRY_ADD, "INSERT INTO entries(list,key,lane,due,body) VALUES(?1,?2,?3,?4,?5)")                       \
-    X(ENTRY_PUT, "INSERT INTO entries(list,key,lane,due,body) VALUES(?1,?2,?3,?4,?5) ON CONFLICT(list,key) " \
-                 "DO UPDATE SET lane=excluded.lane,due=excluded.due,body=excluded.body")                     \
-    X(ENTRY_DELETE, "DELETE FROM entries WHERE list=?1 AND key=?2")                                          \
-    X(ENTRY, "SELECT key,lane,due,body FROM entries WHERE list=?1 AND key=?2")                               \
-    X(ENTRIES_BY_DUE, "SELECT key,lane,due,body FROM entries INDEXED BY entries_due WHERE list=?1 "          \
-                      "AND lane=?2 AND (due,key)>(?3,?4) ORDER BY due,key LIMIT ?5")                         \
-    X(LANE_FIRST, "SELECT lane FROM entries INDEXED BY entries_lane WHERE list=?1 AND lane>=?2 "             \
-                  "ORDER BY lane LIMIT 1")                                                                   \
-    X(LANE_KEY, "SELECT key FROM entries INDEXED BY entries_lane WHERE list=?1 AND lane=?2 AND key>?3 "      \
-                "ORDER BY key LIMIT 1")                                                                      \
-    X(LANES, "SELECT lane,count(*) FROM entries INDEXED BY entries_lane WHERE list=?1 GROUP BY lane")        \
-    X(LIST_DROP, "INSERT INTO dropped_lists(list) VALUES(?1) ON CONFLICT(list) DO NOTHING")                  \
-    X(LIST_DROPPED, "SELECT 1 FROM dropped_lists WHERE list=?1")                                             \
-    X(LIST_DROPPING, "SELECT list FROM dropped_lists LIMIT 1")                                               \
-    X(LIST_FORGET, "DELETE FROM dropped_lists WHERE list=?1")                                                \
-    X(ENTRIES_SIZES, "SELECT key,length(body) FROM entries WHERE list=?1 ORDER BY key LIMIT ?2")             \
-    X(ENTRIES_DROP_TO, "DELETE FROM entries WHERE list=?1 AND key<=?2")                                      \
-    X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
+#define STORE_STATEMENTS(X)                                                                                             \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                                         \
+    X(COMMIT, "COMMIT")                                                                                                 \
+    X(ROLLBACK, "ROLLBACK")                                                                                             \
+    X(SAVEPOINT, "SAVEPOINT txn")                                                                                       \
+    X(RELEASE, "RELEASE txn")                                                                                           \
+    X(ROLLBACK_TO, "ROLLBACK TO txn")                                                                                   \
+    X(PUT, "INSERT INTO resources(kind,name,body) VALUES(?1,?2,?3) "                                                    \
+           "ON CONFLICT(kind,name) DO UPDATE SET body=excluded.body")                                                   \
+    X(DELETE, "DELETE FROM resources WHERE kind=?1 AND name=?2")                                                        \
+    X(META, "INSERT INTO meta(key,value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value")            \
+    X(APPEND, "INSERT INTO messages(id,wall_ns,bytes) VALUES(?1,?2,?3)")                                                \
+    X(TOPIC, "SELECT floor,next,trimming FROM topics WHERE id=?1")                                                      \
+    X(TOPIC_SET, "INSERT INTO topics(id,floor,next,trimming) VALUES(?1,?2,?3,?4) ON CONFLICT(id) DO UPDATE "            \
+                 "SET floor=excluded.floor,next=excluded.next,trimming=excluded.trimming")                              \
+    X(TOPIC_TRIMMED, "UPDATE topics SET trimming=0 WHERE id=?1")                                                        \
+    X(TRIMMING, "SELECT id,floor FROM topics WHERE trimming LIMIT 1")                                                   \
+    X(ROW_FIRST, "SELECT id,wall_ns FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT 1")                         \
+    X(ROW_LAST, "SELECT id FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id DESC LIMIT 1")                             \
+    X(ROWS_DROP, "DELETE FROM messages WHERE id>=?1 AND id<?2")                                                         \
+    X(ROWS, "SELECT id,wall_ns,bytes FROM messages WHERE id>=?1 AND id<=?2 ORDER BY id LIMIT ?3")                       \
+    X(FLOOR, "INSERT INTO acks(sub_id,floor) VALUES(?1,?2) ON CONFLICT(sub_id) DO UPDATE SET "                          \
+             "floor=excluded.floor")                                                                                    \
+    X(FLOOR_GET, "SELECT floor FROM acks WHERE sub_id=?1")                                                              \
+    X(FLOOR_DROP, "DELETE FROM acks WHERE sub_id=?1")                                                                   \
+    X(CHUNK, "INSERT INTO ack_chunks(sub_id,chunk,bits) VALUES(?1,?2,?3) ON CONFLICT(sub_id,chunk) DO "                 \
+             "UPDATE SET bits=excluded.bits")                                                                           \
+    X(CHUNKS, "SELECT chunk,bits FROM ack_chunks WHERE sub_id=?1 ORDER BY chunk")                                       \
+    X(CHUNKS_BELOW_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1 AND chunk<?2")                                         \
+    X(CHUNKS_DROP, "DELETE FROM ack_chunks WHERE sub_id=?1")                                                            \
+    X(RESOURCES, "SELECT name,body FROM resources WHERE kind=?1 ORDER BY name")                                         \
+    X(META_GET, "SELECT value FROM meta WHERE key=?1")                                                                  \
+    X(ENTRY_ADD, "INSERT INTO entries(list,key,lane,due,body) VALUES(?1,?2,?3,?4,?5)")                                  \
+    X(ENTRY_PUT, "INSERT INTO entries(list,key,lane,due,body) VALUES(?1,?2,?3,?4,?5) ON CONFLICT(list,key) "            \
+                 "DO UPDATE SET lane=excluded.lane,due=excluded.due,body=excluded.body")                                \
+    X(ENTRY_DELETE, "DELETE FROM entries WHERE list=?1 AND key=?2")                                                     \
+    X(ENTRY, "SELECT key,lane,due,body FROM entries WHERE list=?1 AND key=?2")                                          \
+    X(ENTRIES_BY_DUE, "SELECT key,lane,due,body FROM entries INDEXED BY entries_due WHERE list=?1 "                     \
+                      "AND lane=?2 AND (due,key)>(?3,?4) ORDER BY due,key LIMIT ?5")                                    \
+    X(LANE_FIRST, "SELECT lane FROM entries INDEXED BY entries_lane WHERE list=?1 AND lane>=?2 "                        \
+                  "ORDER BY lane LIMIT 1")                                                                              \
+    X(LANE_KEY, "SELECT key FROM entries INDEXED BY entries_lane WHERE list=?1 AND lane=?2 AND key>?3 "                 \
+                "ORDER BY key LIMIT 1")                                                                                 \
+    X(LANES, "SELECT lane,count(*) FROM entries INDEXED BY entries_lane WHERE list=?1 GROUP BY lane")                   \
+    X(LIST_DROP, "INSERT INTO dropped_lists(list) VALUES(?1) ON CONFLICT(list) DO NOTHING")                             \
+    X(LIST_DROPPED, "SELECT 1 FROM dropped_lists WHERE list=?1")                                                        \
+    X(LIST_DROPPING, "SELECT list FROM dropped_lists LIMIT 1")                                                          \
+    X(LIST_FORGET, "DELETE FROM dropped_lists WHERE list=?1")                                                           \
+    X(ENTRIES_SIZES, "SELECT key,length(body) FROM entries INDEXED BY entries_key WHERE list=?1 ORDER BY key LIMIT ?2") \
+    X(ENTRIES_DROP_TO, "DELETE FROM entries INDEXED BY entries_key WHERE list=?1 AND key<=?2")                          \
+    X(FREE_PAGES, "PRAGMA freelist_count")                                                                              \
     X(PAGES, "PRAGMA page_count")
 
 enum store_statement {
@@ -172,7 +173,7 @@ int store_sql_apply_entry(struct store_sqlite *s, const struct store_op *op);
 void store_sql_entries(struct store_sqlite *s, struct store_entries *r);
 int store_sql_load_lanes(struct store_sqlite *s, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e),
                          void *arg, struct err *e);
-/** Some rows of a list that is dropped; when there is none, no background dropping is left. Returns SQLite's code. */
+/** Some rows of a list that is dropped, a part of `rows`; when there is none, no background dropping is left. Returns SQLite's code. */
 int store_sql_drop_entries(struct store_sqlite *s, int rows);
 
 /* store_schema.c */

@@ -192,9 +192,9 @@ def _():
     receiver.extra = {429: {"Retry-After": "3"}}
     receiver.statuses = [429]
     queue = make_queue("slowed")
-    make_task(queue, receiver.url, name="refused")
+    refused = make_task(queue, receiver.url, name="refused")
     first = receiver.wait(1)[0]["at"]
-    time.sleep(0.2)  # the answer has to be on record: nothing outside shows when
+    wait_for(lambda: "responseStatus" in server.api("GET", f"/v2/{refused['name']}").get("lastAttempt", {}), "the answer is on record")
     for i in range(3):
         make_task(queue, receiver.url, name=f"other-{i}")
     got = receiver.wait(4)

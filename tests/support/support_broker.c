@@ -31,6 +31,53 @@ static void on_gone(void *arg, const char *resource)
     snprintf(tb->gone, sizeof tb->gone, "%s", resource);
 }
 
+/* ---- the consumer of task queues ---- */
+
+void tb_settle(struct tb *tb, size_t i, int status)
+{
+    const struct task_outcome outcome = {.status = status, .sent_wall_ns = env_wall(&tb->fe.env)};
+    if (i >= tb->tasks.n)
+        die("no such task runs", NULL);
+    struct task_run *run = tb->tasks.runs[i];
+    tb->tasks.runs[i] = tb->tasks.runs[--tb->tasks.n];
+    queue_settle(run, &outcome);
+}
+
+static void on_start(struct task_consumer *c, struct task_run *run)
+{
+    struct tb *tb = CONTAINER_OF(c, struct tb, tasks.consumer);
+    if (tb->tasks.n == TB_RUNS_MAX)
+        die("too many tasks run", NULL);
+    tb->tasks.started++;
+    tb->tasks.runs[tb->tasks.n++] = run;
+    if (tb->tasks.status)
+        tb_settle(tb, tb->tasks.n - 1, tb->tasks.status);
+}
+
+static void on_cancel(struct task_consumer *c, struct task_run *run)
+{
+    struct tb *tb = CONTAINER_OF(c, struct tb, tasks.consumer);
+    for (size_t i = 0; i < tb->tasks.n; i++)
+        if (tb->tasks.runs[i] == run) {
+            tb_settle(tb, i, 503);
+            return;
+        }
+}
+
+static void open_queues(struct tb *tb)
+{
+    const struct queue_deps deps = {.env = &tb->fe.env, .store = tb->store, .metrics = tb->metrics, .consumer = &tb->tasks.consumer};
+    struct err e = {0};
+    tb->tasks.consumer = (struct task_consumer){.start = on_start, .cancel = on_cancel};
+    tb->tasks.n = 0;
+    tb->queues = queues_new(&tb->queues_config, &deps, &e);
+    if (!tb->queues || queues_register(tb->queues, tb->registry, &e))
+        die("queues", &e);
+    queues_on_delete(tb->queues, on_gone, tb);
+    if (queues_load(tb->queues, &e))
+        die("load", &e);
+}
+
 static void open_broker(struct tb *tb)
 {
     static const struct broker_config config = {.default_project = "test-project"};
@@ -47,12 +94,15 @@ static void open_broker(struct tb *tb)
     broker_on_delete(tb->broker, on_gone, tb);
     if (broker_load(tb->broker, &e))
         die("load", &e);
+    open_queues(tb);
     tb_run(tb);
 }
 
-void tb_start(struct tb *tb)
+void tb_start(struct tb *tb) { tb_start_with(tb, &(struct queues_config){0}); }
+
+void tb_start_with(struct tb *tb, const struct queues_config *c)
 {
-    *tb = (struct tb){0};
+    *tb = (struct tb){.queues_config = *c};
     support_env(&tb->fe);
     tb->store = store_memory_new();
     if (!tb->store)
@@ -80,13 +130,21 @@ void tb_start_sqlite(struct tb *tb, const char *dir)
     open_sqlite(tb);
 }
 
+static void free_queues(struct tb *tb)
+{
+    queues_free(tb->queues);
+    metrics_free(tb->metrics);
+}
+
+/* The queues wait for the store's last answers. */
 static void close_store(struct tb *tb)
 {
     tb->store->ops->close(tb->store);
-    if (!tb->dir)
-        return;
-    mailbox_free(tb->mailbox);
-    sem_destroy(&tb->woken);
+    if (tb->dir) {
+        mailbox_free(tb->mailbox);
+        sem_destroy(&tb->woken);
+    }
+    free_queues(tb);
 }
 
 static void on_barrier(struct store_seek *q, const struct err *e) { *(bool *)q->arg = true; }
@@ -110,13 +168,13 @@ static void on_stopped(void *arg) { *(bool *)arg = true; }
 static void close_broker(struct tb *tb)
 {
     bool stopped = false;
+    queues_stop(tb->queues);
     broker_stop(tb->broker, on_stopped, &stopped);
     tb_run(tb);
     if (!stopped)
         die("the broker did not stop", NULL);
     broker_free(tb->broker);
     registry_free(tb->registry);
-    metrics_free(tb->metrics);
 }
 
 void tb_stop(struct tb *tb)
@@ -131,7 +189,6 @@ static void drop_broker(struct tb *tb)
 {
     broker_free(tb->broker);
     registry_free(tb->registry);
-    metrics_free(tb->metrics);
 }
 
 void tb_restart_in(struct tb *tb, const char *dir)
@@ -152,6 +209,7 @@ void tb_restart(struct tb *tb, bool crash)
         close_broker(tb);
     }
     if (!tb->dir) {
+        free_queues(tb);
         open_broker(tb);
         return;
     }
@@ -185,15 +243,27 @@ void tb_advance(struct tb *tb, int64_t ns)
 
 /* ---- calls ---- */
 
-static const struct method *find_method(struct tb *tb, const char *name)
+/* The row, and the service that it belongs to. */
+static void find_method(struct tb *tb, const char *name, struct call *call)
 {
-    char full[128];
-    snprintf(full, sizeof full, "google.pubsub.v1.%s", name);
-    for (size_t i = 0; registry_method(tb->registry, i); i++)
-        if (strcmp(registry_method(tb->registry, i)->name, full) == 0)
-            return registry_method(tb->registry, i);
+    const struct {
+        const char *package;
+        void *service;
+    } packages[] = {{"google.pubsub.v1", tb->broker},
+                    {"google.cloud.tasks.v2", tb->queues},
+                    {"google.cloud.location", tb->queues},
+                    {"runnel.tasks.v1", tb->queues}};
+    for (size_t p = 0; p < ARRAY_LEN(packages); p++) {
+        char full[128];
+        snprintf(full, sizeof full, "%s.%s", packages[p].package, name);
+        for (size_t i = 0; registry_method(tb->registry, i); i++)
+            if (strcmp(registry_method(tb->registry, i)->name, full) == 0) {
+                call->method = registry_method(tb->registry, i);
+                call->service = packages[p].service;
+                return;
+            }
+    }
     die(name, NULL);
-    return NULL;
 }
 
 static void on_finish(struct call *call)
@@ -220,8 +290,7 @@ struct tb_call *tb_begin(struct tb *tb, const char *method, const char *json)
     if (!c || !(c->call.arena = arena_new(CALL_ARENA_MAX)))
         die("memory", NULL);
     c->tb = tb;
-    c->call.method = find_method(tb, method);
-    c->call.service = tb->broker;
+    find_method(tb, method, &c->call);
     c->call.finish = on_finish;
     c->call.request = pb_new(c->call.arena, c->call.method->request);
     if (!c->call.request || json_decode(c->call.arena, str_of(json), c->call.request, &e)) {

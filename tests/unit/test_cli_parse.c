@@ -89,6 +89,7 @@ static void usage_is_checked(void **state)
         {"a format without its end", "pubsub topics list --format=value(name", CLI_USAGE},
         {"arguments after --", "pubsub topics create -- --odd", 0},
         {"help needs no arguments", "pubsub topics create --help", 0},
+        {"a task's URL left out", "--url=http://server/ tasks create-http-task --queue=q", CLI_USAGE},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct cli *c = cli_make();
@@ -119,6 +120,20 @@ static void values_are_read(void **state)
     assert_false(cli_given(c, "image"));
     assert_null(cli_text(c, "image"));
     assert_string_equal(c->region, "europe-west1");
+    cli_drop(c);
+}
+
+static void a_command_may_have_a_global_flags_name(void **state)
+{
+    struct cli *c = cli_make();
+    assert_int_equal(parse(c, "--url=http://server:1/ tasks create-http-task --queue=q --url=http://target/"), 0);
+    assert_string_equal(c->url, "http://server:1/");
+    assert_string_equal(cli_text(c, "url"), "http://target/");
+    cli_drop(c);
+    c = cli_make();
+    assert_int_equal(parse(c, "tasks list --queue=q --url=http://server:2/"), 0);
+    assert_string_equal(c->url, "http://server:2/");
+    assert_string_equal(cli_text(c, "url"), "http://server:2/");
     cli_drop(c);
 }
 
@@ -245,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(usage_is_checked),
         cmocka_unit_test(values_are_read),
+        cmocka_unit_test(a_command_may_have_a_global_flags_name),
         cmocka_unit_test(durations_are_read),
         cmocka_unit_test(the_nearest_word_is_found),
         cmocka_unit_test(every_command_has_help_and_an_example_that_parses),

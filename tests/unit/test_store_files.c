@@ -134,6 +134,84 @@ static void files_that_are_not_ours_are_refused_and_left_alone(void **state)
     }
 }
 
+static uint32_t header_number(const char *dir, off_t at)
+{
+    char path[512];
+    uint8_t b[4];
+    snprintf(path, sizeof path, "%s/runnel.db", dir);
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(pread(fd, b, 4, at), 4);
+    close(fd);
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static enum err_code add_entry(struct bench *b, const char *key, struct str body)
+{
+    struct store_txn *t = store_txn_new();
+    assert_int_equal(store_txn_entry_add(t, 1, &(struct store_entry){key, 0, 5, body}, NULL), 0);
+    return bench_submit(b, t);
+}
+
+static int add_up(void *arg, uint32_t lane, uint64_t count, struct err *e)
+{
+    *(uint64_t *)arg += count;
+    return 0;
+}
+
+static uint64_t count_entries(struct bench *b, uint64_t list)
+{
+    uint64_t n = 0;
+    assert_int_equal(b->store->ops->load_lanes(b->store, list, add_up, &n, NULL), 0);
+    return n;
+}
+
+static void a_file_of_schema_1_is_brought_up_to_date_in_place(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    bench_copy_schema_1(b.dir);
+    assert_int_equal(header_number(b.dir, HEADER_USER_VERSION), 1);
+    bench_open(&b);
+    expect_schema_1(&b);
+    assert_int_equal(bench_read(&b, 3, 0, 1000, 1 << 20).n, 50);
+    assert_int_equal(count_entries(&b, 1), 0);
+    assert_int_equal(add_entry(&b, "k", STR("x")), ERR_OK);
+    assert_int_equal(append_range(&b, 3, 60, 70), ERR_OK);
+    b.store->ops->close(b.store);
+    assert_int_equal(header_number(b.dir, HEADER_USER_VERSION), 2);
+    bench_open(&b);
+    assert_int_equal(count_entries(&b, 1), 1);
+    assert_int_equal(add_entry(&b, "k", STR("x")), ERR_ALREADY_EXISTS);
+    expect_bounds(&b, 3, 10, 70);
+    bench_fini(&b);
+}
+
+/* A table of the new schema's name is there: the upgrade cannot be made, and what was there is left as it was. */
+static void an_upgrade_that_cannot_be_made_is_told_and_changes_nothing(void **state)
+{
+    struct bench b;
+    bench_init(&b, false);
+    b.store->ops->close(b.store);
+    uint32_t pages = header_number(b.dir, 28);
+    patch(b.dir, HEADER_USER_VERSION, "\0\0\0\1", 4); /* it says 1, and has what 2 brings */
+    expect_refused(&b, b.dir, ERR_UNAVAILABLE, "from schema 1 to 2");
+    assert_int_equal(header_number(b.dir, HEADER_USER_VERSION), 1);
+    assert_int_equal(header_number(b.dir, 28), pages);
+    patch(b.dir, HEADER_USER_VERSION, "\0\0\0\2", 4);
+    bench_open(&b);
+    assert_int_equal(add_entry(&b, "k", STR("x")), ERR_OK);
+    b.store->ops->close(b.store);
+    bench_copy_schema_1(b.dir); /* the first page, which says where all else is, and the second are overwritten */
+    char junk[3000];
+    memset(junk, 0xa5, sizeof junk);
+    patch(b.dir, 100, junk, sizeof junk);
+    expect_refused(&b, b.dir, ERR_DATA_LOSS, "damaged");
+    assert_int_equal(header_number(b.dir, HEADER_USER_VERSION), 1);
+    mailbox_free(b.engine);
+    sem_destroy(&b.woken);
+}
+
 static void a_directory_that_cannot_be_is_named(void **state)
 {
     struct bench b;
@@ -206,6 +284,44 @@ static void dropping_many_messages_stalls_nobody_and_frees_the_file(void **state
         assert_true(seq < 100000);
     }
     expect_bounds(&b, 1, N - 1, N);
+    bench_fini(&b);
+}
+
+/* Entries of a dropped list go too, while others are served, large ones in smaller steps; a restart in between changes nothing. */
+static void dropping_a_list_stalls_nobody_and_frees_the_file(void **state)
+{
+    enum { N = 30000, BATCH = 5000, SIZE = 300, LARGE = 20 };
+    static char blob[1 << 20];
+    struct bench b;
+    bench_init(&b, false);
+    for (int from = 0; from < N; from += BATCH) {
+        struct store_txn *t = store_txn_new();
+        for (int i = from; i < from + BATCH; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "%08d", (int)((int64_t)i * 7919 % N));
+            struct store_entry x = {key, (uint32_t)i % 3, i, {blob, i % (N / LARGE) ? SIZE : sizeof blob}};
+            assert_int_equal(store_txn_entry_add(t, 7, &x, NULL), 0);
+        }
+        assert_int_equal(bench_submit(&b, t), ERR_OK);
+    }
+    assert_int_equal(add_entry(&b, "stays", STR("x")), ERR_OK);
+    bench_restart(&b);
+    off_t full = db_bytes(&b);
+    assert_true(full > N * SIZE + LARGE * (int)sizeof blob);
+    assert_int_equal(count_entries(&b, 7), N);
+    struct store_txn *t = store_txn_new();
+    assert_int_equal(store_txn_entries_drop(t, 7, NULL), 0);
+    assert_int_equal(bench_submit(&b, t), ERR_OK);
+    assert_int_equal(count_entries(&b, 7), 0);
+    b.store->ops->close(b.store); /* cut short: goes on after the restart */
+    bench_open(&b);
+    assert_int_equal(count_entries(&b, 7), 0);
+    for (uint64_t seq = 0; db_bytes(&b) > full / 2; seq++) {
+        assert_int_equal(append_range(&b, 2, seq, seq + 1), ERR_OK);
+        assert_int_equal(count_entries(&b, 7), 0);
+        assert_true(seq < 100000);
+    }
+    assert_int_equal(count_entries(&b, 1), 1);
     bench_fini(&b);
 }
 
@@ -313,8 +429,8 @@ static int make_room_by_acknowledging(struct bench *b)
         return CANNOT_MOUNT;
     bench_open(b);
     uint64_t seq = 0;
-    enum err_code code;
-    while ((code = append_big(b, seq)) == ERR_OK && seq < 1000)
+    enum err_code code = add_entry(b, "old", STR("x"));
+    while (code == ERR_OK && (code = append_big(b, seq)) == ERR_OK && seq < 1000)
         seq++;
     if (code != ERR_RESOURCE_EXHAUSTED || seq < 100 || !b->store->ops->stats(b->store).full)
         return 1;
@@ -323,8 +439,12 @@ static int make_room_by_acknowledging(struct bench *b)
         if (store_txn_floor(t, 5, (uint64_t)i, NULL) || store_txn_put(t, "k", "n", STR("v"), NULL) || bench_submit(b, t) != ERR_OK)
             return 2;
     }
-    if (append_big(b, seq) != ERR_RESOURCE_EXHAUSTED)
-        return 3;
+    if (append_big(b, seq) != ERR_RESOURCE_EXHAUSTED || add_entry(b, "new", STR("x")) != ERR_RESOURCE_EXHAUSTED)
+        return 3; /* nor are entries that are new; those that are there may end */
+    struct store_txn *t = store_txn_new();
+    if (store_txn_entry_put(t, 1, &(struct store_entry){"old", 1, 6, STR("y")}, NULL) || store_txn_entry_delete(t, 1, "old", NULL) ||
+        bench_submit(b, t) != ERR_OK)
+        return 6;
     trim(b, 1, seq / 2);
     for (int tries = 0; append_big(b, seq) != ERR_OK; tries++)
         if (tries > 10000)
@@ -398,11 +518,14 @@ int main(void)
         cmocka_unit_test(a_second_server_on_the_directory_is_refused_by_name),
         cmocka_unit_test(a_killed_server_leaves_no_lock_behind),
         cmocka_unit_test(files_that_are_not_ours_are_refused_and_left_alone),
+        cmocka_unit_test(a_file_of_schema_1_is_brought_up_to_date_in_place),
+        cmocka_unit_test(an_upgrade_that_cannot_be_made_is_told_and_changes_nothing),
         cmocka_unit_test(an_empty_file_becomes_a_store),
         cmocka_unit_test(a_directory_that_cannot_be_is_named),
         cmocka_unit_test(opening_without_memory_fails_and_lets_go),
         cmocka_unit_test(one_wake_up_brings_a_whole_group),
         cmocka_unit_test(dropping_many_messages_stalls_nobody_and_frees_the_file),
+        cmocka_unit_test(dropping_a_list_stalls_nobody_and_frees_the_file),
         cmocka_unit_test(a_full_disk_refuses_and_loses_nothing),
         cmocka_unit_test(a_nearly_full_disk_takes_acknowledgements_and_recovers),
     };

@@ -1,0 +1,933 @@
+/** test_tasks_api.c: the Cloud Tasks methods, and ours, through the registry, on a fake clock and an in-memory store. */
+#include "broker/queues.h"
+#include "tests/support/support_broker.h"
+#include "tests/support/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define L "projects/test-project/locations/europe-west1"
+#define Q L "/queues/q"
+#define T Q "/tasks/"
+#define DAY_NS (24 * 3600 * NS_PER_S)
+#define HTTP "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\"}"
+#define QUEUE_MISSING "Queue does not exist. If you just created the queue, wait at least a minute for the queue to initialize."
+
+static void make_queue(struct tb *tb, const char *more)
+{
+    tb_call(tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"%s}}", more);
+}
+
+static void setup(struct tb *tb, const char *more)
+{
+    tb_start(tb);
+    make_queue(tb, more);
+}
+
+/* A task that waits for an hour. */
+static void make_task(struct tb *tb, const char *id)
+{
+    tb_call(tb, ERR_OK, "CloudTasks/CreateTask",
+            "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" T "%s\",\"scheduleTime\":\"2026-01-01T01:00:00Z\"," HTTP "}}", id);
+}
+
+static void says(const char *got, const char *want)
+{
+    if (!strstr(got, want))
+        fail_msg("\"%s\" does not say \"%s\"", got, want);
+}
+
+/* ---- queues ---- */
+
+static void a_queue_has_googles_defaults(void **state)
+{
+    struct tb tb;
+    tb_start(&tb);
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
+    assert_string_equal(r, "{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":500,\"maxBurstSize\":100,"
+                           "\"maxConcurrentDispatches\":1000},\"retryConfig\":{\"maxAttempts\":100,\"minBackoff\":\"0.100s\","
+                           "\"maxBackoff\":\"3600s\",\"maxDoublings\":16},\"state\":\"RUNNING\"}");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"RUNNING\"");
+    assert_true(queues_has(tb.queues, Q));
+    r = tb_call(&tb, ERR_ALREADY_EXISTS, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
+    assert_string_equal(r, "Requested entity already exists");
+    tb_restart(&tb, true);
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), "\"maxBurstSize\":100");
+    tb_stop(&tb);
+}
+
+static void durations_and_bursts_are_google_s(void **state)
+{
+    static const struct {
+        const char *name, *queue, *want;
+    } cases[] = {
+        {"a slow queue has a burst of 10", "\"rateLimits\":{\"maxDispatchesPerSecond\":1}", "\"maxBurstSize\":10"},
+        {"a burst is a fifth of a second's tasks", "\"rateLimits\":{\"maxDispatchesPerSecond\":100}", "\"maxBurstSize\":20"},
+        {"a burst of the client's is not listened to", "\"rateLimits\":{\"maxBurstSize\":7}", "\"maxBurstSize\":100"},
+        {"a state of the client's neither", "\"state\":\"PAUSED\"", "\"state\":\"RUNNING\""},
+        {"seconds are cut", "\"retryConfig\":{\"maxRetryDuration\":\"90.9s\"}", "\"maxRetryDuration\":\"90s\""},
+        {"the least wait too", "\"retryConfig\":{\"minBackoff\":\"1.999s\"}", "\"minBackoff\":\"1s\""},
+        {"the longest too", "\"retryConfig\":{\"maxBackoff\":\"20.5s\"}", "\"maxBackoff\":\"20s\""},
+        {"but less than one second stays", "\"retryConfig\":{\"minBackoff\":\"0.250s\"}", "\"minBackoff\":\"0.250s\""},
+        {"a short maximum takes the minimum along", "\"retryConfig\":{\"maxBackoff\":\"0.050s\"}", "\"minBackoff\":\"0.050s\""},
+        {"a long minimum takes the maximum along", "\"retryConfig\":{\"minBackoff\":\"7200s\"}", "\"maxBackoff\":\"7200s\""},
+        {"unlimited attempts", "\"retryConfig\":{\"maxAttempts\":-1}", "\"maxAttempts\":-1"},
+        {"the most at once", "\"rateLimits\":{\"maxConcurrentDispatches\":5000}", "\"maxConcurrentDispatches\":5000"},
+        {"logging of nothing is nothing", "\"stackdriverLoggingConfig\":{}", "\"state\":\"RUNNING\"}"},
+    };
+    struct tb tb;
+    tb_start(&tb);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *r = tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue",
+                                "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/q%zu\",%s}}", i, cases[i].queue);
+        if (!strstr(r, cases[i].want))
+            fail_msg("case \"%s\": %s", cases[i].name, r);
+    }
+    tb_stop(&tb);
+}
+
+static void updates(void **state)
+{
+    struct tb tb;
+    setup(&tb, ",\"rateLimits\":{\"maxConcurrentDispatches\":7},\"retryConfig\":{\"maxAttempts\":3}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
+                            "{\"queue\":{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":50,\"maxConcurrentDispatches\":9}},"
+                            "\"updateMask\":\"rate_limits.max_dispatches_per_second\"}");
+    says(r, "\"maxDispatchesPerSecond\":50,\"maxBurstSize\":10,\"maxConcurrentDispatches\":7");
+    says(r, "\"maxAttempts\":3");
+    says(r, "\"state\":\"PAUSED\"");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
+                "{\"queue\":{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":60}},"
+                "\"updateMask\":\"rateLimits.maxDispatchesPerSecond\"}");
+    says(r, "\"maxDispatchesPerSecond\":60,\"maxBurstSize\":12,\"maxConcurrentDispatches\":7");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"},\"updateMask\":\"retryConfig.maxAttempts\"}");
+    says(r, "\"maxAttempts\":100"); /* named and not given: the default again */
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
+                "{\"queue\":{\"name\":\"" Q "\",\"state\":\"RUNNING\",\"purgeTime\":\"2020-01-01T00:00:00Z\","
+                "\"rateLimits\":{\"maxBurstSize\":3}},\"updateMask\":\"state,purgeTime,name,rateLimits.maxBurstSize\"}");
+    says(r, "\"state\":\"PAUSED\"");
+    says(r, "\"maxBurstSize\":12");
+    assert_null(strstr(r, "purgeTime"));
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\",\"retryConfig\":{\"maxAttempts\":4}}}");
+    says(r, "\"maxConcurrentDispatches\":1000"); /* without a mask all fields are set */
+    says(r, "\"maxAttempts\":4");
+    tb_restart(&tb, true);
+    r = tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}");
+    says(r, "\"maxAttempts\":4");
+    says(r, "\"state\":\"PAUSED\"");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
+                "{\"queue\":{\"name\":\"" L "/queues/new\",\"retryConfig\":{\"maxAttempts\":5}},\"updateMask\":\"retryConfig\"}");
+    says(r, "\"maxAttempts\":5"); /* made, since there was none */
+    says(r, "\"state\":\"RUNNING\"");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" L "/queues/new\"}"), "\"maxAttempts\":5");
+    tb_stop(&tb);
+}
+
+static void pause_resume_and_purge(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"PAUSED\"");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"PAUSED\"");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" T "old\"," HTTP "}}");
+    tb_advance(&tb, 60 * NS_PER_S);
+    assert_int_equal(tb.tasks.started, 0);
+    tb_call(&tb, ERR_OK, "CloudTasks/RunTask", "{\"name\":\"" T "old\"}"); /* also of a paused queue */
+    tb_advance(&tb, NS_PER_S);
+    assert_int_equal(tb.tasks.started, 1);
+    tb_settle(&tb, 0, 500);
+    tb_advance(&tb, NS_PER_S);
+    says(tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" Q "\"}"), "\"purgeTime\":\"2026-01-01T00:01:02Z\"");
+    says(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "old\"}"), T "old");
+    tb_advance(&tb, NS_PER_S);
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" T "fresh\"," HTTP "}}");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/ResumeQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"RUNNING\"");
+    tb_advance(&tb, NS_PER_S);
+    assert_int_equal(tb.tasks.started, 2);
+    assert_string_equal(tb.tasks.runs[0]->record->task->name, T "fresh");
+    tb_settle(&tb, 0, 200);
+    tb_advance(&tb, NS_PER_S);
+    says(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "fresh\"}"), "Task does not exist");
+    tb_stop(&tb);
+}
+
+static void a_deleted_queue_takes_its_tasks_along(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    make_task(&tb, "t1");
+    tb_call(&tb, ERR_OK, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    assert_string_equal(tb.gone, Q);
+    assert_false(queues_has(tb.queues, Q));
+    assert_string_equal(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), QUEUE_MISSING);
+    assert_string_equal(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "t1\"}"), QUEUE_MISSING);
+    make_queue(&tb, ""); /* at once: no hold was asked for */
+    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "{}");
+    make_task(&tb, "t1");
+    tb_restart(&tb, true);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    tb_advance(&tb, 120 * NS_PER_S);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    tb_stop(&tb);
+}
+
+static void a_deleted_queues_name_is_held(void **state)
+{
+    struct tb tb;
+    tb_start_with(&tb, &(struct queues_config){.name_hold_ns = 7 * DAY_NS});
+    make_queue(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    for (int i = 0; i < 3; i++) {
+        const char *r =
+            tb_call(&tb, ERR_FAILED_PRECONDITION, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
+        assert_string_equal(r, "The queue cannot be created because a queue with this name existed too recently.");
+        says(tb_call(&tb, ERR_FAILED_PRECONDITION, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"}}"), "too recently");
+        tb_restart(&tb, i == 0);
+        tb_advance(&tb, 3 * DAY_NS);
+    }
+    make_queue(&tb, ""); /* nine days later */
+    tb_stop(&tb);
+}
+
+static void lists_of_queues(void **state)
+{
+    struct tb tb;
+    tb_start(&tb);
+    for (int i = 0; i < 5; i++)
+        tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/q%d\"}}", i);
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue",
+            "{\"parent\":\"projects/test-project/locations/us-central1\",\"queue\":{\"name\":\"projects/test-project/locations/us-central1/"
+            "queues/far\"}}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" L "/queues/q3\"}");
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\"}");
+    assert_int_equal(tb_count(r, "\"name\""), 5);
+    assert_null(strstr(r, "nextPageToken"));
+    char seen[512] = "", *token = strdup("");
+    for (int page = 0; page < 3; page++) {
+        r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageSize\":2,\"pageToken\":\"%s\"}", token);
+        for (size_t i = 0; tb_json(r, "name", i); i++)
+            strncat(seen, strrchr(tb_json(r, "name", i), '/'), sizeof seen - strlen(seen) - 1);
+        free(token);
+        token = strdup(tb_json(r, "nextPageToken", 0) ? tb_json(r, "nextPageToken", 0) : "");
+    }
+    assert_string_equal(seen, "/q0/q1/q2/q3/q4");
+    assert_string_equal(token, "");
+    free(token);
+    static const struct {
+        const char *filter;
+        size_t want;
+    } filters[] = {{"state: PAUSED", 1},
+                   {"state=PAUSED", 1},
+                   {"state:paused", 1},
+                   {"state != PAUSED", 4},
+                   {"-state:PAUSED", 4},
+                   {"NOT state:PAUSED", 4},
+                   {"name:q3", 1},
+                   {"state:RUNNING AND name:q1", 1},
+                   {"state:RUNNING name:queues", 4},
+                   {"name=\\\"" L "/queues/q2\\\"", 1}};
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"%s\"}", filters[i].filter);
+        CASE_INT(filters[i].filter, tb_count(r, "\"name\""), filters[i].want);
+    }
+    tb_stop(&tb);
+}
+
+static void page_tokens_last_two_hours(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/r\"}}");
+    char *token =
+        strdup(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageSize\":1}"), "nextPageToken", 0));
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"name:q\",\"pageToken\":\"%s\"}",
+                 token),
+         "pageToken"); /* of another filter */
+    tb_advance(&tb, 7200 * NS_PER_S);
+    tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageToken\":\"%s\"}", token);
+    tb_advance(&tb, NS_PER_S);
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageToken\":\"%s\"}", token), "expired");
+    free(token);
+    tb_stop(&tb);
+}
+
+static void locations(void **state)
+{
+    struct tb tb;
+    tb_start_with(&tb, &(struct queues_config){.region = "europe-north1"});
+    make_queue(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/r\"}}");
+    const char *r = tb_call(&tb, ERR_OK, "Locations/ListLocations", "{\"name\":\"projects/test-project\",\"pageSize\":100}");
+    assert_int_equal(tb_count(r, "\"locationId\""), 2);
+    assert_string_equal(tb_json(r, "locationId", 0), "europe-north1");
+    assert_string_equal(tb_json(r, "name", 1), L);
+    r = tb_call(&tb, ERR_OK, "Locations/ListLocations", "{\"name\":\"projects/another\"}");
+    assert_int_equal(tb_count(r, "\"locationId\""), 1);
+    r = tb_call(&tb, ERR_OK, "Locations/GetLocation", "{\"name\":\"" L "\"}");
+    assert_string_equal(tb_json(r, "locationId", 0), "europe-west1");
+    tb_stop(&tb);
+}
+
+/* ---- bad input ---- */
+
+#define CREATE_QUEUE "CloudTasks/CreateQueue"
+#define CREATE_TASK "CloudTasks/CreateTask"
+#define NEW_QUEUE(more) "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/new\"," more "}}"
+#define NEW_TASK(task) "{\"parent\":\"" Q "\",\"task\":{" task "}}"
+#define NEW_HTTP(http) NEW_TASK("\"httpRequest\":{\"url\":\"http://127.0.0.1:9/\"," http "}")
+
+static const struct {
+    const char *name, *method, *json;
+    enum err_code want;
+    const char *says;
+} refused[] = {
+    {"a queue without a location", CREATE_QUEUE, "{\"parent\":\"projects/p\",\"queue\":{\"name\":\"" Q "\"}}", ERR_INVALID_ARGUMENT,
+     "parent: \"projects/p\""},
+    {"no queue", CREATE_QUEUE, "{\"parent\":\"" L "\"}", ERR_INVALID_ARGUMENT, "queue: must be given"},
+    {"a queue without a name", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{}}", ERR_INVALID_ARGUMENT, "queue.name"},
+    {"a queue with an underscore", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/a_b\"}}", ERR_INVALID_ARGUMENT,
+     "letters, digits or hyphens"},
+    {"a queue elsewhere", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"projects/test-project/locations/x/queues/q\"}}",
+     ERR_INVALID_ARGUMENT, "is not in " L},
+    {"a queue that is there", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}", ERR_ALREADY_EXISTS,
+     "Requested entity already exists"},
+    {"App Engine routing", CREATE_QUEUE, NEW_QUEUE("\"appEngineRoutingOverride\":{\"service\":\"s\"}"), ERR_UNIMPLEMENTED,
+     "app_engine_routing_override: there is no App Engine here"},
+    {"overrides of the target", CREATE_QUEUE, NEW_QUEUE("\"httpTarget\":{\"httpMethod\":\"GET\"}"), ERR_UNIMPLEMENTED, "http_target"},
+    {"logging", CREATE_QUEUE, NEW_QUEUE("\"stackdriverLoggingConfig\":{\"samplingRatio\":1}"), ERR_UNIMPLEMENTED,
+     "stackdriver_logging_config"},
+    {"501 a second", CREATE_QUEUE, NEW_QUEUE("\"rateLimits\":{\"maxDispatchesPerSecond\":501}"), ERR_INVALID_ARGUMENT,
+     "max_dispatches_per_second: 501"},
+    {"a negative rate", CREATE_QUEUE, NEW_QUEUE("\"rateLimits\":{\"maxDispatchesPerSecond\":-1}"), ERR_INVALID_ARGUMENT,
+     "max_dispatches_per_second"},
+    {"no number as a rate", CREATE_QUEUE, NEW_QUEUE("\"rateLimits\":{\"maxDispatchesPerSecond\":\"NaN\"}"), ERR_INVALID_ARGUMENT,
+     "max_dispatches_per_second"},
+    {"5001 at once", CREATE_QUEUE, NEW_QUEUE("\"rateLimits\":{\"maxConcurrentDispatches\":5001}"), ERR_INVALID_ARGUMENT,
+     "max_concurrent_dispatches"},
+    {"-1 at once", CREATE_QUEUE, NEW_QUEUE("\"rateLimits\":{\"maxConcurrentDispatches\":-1}"), ERR_INVALID_ARGUMENT,
+     "max_concurrent_dispatches"},
+    {"-2 attempts", CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{\"maxAttempts\":-2}"), ERR_INVALID_ARGUMENT, "max_attempts"},
+    {"-1 doublings", CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{\"maxDoublings\":-1}"), ERR_INVALID_ARGUMENT, "max_doublings"},
+    {"a negative wait", CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{\"minBackoff\":\"-1s\"}"), ERR_INVALID_ARGUMENT, "min_backoff"},
+    {"a negative longest wait", CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{\"maxBackoff\":\"-0.5s\"}"), ERR_INVALID_ARGUMENT, "max_backoff"},
+    {"retries for 20 years", CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{\"maxRetryDuration\":\"630720000s\"}"), ERR_INVALID_ARGUMENT,
+     "max_retry_duration"},
+    {"a minimum above the maximum", CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{\"minBackoff\":\"9s\",\"maxBackoff\":\"8s\"}"),
+     ERR_INVALID_ARGUMENT, "min_backoff (9s) is longer than max_backoff (8s)"},
+    {"an update of nothing", "CloudTasks/UpdateQueue", "{}", ERR_INVALID_ARGUMENT, "queue: must be given"},
+    {"an update of no name", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"q\"}}", ERR_INVALID_ARGUMENT, "queue.name"},
+    {"an update of an unknown field", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"},\"updateMask\":\"colour\"}",
+     ERR_INVALID_ARGUMENT, "colour"},
+    {"an update to App Engine", "CloudTasks/UpdateQueue",
+     "{\"queue\":{\"name\":\"" Q "\",\"appEngineRoutingOverride\":{}},\"updateMask\":\"appEngineRoutingOverride\"}", ERR_UNIMPLEMENTED,
+     "App Engine"},
+    {"an update to too much", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":501}}}",
+     ERR_INVALID_ARGUMENT, "501"},
+    {"a pause of nothing", "CloudTasks/PauseQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a pause of no name", "CloudTasks/PauseQueue", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "name: \"x\""},
+    {"a resume of nothing", "CloudTasks/ResumeQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a purge of nothing", "CloudTasks/PurgeQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a deletion of nothing", "CloudTasks/DeleteQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a deletion of no name", "CloudTasks/DeleteQueue", "{\"name\":\"" T "x\"}", ERR_INVALID_ARGUMENT, "queues/QUEUE"},
+    {"an unknown queue", "CloudTasks/GetQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"no queue's name", "CloudTasks/GetQueue", "{\"name\":\"\"}", ERR_INVALID_ARGUMENT, "name"},
+    {"a list of nowhere", "CloudTasks/ListQueues", "{\"parent\":\"projects/p\"}", ERR_INVALID_ARGUMENT, "locations/LOCATION"},
+    {"a filter by something else", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"rateLimits.maxBurstSize:1\"}",
+     ERR_INVALID_ARGUMENT, "\"rateLimits.maxBurstSize\" cannot be filtered by"},
+    {"a filter with another operator", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"state > PAUSED\"}",
+     ERR_INVALID_ARGUMENT, "operators"},
+    {"a filter without a value", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"state:\"}", ERR_INVALID_ARGUMENT, "value"},
+    {"a filter with OR", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"state:PAUSED OR name:x\"}", ERR_INVALID_ARGUMENT,
+     "OR is not supported"},
+    {"a bad page token", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
+    {"a negative page", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageSize\":-1}", ERR_INVALID_ARGUMENT, "pageSize"},
+    {"locations of no project", "Locations/ListLocations", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "projects/PROJECT"},
+    {"locations with a filter", "Locations/ListLocations", "{\"name\":\"projects/p\",\"filter\":\"x\"}", ERR_INVALID_ARGUMENT, "filter"},
+    {"locations with a token", "Locations/ListLocations", "{\"name\":\"projects/p\",\"pageToken\":\"x\"}", ERR_INVALID_ARGUMENT,
+     "pageToken"},
+    {"no location", "Locations/GetLocation", "{\"name\":\"projects/p\"}", ERR_INVALID_ARGUMENT, "locations/LOCATION"},
+
+    {"a task in no queue", CREATE_TASK, "{\"parent\":\"" Q "x\",\"task\":{" HTTP "}}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a task in no name", CREATE_TASK, "{\"parent\":\"q\",\"task\":{" HTTP "}}", ERR_INVALID_ARGUMENT, "parent"},
+    {"no task", CREATE_TASK, "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "task: must be given"},
+    {"a task without a target", CREATE_TASK, NEW_TASK("\"dispatchDeadline\":\"20s\""), ERR_INVALID_ARGUMENT,
+     "task.http_request: must be given"},
+    {"a task for App Engine", CREATE_TASK, NEW_TASK("\"appEngineHttpRequest\":{\"relativeUri\":\"/\"}"), ERR_UNIMPLEMENTED,
+     "task.app_engine_http_request: there is no App Engine here; use http_request"},
+    {"a task without a URL", CREATE_TASK, NEW_TASK("\"httpRequest\":{}"), ERR_INVALID_ARGUMENT, "task.http_request.url: must be given"},
+    {"a task with another scheme", CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"ftp://x/\"}"), ERR_INVALID_ARGUMENT,
+     "task.http_request.url"},
+    {"a task with a bad id", CREATE_TASK, NEW_TASK("\"name\":\"" T "a.b\"," HTTP), ERR_INVALID_ARGUMENT, "task.name"},
+    {"a task of another queue", CREATE_TASK, NEW_TASK("\"name\":\"" L "/queues/other/tasks/t\"," HTTP), ERR_INVALID_ARGUMENT,
+     "is not in " Q},
+    {"a task beyond 30 days", CREATE_TASK, NEW_TASK("\"scheduleTime\":\"2026-01-31T00:00:01Z\"," HTTP), ERR_INVALID_ARGUMENT,
+     "too far in the future. Schedule time must be no more than 720h in the future."},
+    {"a deadline of 14 s", CREATE_TASK, NEW_TASK("\"dispatchDeadline\":\"14.9s\"," HTTP), ERR_INVALID_ARGUMENT,
+     "task.dispatch_deadline: 14.9s; 15s to 1800s"},
+    {"a deadline of 31 m", CREATE_TASK, NEW_TASK("\"dispatchDeadline\":\"1801s\"," HTTP), ERR_INVALID_ARGUMENT, "dispatch_deadline"},
+    {"an unknown method", CREATE_TASK, NEW_HTTP("\"httpMethod\":\"FETCH\""), ERR_INVALID_ARGUMENT, "httpMethod"},
+    {"a number that is no method", CREATE_TASK, NEW_HTTP("\"httpMethod\":99"), ERR_INVALID_ARGUMENT, "ethod"},
+    {"a GET with a body", CREATE_TASK, NEW_HTTP("\"httpMethod\":\"GET\",\"body\":\"eA==\""), ERR_INVALID_ARGUMENT,
+     "task.http_request.body: a GET request has none"},
+    {"a DELETE with a body", CREATE_TASK, NEW_HTTP("\"httpMethod\":\"DELETE\",\"body\":\"eA==\""), ERR_INVALID_ARGUMENT, "DELETE"},
+    {"a header that is none", CREATE_TASK, NEW_HTTP("\"headers\":{\"a b\":\"x\"}"), ERR_INVALID_ARGUMENT, "\"a b\" is not a header's name"},
+    {"a header with a line end", CREATE_TASK, NEW_HTTP("\"headers\":{\"a\":\"x\\r\\ny: z\"}"), ERR_INVALID_ARGUMENT, "headers[\"a\"]"},
+    {"a priority of 10", CREATE_TASK, NEW_HTTP("\"headers\":{\"Runnel-Priority\":\"10\"}"), ERR_INVALID_ARGUMENT,
+     "\"10\" is not a priority; 0 to 9 are allowed"},
+    {"a priority of nothing", CREATE_TASK, NEW_HTTP("\"headers\":{\"runnel-priority\":\"\"}"), ERR_INVALID_ARGUMENT, "priority"},
+    {"an identity token of nobody", CREATE_TASK, NEW_HTTP("\"oidcToken\":{\"audience\":\"x\"}"), ERR_INVALID_ARGUMENT,
+     "oidc_token.service_account_email"},
+    {"an access token of nobody", CREATE_TASK, NEW_HTTP("\"oauthToken\":{\"scope\":\"x\"}"), ERR_INVALID_ARGUMENT,
+     "oauth_token.service_account_email"},
+    {"an unknown view", CREATE_TASK, "{\"parent\":\"" Q "\",\"responseView\":7,\"task\":{" HTTP "}}", ERR_INVALID_ARGUMENT, "esponseView"},
+    {"an unknown task", "CloudTasks/GetTask", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist (resource=" T "x)"},
+    {"a task of an unknown queue", "CloudTasks/GetTask", "{\"name\":\"" Q "x/tasks/x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"no task's name", "CloudTasks/GetTask", "{\"name\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "tasks/TASK"},
+    {"a deletion of no task", "CloudTasks/DeleteTask", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist"},
+    {"a run of no task", "CloudTasks/RunTask", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist"},
+    {"a list of no queue's tasks", "CloudTasks/ListTasks", "{\"parent\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a list of no name's tasks", "CloudTasks/ListTasks", "{\"parent\":\"x\"}", ERR_INVALID_ARGUMENT, "parent"},
+    {"a bad token of tasks", "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
+
+    {"an empty batch", "Tasks/BatchCreateTasks", "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "tasks: 0; 1 to 1000"},
+    {"a batch for no queue", "Tasks/BatchCreateTasks", "{\"parent\":\"" Q "x\",\"tasks\":[{}]}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"settings of a queue's name", "Tasks/GetQueueSettings", "{\"name\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "/settings"},
+    {"settings of no queue", "Tasks/GetQueueSettings", "{\"name\":\"" Q "x/settings\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"no settings", "Tasks/UpdateQueueSettings", "{}", ERR_INVALID_ARGUMENT, "settings: must be given"},
+    {"-1 of a key", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":-1}}", ERR_INVALID_ARGUMENT,
+     "key_concurrent"},
+    {"dead letters for 2 years", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"deadKeep\":\"63072000s\"}}",
+     ERR_INVALID_ARGUMENT, "dead_keep"},
+    {"too many dead letters", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"deadMax\":1000001}}",
+     ERR_INVALID_ARGUMENT, "dead_max"},
+    {"an unknown setting", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\"},\"updateMask\":\"colour\"}",
+     ERR_INVALID_ARGUMENT, "colour"},
+    {"figures of no queue", "Tasks/GetQueueStats", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"figures of no name", "Tasks/GetQueueStats", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "name"},
+    {"the timeline of no task", "Tasks/GetTaskTimeline", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist"},
+    {"the timeline of no name", "Tasks/GetTaskTimeline", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "name"},
+    {"dead letters of no queue", "Tasks/ListDeadTasks", "{\"parent\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"dead letters of no name", "Tasks/ListDeadTasks", "{\"parent\":\"x\"}", ERR_INVALID_ARGUMENT, "parent"},
+    {"a redrive of neither", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "either ids or all"},
+    {"a redrive of both", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"ids\":[\"a\"],\"all\":true}", ERR_INVALID_ARGUMENT,
+     "either ids or all"},
+    {"a redrive of no id", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"ids\":[\"a\",\"b/c\"]}", ERR_INVALID_ARGUMENT, "ids[1]"},
+    {"a redrive of no queue", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "x\",\"all\":true}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a deletion of neither", "Tasks/DeleteDeadTasks", "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "either ids or all"},
+};
+
+static void bad_input_is_refused(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        const char *r = tb_call(&tb, refused[i].want, refused[i].method, "%s", refused[i].json);
+        if (!strstr(r, refused[i].says))
+            fail_msg("case \"%s\": \"%s\" does not say \"%s\"", refused[i].name, r, refused[i].says);
+    }
+    /* and nothing was made of it */
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\"}"), "\"name\""), 1);
+    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "{}");
+    tb_stop(&tb);
+}
+
+static int no_nines(void *arg, const char *url, struct err *e)
+{
+    return strstr(url, ":9/") ? err_set(e, ERR_INVALID_ARGUMENT, "port 9 of \"%s\" is %s", url, (const char *)arg) : 0;
+}
+
+static void the_dispatcher_may_refuse_a_url(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    queues_check_url(tb.queues, no_nines, (char[]){"forbidden"});
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK(HTTP)),
+         "task.http_request.url: port 9 of \"http://127.0.0.1:9/hook\" is forbidden");
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"http://127.0.0.1:8/\"}"));
+    tb_stop(&tb);
+}
+
+/* ---- tasks ---- */
+
+static void a_task_is_kept_as_it_was_given(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    fake_clock_move(&tb.fe.clock, 1234567890);
+    const char *r =
+        tb_call(&tb, ERR_OK, CREATE_TASK,
+                NEW_TASK("\"name\":\"" T "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30s\","
+                         "\"dispatchCount\":7,\"responseCount\":7,\"view\":\"FULL\",\"createTime\":\"2020-01-01T00:00:00Z\","
+                         "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\",\"body\":\"eyJhIjoxfQ==\","
+                         "\"headers\":{\"X-Mixed-Case\":\"b\",\"Host\":\"evil\",\"content-length\":\"3\",\"X-Google-Foo\":\"1\","
+                         "\"x-appengine-bar\":\"1\",\"X-CloudTasks-TaskName\":\"x\",\"Transfer-Encoding\":\"chunked\","
+                         "\"User-Agent\":\"mine\"},"
+                         "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}}"));
+    assert_string_equal(
+        r, "{\"name\":\"" T "t-1_A\",\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\","
+           "\"headers\":{\"X-Mixed-Case\":\"b\",\"User-Agent\":\"Google-Cloud-Tasks\"},"
+           "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}},\"scheduleTime\":\"2026-01-01T02:00:00.123456Z\","
+           "\"createTime\":\"2026-01-01T00:00:01Z\",\"dispatchDeadline\":\"30s\",\"view\":\"BASIC\"}");
+    tb_restart(&tb, true);
+    r = tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" T "t-1_A\",\"responseView\":\"FULL\"}");
+    assert_string_equal(tb_json(r, "body", 0), "eyJhIjoxfQ==");
+    assert_string_equal(tb_json(r, "view", 0), "FULL");
+    assert_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" T "t-1_A\"}"), "body", 0));
+    assert_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "body", 0));
+    assert_non_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"responseView\":\"FULL\"}"), "body", 0));
+    r = tb_call(&tb, ERR_ALREADY_EXISTS, CREATE_TASK, NEW_TASK("\"name\":\"" T "t-1_A\"," HTTP));
+    assert_string_equal(r, "Requested entity already exists");
+    tb_stop(&tb);
+}
+
+static void a_task_without_a_name_gets_a_number(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    fake_clock_move(&tb.fe.clock, 1500);
+    const char *r = tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"scheduleTime\":\"2020-01-01T00:00:00Z\"," HTTP));
+    const char *id = strrchr(tb_json(r, "name", 0), '/') + 1;
+    assert_true(strlen(id) >= 18 && strspn(id, "0123456789") == strlen(id));
+    assert_string_equal(tb_json(r, "scheduleTime", 0), "2026-01-01T00:00:00.000001Z"); /* the past is now */
+    assert_string_equal(tb_json(r, "dispatchDeadline", 0), "600s");
+    assert_string_equal(tb_json(r, "httpMethod", 0), "POST");
+    r = tb_call(&tb, ERR_OK, CREATE_TASK,
+                "{\"parent\":\"" Q "\",\"responseView\":\"FULL\",\"task\":{\"httpRequest\":{\"url\":"
+                "\"http://127.0.0.1:9/\",\"body\":\"eA==\"}}}");
+    assert_string_equal(tb_json(r, "body", 0), "eA==");
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 2);
+    tb_stop(&tb);
+}
+
+/* A base64 body of `n` bytes of zero. */
+static char *big_body(size_t n)
+{
+    size_t len = (n + 2) / 3 * 4;
+    char *text = malloc(len + 1);
+    assert_non_null(text);
+    memset(text, 'A', len);
+    if (n % 3)
+        memset(text + len - (3 - n % 3), '=', 3 - n % 3);
+    text[len] = '\0';
+    return text;
+}
+
+static void sizes_have_limits(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    /* What the stored proto takes beside the body is found by trying: the limit is sharp. */
+    size_t low = 1000000, high = 1048569;
+    while (low < high) {
+        size_t mid = (low + high + 1) / 2;
+        char *body = big_body(mid), *json;
+        assert_true(
+            asprintf(&json, NEW_TASK("\"name\":\"" T "big%zu\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"%s\"}"), mid, body) > 0);
+        struct tb_call *c = tb_begin(&tb, CREATE_TASK, json);
+        tb_run(&tb);
+        assert_true(c->done);
+        if (c->call.err.code == ERR_OK)
+            low = mid;
+        else
+            high = mid - 1;
+        if (c->call.err.code != ERR_OK)
+            says(c->text, "Task size too large");
+        tb_end(c);
+        free(body);
+        free(json);
+    }
+    assert_true(low > 1048569 - 300 && low < 1048569 - 100);
+    char url[2100] = "http://a/", value[82000];
+    memset(url + 9, 'x', 2083 - 9);
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"%s\"}"), url);
+    url[2083] = 'x';
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"%s\"}"), url),
+         "2084 characters; at most 2083");
+    memset(value, 'v', sizeof value);
+    value[80 * 1024 - 2] = '\0'; /* and the name has one byte */
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_HTTP("\"headers\":{\"a\":\"%s\"}"), value);
+    value[80 * 1024 - 2] = 'v';
+    value[80 * 1024 - 1] = '\0';
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_HTTP("\"headers\":{\"a\":\"%s\"}"), value), "81920 bytes");
+    char id[502];
+    memset(id, 'i', sizeof id);
+    id[500] = '\0';
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "%s\"," HTTP), id);
+    id[500] = 'i';
+    id[501] = '\0';
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK("\"name\":\"" T "%s\"," HTTP), id), "task.name");
+    id[100] = '\0';
+    tb_call(&tb, ERR_OK, CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/%s\"}}", id);
+    id[100] = 'i';
+    id[101] = '\0';
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/%s\"}}", id),
+         "1 to 100");
+    tb_stop(&tb);
+}
+
+static void too_many_headers(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    char headers[4096] = "";
+    for (size_t i = 0; i < 101; i++)
+        snprintf(headers + strlen(headers), sizeof headers - strlen(headers), "%s\"h%zu\":\"v\"", i ? "," : "", i);
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_HTTP("\"headers\":{%s}"), headers), "101 headers; at most 100");
+    char key[300];
+    memset(key, 'k', sizeof key);
+    key[257] = '\0';
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_HTTP("\"headers\":{\"Runnel-Fair-Key\":\"%s\"}"), key), "at most 256");
+    key[256] = '\0';
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_HTTP("\"headers\":{\"Runnel-Fair-Key\":\"%s\"}"), key);
+    tb_stop(&tb);
+}
+
+static void key_and_priority_come_from_headers(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_HTTP("\"headers\":{\"runnel-fair-key\":\"customer 7\",\"RUNNEL-PRIORITY\":\"9\"}"));
+    tb_advance(&tb, NS_PER_S);
+    assert_int_equal(tb.tasks.n, 1);
+    const TaskRecord *r = tb.tasks.runs[0]->record;
+    assert_string_equal(r->fair_key, "customer 7");
+    assert_int_equal(r->priority, 9);
+    assert_false(r->named);
+    assert_int_equal(r->task->http_request->n_headers, 3); /* they travel on */
+    assert_string_equal(r->task->http_request->headers[0]->key, "runnel-fair-key");
+    tb_settle(&tb, 0, 200);
+    tb_stop(&tb);
+}
+
+static void the_future_may_be_made_longer(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t max_ns;
+        const char *time;
+        enum err_code want;
+    } cases[] = {
+        {"30 days are allowed", 0, "2026-01-31T00:00:00Z", ERR_OK},
+        {"and no more", 0, "2026-01-31T00:00:01Z", ERR_INVALID_ARGUMENT},
+        {"60 days when so told", 60 * DAY_NS, "2026-03-02T00:00:00Z", ERR_OK},
+        {"and no more either", 60 * DAY_NS, "2026-03-02T00:00:01Z", ERR_INVALID_ARGUMENT},
+        {"any time when so told", -1, "2199-01-01T00:00:00Z", ERR_OK},
+        {"an hour when so told", 3600 * NS_PER_S, "2026-01-01T01:00:01Z", ERR_INVALID_ARGUMENT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct tb tb;
+        tb_start_with(&tb, &(struct queues_config){.max_schedule_ns = cases[i].max_ns});
+        make_queue(&tb, "");
+        tb_call(&tb, cases[i].want, CREATE_TASK, NEW_TASK("\"scheduleTime\":\"%s\"," HTTP), cases[i].time);
+        tb_stop(&tb);
+    }
+}
+
+static void tasks_are_listed_run_and_deleted(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    static const char *const ids[] = {"a", "b", "c", "d", "e"};
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        make_task(&tb, ids[i]);
+    char seen[64] = "", *token = strdup("");
+    for (int page = 0; page < 3; page++) {
+        const char *r = tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"pageSize\":2,\"pageToken\":\"%s\"}", token);
+        for (size_t i = 0; tb_json(r, "name", i); i++)
+            strncat(seen, strrchr(tb_json(r, "name", i), '/'), sizeof seen - strlen(seen) - 1);
+        free(token);
+        token = strdup(tb_json(r, "nextPageToken", 0) ? tb_json(r, "nextPageToken", 0) : "");
+    }
+    assert_string_equal(seen, "/a/b/c/d/e");
+    assert_string_equal(token, "");
+    free(token);
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/RunTask", "{\"name\":\"" T "b\"}");
+    assert_string_equal(tb_json(r, "name", 0), T "b");
+    tb_advance(&tb, NS_PER_S);
+    assert_int_equal(tb.tasks.n, 1);
+    tb_settle(&tb, 0, 200);
+    tb_run(&tb);
+    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/DeleteTask", "{\"name\":\"" T "c\"}"), "{}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/DeleteTask", "{\"name\":\"" T "c\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/RunTask", "{\"name\":\"" T "b\"}");
+    tb_call(&tb, ERR_ALREADY_EXISTS, CREATE_TASK, NEW_TASK("\"name\":\"" T "c\"," HTTP)); /* remembered for an hour */
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 3);
+    tb_stop(&tb);
+}
+
+static void pages_of_large_tasks_end_early(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    char *body = big_body(1000000);
+    for (int i = 0; i < 30; i++)
+        tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "t%02d\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"%s\"}"), i,
+                body);
+    free(body);
+    size_t seen = 0, pages = 0;
+    for (char *token = strdup(""); token; pages++) {
+        const char *r =
+            tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"responseView\":\"FULL\",\"pageToken\":\"%s\"}", token);
+        seen += tb_count(r, "\"name\"");
+        free(token);
+        token = tb_json(r, "nextPageToken", 0) ? strdup(tb_json(r, "nextPageToken", 0)) : NULL;
+    }
+    assert_int_equal(seen, 30);
+    assert_true(pages > 1 && pages < 10);
+    tb_stop(&tb);
+}
+
+static void a_batch_has_a_result_for_each(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    make_task(&tb, "taken");
+    struct tb_call *c = tb_begin(&tb, "Tasks/BatchCreateTasks",
+                                 "{\"parent\":\"" Q "\",\"tasks\":[{\"name\":\"" T "one\"," HTTP "},{\"name\":\"" T "taken\"," HTTP
+                                 "},{\"dispatchDeadline\":\"1s\"," HTTP "},{},{" HTTP "}]}");
+    assert_false(c->done); /* only when all are durable */
+    tb_run(&tb);
+    assert_true(c->done);
+    assert_int_equal(c->call.err.code, ERR_OK);
+    says(c->text, "{\"results\":[{\"task\":{\"name\":\"" T "one\"");
+    says(c->text, "},{\"error\":{\"code\":6,\"message\":\"Requested entity already exists\"}},"
+                  "{\"error\":{\"code\":3,\"message\":\"task.dispatch_deadline: 1s; 15s to 1800s are allowed\"}},"
+                  "{\"error\":{\"code\":3,\"message\":\"task.http_request: must be given\"}},{\"task\":{\"name\":\"" T);
+    assert_int_equal(tb_count(c->text, "\"task\":"), 2);
+    tb_end(c);
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    assert_int_equal(buf_addz(&b, "{\"parent\":\"" Q "\",\"tasks\":["), 0);
+    for (int i = 0; i < 1001; i++)
+        assert_int_equal(buf_addz(&b, i ? ",{" HTTP "}" : "{" HTTP "}"), 0);
+    assert_int_equal(buf_addz(&b, "]}"), 0);
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "Tasks/BatchCreateTasks", "%s", buf_cstr(&b)), "tasks: 1001; 1 to 1000");
+    buf_fini(&b);
+    c = tb_begin(&tb, "Tasks/BatchCreateTasks", "{\"parent\":\"" Q "\",\"tasks\":[{},{}]}");
+    assert_true(c->done); /* nothing to wait for */
+    assert_int_equal(tb_count(c->text, "\"code\":3"), 2);
+    tb_end(c);
+    tb_stop(&tb);
+}
+
+/* ---- dead letters, timelines, settings, figures ---- */
+
+static void kill_task(struct tb *tb, const char *id)
+{
+    tb->tasks.status = 503;
+    tb_call(tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "%s\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"eA==\"}"), id);
+    tb_advance(tb, 600 * NS_PER_S);
+    tb_call(tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "%s\"}", id);
+    tb->tasks.status = 0;
+}
+
+static void dead_letters_are_kept_and_put_back(void **state)
+{
+    struct tb tb;
+    setup(&tb, ",\"retryConfig\":{\"maxAttempts\":2,\"minBackoff\":\"1s\"}");
+    kill_task(&tb, "abc");
+    kill_task(&tb, "abd");
+    const char *r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\"}");
+    assert_int_equal(tb_count(r, "\"deadTime\""), 2);
+    assert_string_equal(tb_json(r, "name", 0), T "abc");
+    assert_string_equal(tb_json(r, "body", 0), "eA==");
+    assert_string_equal(tb_json(r, "view", 0), "FULL");
+    says(r, "\"expireTime\":\"2026-01-08T");
+    r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\",\"pageSize\":1}");
+    char *token = strdup(tb_json(r, "nextPageToken", 0));
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"pageToken\":\"%s\"}", token), "pageToken");
+    r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\",\"pageSize\":1,\"pageToken\":\"%s\"}", token);
+    free(token);
+    assert_string_equal(tb_json(r, "name", 0), T "abd");
+    assert_null(tb_json(r, "nextPageToken", 0));
+    r = tb_call(&tb, ERR_OK, "Tasks/GetTaskTimeline", "{\"name\":\"" T "abc\"}");
+    says(r, "\"dead\":true");
+    assert_int_equal(tb_count(r, "\"type\":\"CREATED\""), 1);
+    assert_int_equal(tb_count(r, "\"type\":\"ATTEMPT\""), 2);
+    assert_int_equal(tb_count(r, "\"httpStatus\":503"), 2);
+    assert_int_equal(tb_count(r, "\"type\":\"DEAD\""), 1);
+    tb_call(&tb, ERR_NOT_FOUND, "Tasks/GetTaskTimeline", "{\"name\":\"" T "abb\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "Tasks/GetTaskTimeline", "{\"name\":\"" T "ab\"}");
+    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" Q "\"}");
+    assert_string_equal(tb_json(r, "deadCount", 0), "2");
+    r = tb_call(&tb, ERR_OK, "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"ids\":[\"abc\",\"none\"]}");
+    assert_string_equal(tb_json(r, "redrivenCount", 0), "1");
+    tb_advance(&tb, 100 * NS_PER_S);
+    assert_int_equal(tb.tasks.n, 1);
+    assert_string_equal(tb.tasks.runs[0]->record->task->name, T "abc");
+    r = tb_call(&tb, ERR_OK, "Tasks/GetTaskTimeline", "{\"name\":\"" T "abc\"}");
+    assert_null(strstr(r, "\"dead\""));
+    assert_int_equal(tb_count(r, "\"type\":\"REDRIVEN\""), 1);
+    tb_settle(&tb, 0, 200);
+    tb_run(&tb);
+    r = tb_call(&tb, ERR_OK, "Tasks/DeleteDeadTasks", "{\"parent\":\"" Q "\",\"all\":true}");
+    assert_string_equal(tb_json(r, "deletedCount", 0), "1");
+    assert_string_equal(tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\"}"), "{}");
+    tb_stop(&tb);
+}
+
+static void settings(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    const char *r = tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" Q "/settings\"}");
+    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"deadKeep\":\"604800s\",\"deadMax\":10000}");
+    r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings",
+                "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadMax\":5},\"updateMask\":\"keyConcurrent\"}");
+    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"604800s\",\"deadMax\":10000}");
+    r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings",
+                "{\"settings\":{\"name\":\"" Q "/settings\",\"deadKeep\":\"0s\"},\"updateMask\":\"dead_keep\"}");
+    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"0s\",\"deadMax\":10000}");
+    tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"}}"); /* Google's update leaves ours alone */
+    tb_restart(&tb, true);
+    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" Q "/settings\"}");
+    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"0s\",\"deadMax\":10000}");
+    r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"deadMax\":5}}");
+    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"deadKeep\":\"604800s\",\"deadMax\":5}"); /* without a mask: all */
+    tb_stop(&tb);
+}
+
+static void figures(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    make_task(&tb, "later");
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "now\"," HTTP));
+    tb_advance(&tb, NS_PER_S);
+    const char *r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" Q "\"}");
+    assert_string_equal(tb_json(r, "name", 0), Q);
+    assert_string_equal(tb_json(r, "waitingCount", 0), "1");
+    assert_string_equal(tb_json(r, "runningCount", 0), "1");
+    assert_null(tb_json(r, "deadCount", 0));
+    assert_non_null(tb_json(r, "dispatchesPerSecond", 0));
+    assert_non_null(tb_json(r, "oldestDueTime", 0));
+    tb_settle(&tb, 0, 204);
+    tb_run(&tb);
+    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" Q "\"}");
+    assert_null(tb_json(r, "runningCount", 0));
+    assert_string_equal(tb_json(r, "endedLastMinuteCount", 0), "1");
+    tb_stop(&tb);
+}
+
+/* ---- changes at once, failures, the end ---- */
+
+static void one_change_at_a_time(void **state)
+{
+    struct tb tb;
+    tb_start(&tb);
+    static const char create[] = "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}";
+    struct tb_call *first = tb_begin(&tb, CREATE_QUEUE, create), *second = tb_begin(&tb, CREATE_QUEUE, create);
+    assert_false(first->done); /* not before it is durable */
+    assert_false(queues_has(tb.queues, Q));
+    assert_int_equal(second->call.err.code, ERR_ABORTED);
+    says(second->text, "another change to " Q " is under way");
+    tb_run(&tb);
+    assert_int_equal(first->call.err.code, ERR_OK);
+    tb_end(first);
+    tb_end(second);
+    first = tb_begin(&tb, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    second = tb_begin(&tb, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    assert_int_equal(second->call.err.code, ERR_ABORTED);
+    tb_run(&tb);
+    assert_int_equal(first->call.err.code, ERR_OK);
+    tb_end(first);
+    tb_end(second);
+    tb_stop(&tb);
+}
+
+static void what_cannot_be_stored_is_not(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    make_task(&tb, "t");
+    tb.store_fails = ERR_UNAVAILABLE;
+    tb_call(&tb, ERR_UNAVAILABLE, CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{}"));
+    tb_call(&tb, ERR_UNAVAILABLE, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_UNAVAILABLE, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_UNAVAILABLE, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":3}}");
+    tb_call(&tb, ERR_UNAVAILABLE, CREATE_TASK, NEW_TASK("\"name\":\"" T "u\"," HTTP));
+    tb.store_fails = ERR_OK;
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"RUNNING\"");
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\"}"), "\"name\""), 1);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    assert_null(tb_json(tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" Q "/settings\"}"), "keyConcurrent", 0));
+    make_task(&tb, "u");
+    tb_stop(&tb);
+}
+
+static void after_the_end_nothing_is_made(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    make_task(&tb, "t");
+    queues_stop(tb.queues);
+    static const char *const calls[][2] = {
+        {CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{}")},
+        {"CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}"},
+        {CREATE_TASK, NEW_TASK(HTTP)},
+        {"CloudTasks/RunTask", "{\"name\":\"" T "t\"}"},
+        {"CloudTasks/DeleteTask", "{\"name\":\"" T "t\"}"},
+        {"Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"all\":true}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        says(tb_call(&tb, ERR_UNAVAILABLE, calls[i][0], "%s", calls[i][1]), "shutting down");
+    tb_stop(&tb);
+}
+
+/* The server is killed between a queue's deletion and the end of its tasks in the store. */
+static void a_deletion_is_finished_after_a_crash(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    make_task(&tb, "t");
+    struct tb_call *c = tb_begin(&tb, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    while (!c->done)
+        store_memory_step(tb.store, 1, ERR_OK);
+    tb_end(c);
+    tb_restart(&tb, true);
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}");
+    tb_advance(&tb, 200 * NS_PER_S);
+    make_queue(&tb, "");
+    make_task(&tb, "t"); /* a list of its own */
+    tb_restart(&tb, false);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    tb_stop(&tb);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_queue_has_googles_defaults),
+        cmocka_unit_test(durations_and_bursts_are_google_s),
+        cmocka_unit_test(updates),
+        cmocka_unit_test(pause_resume_and_purge),
+        cmocka_unit_test(a_deleted_queue_takes_its_tasks_along),
+        cmocka_unit_test(a_deleted_queues_name_is_held),
+        cmocka_unit_test(lists_of_queues),
+        cmocka_unit_test(page_tokens_last_two_hours),
+        cmocka_unit_test(locations),
+        cmocka_unit_test(bad_input_is_refused),
+        cmocka_unit_test(the_dispatcher_may_refuse_a_url),
+        cmocka_unit_test(a_task_is_kept_as_it_was_given),
+        cmocka_unit_test(a_task_without_a_name_gets_a_number),
+        cmocka_unit_test(sizes_have_limits),
+        cmocka_unit_test(too_many_headers),
+        cmocka_unit_test(key_and_priority_come_from_headers),
+        cmocka_unit_test(the_future_may_be_made_longer),
+        cmocka_unit_test(tasks_are_listed_run_and_deleted),
+        cmocka_unit_test(pages_of_large_tasks_end_early),
+        cmocka_unit_test(a_batch_has_a_result_for_each),
+        cmocka_unit_test(dead_letters_are_kept_and_put_back),
+        cmocka_unit_test(settings),
+        cmocka_unit_test(figures),
+        cmocka_unit_test(one_change_at_a_time),
+        cmocka_unit_test(what_cannot_be_stored_is_not),
+        cmocka_unit_test(after_the_end_nothing_is_made),
+        cmocka_unit_test(a_deletion_is_finished_after_a_crash),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
