@@ -17,9 +17,8 @@ static const char *where(const PbJob *job)
 /* The server's log has no room for bodies, and none is wanted there. */
 void attempt_log_started(const struct attempt *a)
 {
-    log_kv(a->s->env->log, LOG_INFO, "scheduler.attempt_started", LSTR("@type", LOG_TYPE "AttemptStarted"),
-           LSTR("jobName", a->job->name), LSTR("targetType", a->target->ops->kind), LSTR("url", where(a->job)),
-           LSTR("scheduledTime", a->schedule_time));
+    log_kv(a->s->env->log, LOG_INFO, "scheduler.attempt_started", LSTR("@type", LOG_TYPE "AttemptStarted"), LSTR("jobName", a->job->name),
+           LSTR("targetType", a->target->ops->kind), LSTR("url", where(a->job)), LSTR("scheduledTime", a->schedule_time));
 }
 
 /* "URL_ERROR-ERROR_NOT_FOUND. Original HTTP response code number = 404" */

@@ -32,7 +32,7 @@ struct due_policy {
     uint64_t seed;
 };
 struct due_found {
-    int64_t last_wall_ns;                        /* up to here they are used up */
+    int64_t last_wall_ns;                                  /* up to here they are used up */
     int64_t make_up[DUE_MISSED_MAX], fresh[DUE_FRESH_MAX]; /* oldest first */
     size_t n_make_up, n_fresh;
     size_t skipped; /* that will not take place, at least */

@@ -19,8 +19,7 @@ static int64_t next_attempt(const struct schedule *j)
 {
     struct schedule *from = (struct schedule *)(uintptr_t)j;
     int64_t at = job_enabled(j) ? j->next_wall_ns : DUE_NEVER;
-    LIST_EACH(&from->runs, n)
-    {
+    LIST_EACH(&from->runs, n) {
         const struct run *r = CONTAINER_OF(n, struct run, link);
         if (r->state == RUN_WAITING && r->due_wall_ns > 0 && r->due_wall_ns < at)
             at = r->due_wall_ns;
@@ -312,8 +311,8 @@ static void switch_state(struct schedules *s, struct call *c, const char *name, 
         return;
     }
     if (j->config->state != from) {
-        call_failf(c, ERR_FAILED_PRECONDITION, "the job must be %s for that; it is %s: %.200s", from == STATE(ENABLED) ? "ENABLED" : "PAUSED",
-                   from == STATE(ENABLED) ? "PAUSED" : "ENABLED", name);
+        call_failf(c, ERR_FAILED_PRECONDITION, "the job must be %s for that; it is %s: %.200s",
+                   from == STATE(ENABLED) ? "ENABLED" : "PAUSED", from == STATE(ENABLED) ? "PAUSED" : "ENABLED", name);
         return;
     }
     struct edit *ch = edit_new(c, j, reply_job);

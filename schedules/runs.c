@@ -108,8 +108,7 @@ static void begin_or_hold(struct schedule *j, int64_t scheduled)
 /* The next scheduled time has come: there are no more retries of the ones before it. */
 static void end_retries(struct schedule *j)
 {
-    LIST_EACH_SAFE(&j->runs, n)
-    {
+    LIST_EACH_SAFE(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         if (r->state != RUN_WAITING)
             r->last = true;
@@ -187,8 +186,7 @@ static void begin_next(struct schedule *j)
 
 static void begin_retries(struct schedule *j, int64_t now)
 {
-    LIST_EACH(&j->runs, n)
-    {
+    LIST_EACH(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         if (r->state == RUN_WAITING && r->due_wall_ns <= now)
             begin_attempt(r);
@@ -221,8 +219,7 @@ int64_t job_next_event(struct schedule *j, int64_t *next_wall_ns)
     }
     if (list_empty(&j->runs) && (j->n_backlog || j->held_wall_ns) && again < at)
         at = again; /* there was no memory to begin it */
-    LIST_EACH(&j->runs, n)
-    {
+    LIST_EACH(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         if (r->state == RUN_WAITING && r->due_wall_ns < at)
             at = r->due_wall_ns;

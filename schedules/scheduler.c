@@ -122,8 +122,7 @@ void schedules_arm(struct schedules *s)
 /* Retries wait real time, not what somebody made of the clock. */
 static void shift(struct schedule *j, int64_t by_ns)
 {
-    LIST_EACH(&j->runs, n)
-    {
+    LIST_EACH(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         r->first_wall_ns += by_ns;
         if (r->state == RUN_WAITING)
@@ -179,8 +178,7 @@ static void on_write_again(struct timer *t, int64_t now_ns) { schedules_write(CO
 static void on_grace(struct timer *t, int64_t now_ns)
 {
     struct schedules *s = CONTAINER_OF(t, struct schedules, grace);
-    LIST_EACH_SAFE(&s->attempts, n)
-    {
+    LIST_EACH_SAFE(&s->attempts, n) {
         struct attempt *a = CONTAINER_OF(n, struct attempt, link);
         if (!a->cancelled) {
             a->cancelled = true;
@@ -198,12 +196,11 @@ static void make_metrics(struct schedules *s, struct metrics *m)
                                    "Attempts of scheduled jobs that have ended, by kind of target and status.", "target,status");
     s->m.skipped = metrics_family(m, METRIC_COUNTER, "runnel_schedule_skipped_total",
                                   "Firings that did not take place: missed, or one of several that an overlap made one.", "reason");
-    s->m.late = metric_series(metrics_family(m, METRIC_HISTOGRAM, "runnel_schedule_lateness_seconds",
-                                             "From the time a firing was due to its first attempt.", ""),
-                              none);
+    s->m.late = metric_series(
+        metrics_family(m, METRIC_HISTOGRAM, "runnel_schedule_lateness_seconds", "From the time a firing was due to its first attempt.", ""),
+        none);
     s->m.jobs = metric_series(metrics_family(m, METRIC_GAUGE, "runnel_schedules", "Scheduled jobs.", ""), none);
-    s->m.running =
-        metric_series(metrics_family(m, METRIC_GAUGE, "runnel_schedule_attempts_running", "Attempts under way.", ""), none);
+    s->m.running = metric_series(metrics_family(m, METRIC_GAUGE, "runnel_schedule_attempts_running", "Attempts under way.", ""), none);
 }
 
 struct schedules *schedules_new(const struct schedules_config *c, const struct schedules_deps *d, struct err *e)
@@ -257,8 +254,7 @@ void schedules_free(struct schedules *s)
     timer_cancel(s->env->timers, &s->wake);
     timer_cancel(s->env->timers, &s->write_again);
     timer_cancel(s->env->timers, &s->grace);
-    LIST_EACH_SAFE(&s->attempts, n)
-    {
+    LIST_EACH_SAFE(&s->attempts, n) {
         struct attempt *a = CONTAINER_OF(n, struct attempt, link);
         pb_free(a->job);
         free(a);
@@ -273,7 +269,8 @@ void schedules_free(struct schedules *s)
 
 void schedules_maybe_stopped(struct schedules *s)
 {
-    if (!s->stopping || s->stopped || !list_empty(&s->attempts) || s->writing || !list_empty(&s->changes) || !list_empty(&s->dirty) || tz_look_busy(s))
+    if (!s->stopping || s->stopped || !list_empty(&s->attempts) || s->writing || !list_empty(&s->changes) || !list_empty(&s->dirty) ||
+        tz_look_busy(s))
         return;
     s->stopped = true;
     timer_cancel(s->env->timers, &s->grace);

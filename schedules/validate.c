@@ -237,8 +237,8 @@ static int check_pubsub(const PbJob *job, struct err *e)
     const PbPubsub *p = job->pubsub_target;
     size_t project = (size_t)(strchr(job->name + strlen("projects/"), '/') - job->name);
     const char *id = p->topic_name + project + strlen("/topics/");
-    if (strncmp(p->topic_name, job->name, project) != 0 || strncmp(p->topic_name + project, "/topics/", strlen("/topics/")) != 0 ||
-        !*id || strchr(id, '/'))
+    if (strncmp(p->topic_name, job->name, project) != 0 || strncmp(p->topic_name + project, "/topics/", strlen("/topics/")) != 0 || !*id ||
+        strchr(id, '/'))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "pubsub_target.topic_name: \"%.120s\" is no topic of the job's own project; %.*s/topics/TOPIC is needed",
                        p->topic_name, (int)project, job->name);

@@ -50,8 +50,7 @@ int state_put(struct store_txn *t, const struct schedule *j, const char *name, c
         err_set(e, ERR_RESOURCE_EXHAUSTED, "schedule: out of memory");
         goto out;
     }
-    LIST_EACH(&from->runs, n)
-    {
+    LIST_EACH(&from->runs, n) {
         const struct run *r = CONTAINER_OF(n, struct run, link);
         if (edit && edit->drop_waiting && r->state == RUN_WAITING)
             continue;
@@ -88,8 +87,7 @@ void job_apply_edit(struct schedule *j, const struct state_edit *edit)
         return;
     j->held_wall_ns = 0;
     j->n_backlog = 0;
-    LIST_EACH_SAFE(&j->runs, n)
-    {
+    LIST_EACH_SAFE(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         if (r->state == RUN_WAITING)
             run_drop(r);
@@ -162,8 +160,7 @@ void job_settled(struct schedule *j)
 /* It is in the record: attempts that have begun may go out, and who asked for one is told. */
 static void job_written(struct schedule *j)
 {
-    LIST_EACH_SAFE(&j->runs, n)
-    {
+    LIST_EACH_SAFE(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         if (!r->written)
             continue;
@@ -179,8 +176,7 @@ static void job_written(struct schedule *j)
 static void job_unwritten(struct schedule *j, const struct err *e)
 {
     bool dropped = false;
-    LIST_EACH_SAFE(&j->runs, n)
-    {
+    LIST_EACH_SAFE(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         bool tried = r->written;
         r->written = false;
@@ -235,8 +231,7 @@ static void mark_written(struct schedule *j)
 {
     j->unsaved = false;
     j->in_group = true;
-    LIST_EACH(&j->runs, n)
-    {
+    LIST_EACH(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
         r->written = r->state == RUN_BEGUN && !node_linked(&r->line);
     }

@@ -11,9 +11,9 @@
 
 #define TS_JOB_MAX 64
 struct ts_fired {
-    char job[TS_JOB_MAX];       /* short id */
-    char schedule_time[64];     /* as the target is told */
-    int64_t wall_ns, mono_ns;   /* when */
+    char job[TS_JOB_MAX];     /* short id */
+    char schedule_time[64];   /* as the target is told */
+    int64_t wall_ns, mono_ns; /* when */
 };
 struct ts {
     struct fake_env fe;
@@ -23,11 +23,11 @@ struct ts {
     struct metrics *metrics;
     struct target target; /* of both kinds */
     enum err_code store_fails;
-    bool store_stands;           /* the store answers nothing */
-    size_t store_steps;          /* what it has answered, in all */
-    size_t store_stops_after;    /* it stands once it has answered so many; 0: never */
-    int answer;                  /* the status that calls are answered with at once; 0: ts_answer does it */
-    struct ts_fired *fired;      /* every call of the target */
+    bool store_stands;        /* the store answers nothing */
+    size_t store_steps;       /* what it has answered, in all */
+    size_t store_stops_after; /* it stands once it has answered so many; 0: never */
+    int answer;               /* the status that calls are answered with at once; 0: ts_answer does it */
+    struct ts_fired *fired;   /* every call of the target */
     size_t n_fired;
     struct target_call *open[20000]; /* not answered, oldest first */
     size_t n_open, cancelled;

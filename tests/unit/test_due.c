@@ -2,7 +2,7 @@
 #include "schedules/due.h"
 #include "tests/support/unit.h"
 
-#define AT(s) (FAKE_WALL_NS + (int64_t)(s) * NS_PER_S)
+#define AT(s) (FAKE_WALL_NS + (int64_t)(s)*NS_PER_S)
 
 /* Every `arg` seconds; negative: only in the first minute of each hour, every -arg seconds. */
 static int64_t every(const void *arg, int64_t after)
@@ -171,12 +171,9 @@ static void start_and_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(on_time),
-        cmocka_unit_test(missed),
-        cmocka_unit_test(as_a_walk_says),
-        cmocka_unit_test(a_long_time_is_few_steps),
-        cmocka_unit_test(jitter),
-        cmocka_unit_test(start_and_end),
+        cmocka_unit_test(on_time),        cmocka_unit_test(missed),
+        cmocka_unit_test(as_a_walk_says), cmocka_unit_test(a_long_time_is_few_steps),
+        cmocka_unit_test(jitter),         cmocka_unit_test(start_and_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -365,8 +365,9 @@ static void both_limits_must_be_reached(void **state)
     struct ts ts;
     ts_start(&ts);
     ts.answer = 500;
-    create(&ts, "job", "0 0 * * *",
-           ",\"retryConfig\":{\"retryCount\":1,\"maxRetryDuration\":\"100s\",\"minBackoffDuration\":\"30s\",\"maxBackoffDuration\":\"30s\"}");
+    create(
+        &ts, "job", "0 0 * * *",
+        ",\"retryConfig\":{\"retryCount\":1,\"maxRetryDuration\":\"100s\",\"minBackoffDuration\":\"30s\",\"maxBackoffDuration\":\"30s\"}");
     ts_advance(&ts, 25 * HOUR); /* at 0, 30, 60, 90 and 120 s: then it is longer than 100 s */
     assert_int_equal(ts.n_fired, 5);
     ts_stop(&ts);
