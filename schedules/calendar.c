@@ -36,7 +36,7 @@ struct calendar *calendar_new(struct zone_cache *zones, const char *schedule, co
     if (zone_cache_get(zones, c->zone_name, &c->zone, &why))
         err_set(e, why.code, "time_zone: %s", why.msg);
     else if (!(c->cron = cron_parse(schedule, &why)))
-        err_set(e, why.code, "schedule: %s", why.msg);
+        err_set(e, why.code, "%s", why.msg);
     else
         return c;
     calendar_free(c);

@@ -44,7 +44,7 @@ static PbPolicy *updated(struct call *c, const struct schedule *j, const Runnel_
         err_set(e, ERR_RESOURCE_EXHAUSTED, "policy: out of memory");
         return NULL;
     }
-    if (mask_apply(c->arena, &fresh->base, &q->policy->base, paths, n, true, e) || check_policy(c->arena, fresh, e))
+    if (mask_apply(c->arena, &fresh->base, &q->policy->base, paths, n, true, e) || check_policy(fresh, e))
         return NULL;
     fresh->name = j->config->name;
     return fresh;

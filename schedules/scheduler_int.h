@@ -154,7 +154,7 @@ const char *attempt_debug_info(const struct target_result *r, char *out, size_t 
 MUST_USE int check_job_name(const char *name, const char *field, struct err *e);
 MUST_USE int check_location(const char *name, const char *field, struct err *e);
 MUST_USE int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct calendar **calendar, struct err *e);
-MUST_USE int check_policy(struct arena *a, PbPolicy *p, struct err *e);
+MUST_USE int check_policy(PbPolicy *p, struct err *e);
 PbPolicy *policy_default(void);
 /* edit.c: one change of a job by a user at a time; the maps change when it is durable, then the answer goes out. */
 struct edit {

@@ -307,7 +307,7 @@ static int check_times(const PbPolicy *p, struct err *e)
     return 0;
 }
 
-int check_policy(struct arena *a, PbPolicy *p, struct err *e)
+int check_policy(PbPolicy *p, struct err *e)
 {
     if (p->missed < 0 || p->missed > RUNNEL__SCHEDULER__V1__JOB_POLICY__MISSED__ALL)
         return err_set(e, ERR_INVALID_ARGUMENT, "policy.missed: %d; SKIP, ONCE or ALL", (int)p->missed);
@@ -326,7 +326,9 @@ int check_policy(struct arena *a, PbPolicy *p, struct err *e)
         p->overlap = RUNNEL__SCHEDULER__V1__JOB_POLICY__OVERLAP__FORBID;
     if (p->missed_limit == 0)
         p->missed_limit = DUE_MISSED_MAX;
-    return default_duration(a, &p->jitter, 0, e);
+    if (pb_duration_ns(p->jitter) == 0)
+        p->jitter = NULL;
+    return 0;
 }
 
 PbPolicy *policy_default(void)

@@ -223,7 +223,8 @@ void ts_wall(struct ts *ts, int64_t wall_ns) { ts->fe.clock.wall_ns = wall_ns; }
 static const struct method *find_method(struct ts *ts, const char *name)
 {
     char full[160];
-    snprintf(full, sizeof full, strchr(name, '/') ? "runnel.scheduler.v1.%s" : "google.cloud.scheduler.v1.CloudScheduler/%s", name);
+    const char *prefix = *name == '@' ? "" : strchr(name, '/') ? "runnel.scheduler.v1." : "google.cloud.scheduler.v1.CloudScheduler/";
+    snprintf(full, sizeof full, "%s%s", prefix, name + (*name == '@'));
     for (size_t i = 0; registry_method(ts->registry, i); i++)
         if (strcmp(registry_method(ts->registry, i)->name, full) == 0)
             return registry_method(ts->registry, i);

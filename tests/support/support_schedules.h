@@ -45,7 +45,7 @@ void ts_advance(struct ts *ts, int64_t ns);
 void ts_wall(struct ts *ts, int64_t wall_ns);
 /** Answer the oldest open call, then run. 0: no answer came in time. */
 void ts_answer(struct ts *ts, int status);
-/** "CreateJob", or "Schedules/NextFirings" for ours; the answer is good until the next call. */
+/** "CreateJob", "Schedules/NextFirings" for ours, "@" and a full name for others; the answer is good until the next call. */
 FMT(4, 5) const char *ts_call(struct ts *ts, enum err_code want, const char *method, const char *json, ...);
 /** The value of "key" in a flat JSON answer; good until eight more calls. NULL: none. */
 const char *ts_json(const char *json, const char *key);
