@@ -3,6 +3,7 @@
 #include "schedules/zone.h"
 #include "schedules/zone_cache.h"
 #include "schedules/zone_int.h"
+#include "tests/support/support_zone.h"
 #include "tests/support/unit.h"
 
 #include <pthread.h>
@@ -142,34 +143,10 @@ static void finds_the_next_change(void **state)
 
 /* ---- rules, from files made here ---- */
 
-static void put32(struct buf *b, uint32_t v)
-{
-    const unsigned char bytes[] = {(unsigned char)(v >> 24), (unsigned char)(v >> 16), (unsigned char)(v >> 8), (unsigned char)v};
-    assert_int_equal(buf_add(b, bytes, 4), 0);
-}
-
-static void put_head(struct buf *b, char version, uint32_t times, uint32_t types, uint32_t characters)
-{
-    const char zeros[15] = {0};
-    assert_int_equal(buf_addf(b, "TZif%c", version), 0);
-    assert_int_equal(buf_add(b, zeros, 15), 0);
-    const uint32_t counts[] = {0, 0, 0, times, types, characters};
-    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
-        put32(b, counts[i]);
-}
-
-/* A file of version 2 with one type, LMT at UTC, no change and this rule. */
 static void put_file(struct buf *b, const char *rule)
 {
     buf_init(b, 4096);
-    put_head(b, '2', 0, 1, 4);
-    for (int block = 0; block < 2; block++) {
-        if (block)
-            put_head(b, '2', 0, 1, 4);
-        put32(b, 0);
-        assert_int_equal(buf_add(b, "\0\0LMT\0", 6), 0);
-    }
-    assert_int_equal(buf_addf(b, "\n%s\n", rule), 0);
+    support_tzif(b, rule);
 }
 
 static const struct {
@@ -286,12 +263,12 @@ static void reads_version_1(void **state)
     struct zone *z = NULL;
     char text[ZONE_TEXT_MAX];
     buf_init(&b, 4096);
-    put_head(&b, '\0', 1, 2, 8);
-    put32(&b, (uint32_t)-1000);
+    support_tzif_head(&b, '\0', 1, 2, 8);
+    support_put32(&b, (uint32_t)-1000);
     assert_int_equal(buf_add(&b, "\1", 1), 0);
-    put32(&b, 0);
+    support_put32(&b, 0);
     assert_int_equal(buf_add(&b, "\0\0", 2), 0);
-    put32(&b, 3600);
+    support_put32(&b, 3600);
     assert_int_equal(buf_add(&b, "\1\4AAA\0BBB\0", 10), 0);
     assert_int_equal(zone_parse("Test/Zone", buf_data(&b), buf_len(&b), &z, &e), 0);
     assert_string_equal(zone_format(z, -1001, text), "1969-12-31T23:43:19+00:00");
