@@ -185,8 +185,8 @@ void on_list_dead_tasks(void *service, struct call *c, const ProtobufCMessage *r
         tasks_no_memory(c);
         return;
     }
-    if (check_queue_name(q->parent, "parent", &e) ||
-        task_page_open(qs, c->arena, q->page_size, TASK_PAGE_MAX, q->page_token, list, &page, &e)) {
+    const struct task_page_ask ask = {.size = q->page_size, .max = TASK_PAGE_MAX, .token = q->page_token, .list = list};
+    if (check_queue_name(q->parent, "parent", &e) || task_page_open(qs, c->arena, &ask, &page, &e)) {
         call_fail(c, &e);
         return;
     }

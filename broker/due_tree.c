@@ -83,15 +83,6 @@ static struct due_node *rightmost(struct due_node *n)
 struct due_node *due_first(const struct due_tree *t) { return leftmost(t->root); }
 struct due_node *due_last(const struct due_tree *t) { return rightmost(t->root); }
 
-struct due_node *due_before(const struct due_node *n)
-{
-    if (n->left)
-        return rightmost(n->left);
-    while (n->up && n->up->left == n)
-        n = n->up;
-    return n->up;
-}
-
 struct due_node *due_last_below(const struct due_tree *t, int64_t due_wall_ns, const char *key)
 {
     struct due_node *below = NULL;

@@ -1,5 +1,5 @@
 /** due_tree.h: tasks in the order in which they are due: (due, key), as the store orders the entries of a lane.
- *  Shape:  an intrusive treap: expected O(log n) for every call but the ends' neighbours, which are near.
+ *  Shape:  an intrusive treap: expected O(log n) for every call.
  *  Owner:  owns nothing: nodes are embedded in what is ordered, and `key` points into it.
  *  Units:  due is wall time in ns.
  *  Thread: whoever owns it; no locks. */
@@ -26,7 +26,6 @@ void due_insert(struct due_tree *t, struct due_node *n, uint64_t random);
 void due_remove(struct due_tree *t, struct due_node *n);
 struct due_node *due_first(const struct due_tree *t); /* NULL: empty */
 struct due_node *due_last(const struct due_tree *t);
-struct due_node *due_before(const struct due_node *n); /* NULL: it is the first */
 /** The last that is before (due, key). */
 struct due_node *due_last_below(const struct due_tree *t, int64_t due_wall_ns, const char *key);
 

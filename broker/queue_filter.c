@@ -27,13 +27,15 @@ static const char *skip_space(const char *p)
     return p;
 }
 
-/* The word at *p, with its quotes taken off; moves past it. Empty: there is none. */
+/* The word at *p, with its quotes taken off; moves past it. Empty: there is none, or its closing quote is missing. */
 static struct str take_word(const char **p)
 {
     struct str w;
     if (**p == '"') {
         w = (struct str){*p + 1, strcspn(*p + 1, "\"")};
-        *p = w.p + w.n + (w.p[w.n] ? 1 : 0);
+        if (!w.p[w.n])
+            return (struct str){w.p, 0};
+        *p = w.p + w.n + 1;
     } else {
         w = (struct str){*p, strcspn(*p, " \t\r\n:=<>!()\"")};
         *p += w.n;
@@ -84,7 +86,7 @@ static int parse_term(struct arena *a, const char **p, struct term *t, struct er
         return rc;
     struct str value = take_word(p);
     if (value.n == 0)
-        return err_set(e, ERR_INVALID_ARGUMENT, "filter: a value is missing at the end of a term, as in `state: PAUSED`");
+        return err_set(e, ERR_INVALID_ARGUMENT, "filter: a value, or its closing quote, is missing; write for example `state: PAUSED`");
     t->value = arena_dup(a, value);
     return t->value ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "filter: out of memory");
 }

@@ -20,6 +20,7 @@ struct job {
     size_t n_ids, next_id;
     int64_t began_wall_ns; /* dead letters from later are not meant */
     int64_t purged_wall_ns;
+    bool skipped;         /* SWEEP_PURGE: of a task in memory, that is on its way out itself */
     bool asking, restart; /* SWEEP_PURGE: perhaps it has been done; another purge came meanwhile */
     uint64_t count;
     void (*done)(void *arg, uint64_t count, const struct err *e);
@@ -210,7 +211,15 @@ static int name_row(struct job *j, const struct store_entry *row, struct err *e)
 static int purged_row(struct job *j, const struct store_entry *row, const TaskRecord *r, struct err *e)
 {
     struct queue *q = j->queue;
-    if (map_get(q->tasks, row->key) || queue_left(q, row->key, j->since, NULL) || record_created(r) >= j->purged_wall_ns)
+    const struct task *t = map_get(q->tasks, row->key);
+    int64_t created_wall_ns = record_created(r);
+    bool ended = false;
+    queue_left(q, row->key, j->since, &ended);
+    bool sees_to_itself = t && t->created_wall_ns == created_wall_ns; /* else it only wants to have the name */
+    if (ended || created_wall_ns >= j->purged_wall_ns)
+        return 0;
+    j->skipped |= sees_to_itself;
+    if (sees_to_itself)
         return 0;
     return end_row(j, row->key, r, env_wall(q->env), e);
 }
@@ -242,7 +251,7 @@ static void read_step(struct job *j)
 {
     struct queue *q = j->queue;
     if (j->restart) {
-        j->restart = false;
+        j->restart = j->skipped = false;
         j->key[0] = '\0';
         j->purged_wall_ns = q->config.purged_wall_ns;
     }
@@ -307,9 +316,15 @@ static void submit(struct job *j)
     store_submit(q->store, t, on_committed, j);
 }
 
-/* The purge is swept: remember it for the next start. */
+/* The purge is swept: remember it for the next start. Or look once more, when those who go by themselves have gone. */
 static int mark(struct job *j, struct err *e)
 {
+    if (j->skipped) {
+        j->restart = true;
+        j->last = false;
+        queue_again(j->queue);
+        return 0;
+    }
     j->changes++;
     j->queue->doomed = 0;
     const struct store_entry entry = {.key = MARK_KEY, .lane = LANE_MARK, .due_wall_ns = j->purged_wall_ns};

@@ -28,13 +28,12 @@ static int read_token(const struct queues *qs, const char *after, struct task_pa
     return 0;
 }
 
-int task_page_open(const struct queues *qs, struct arena *a, int32_t size, size_t max, const char *token, const char *list,
-                   struct task_page *p, struct err *e)
+int task_page_open(const struct queues *qs, struct arena *a, const struct task_page_ask *ask, struct task_page *p, struct err *e)
 {
     struct page page;
-    if (page_open(a, size, token, list, &page, e))
+    if (page_open(a, ask->size, ask->token, ask->list, &page, e))
         return -(int)e->code;
-    p->size = size == 0 || (size_t)size > max ? max : (size_t)size;
+    p->size = ask->size == 0 || (size_t)ask->size > ask->max ? ask->max : (size_t)ask->size;
     return read_token(qs, page.after, p, e);
 }
 
@@ -46,18 +45,24 @@ char *task_page_token(const struct queues *qs, struct arena *a, const char *list
 
 /* ---- queues ---- */
 
-/* The queues of `parent` after the page's start that fit, in order; one more than the page, when there is one. */
-static int find_queues(const struct queues *qs, struct arena *a, const char *parent, const struct queue_filter *f,
-                       const struct task_page *p, PbQueue **out, size_t *n, struct err *e)
+struct queue_search {
+    const char *parent;
+    const struct queue_filter *filter;
+    struct task_page page;
+};
+
+/* The queues that fit, in order; one more than the page, when there is one. */
+static int find_queues(const struct queues *qs, struct arena *a, const struct queue_search *s, PbQueue **out, size_t *n, struct err *e)
 {
-    size_t prefix = strlen(parent);
+    size_t prefix = strlen(s->parent);
     void **all = map_sorted(qs->by_name);
     *n = 0;
     if (!all)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
-    for (size_t i = 0; i < map_count(qs->by_name) && *n <= p->size; i++) {
+    for (size_t i = 0; i < map_count(qs->by_name) && *n <= s->page.size; i++) {
         PbQueue *q = ((struct tq *)all[i])->record->queue;
-        if (strncmp(q->name, parent, prefix) == 0 && q->name[prefix] == '/' && strcmp(q->name, p->after) > 0 && queue_filter_fits(f, q))
+        if (strncmp(q->name, s->parent, prefix) == 0 && q->name[prefix] == '/' && strcmp(q->name, s->page.after) > 0 &&
+            queue_filter_fits(s->filter, q))
             out[(*n)++] = q;
     }
     free(all);
@@ -71,24 +76,26 @@ static int list_queues(const struct queues *qs, struct arena *a, const Google__C
                        Google__Cloud__Tasks__V2__ListQueuesResponse *reply, struct err *e)
 {
     struct queue_filter *filter;
-    struct task_page page;
+    struct queue_search s = {.parent = q->parent};
     size_t n;
     char *list = arena_printf(a, "%s?%s", q->parent, q->filter);
     if (!list)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
+    const struct task_page_ask ask = {.size = q->page_size, .max = QUEUE_PAGE_MAX, .token = q->page_token, .list = list};
     int rc = check_location_name(q->parent, "parent", e);
     rc = rc ? rc : queue_filter_parse(a, q->filter, &filter, e);
-    rc = rc ? rc : task_page_open(qs, a, q->page_size, QUEUE_PAGE_MAX, q->page_token, list, &page, e);
+    rc = rc ? rc : task_page_open(qs, a, &ask, &s.page, e);
     if (rc)
         return rc;
-    reply->queues = arena_alloc(a, (page.size + 1) * sizeof *reply->queues);
+    s.filter = filter;
+    reply->queues = arena_alloc(a, (s.page.size + 1) * sizeof *reply->queues);
     if (!reply->queues)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
-    rc = find_queues(qs, a, q->parent, filter, &page, reply->queues, &n, e);
+    rc = find_queues(qs, a, &s, reply->queues, &n, e);
     if (rc)
         return rc;
-    reply->n_queues = n > page.size ? page.size : n;
-    if (n > page.size && !(reply->next_page_token = task_page_token(qs, a, list, reply->queues[page.size - 1]->name)))
+    reply->n_queues = n > s.page.size ? s.page.size : n;
+    if (n > s.page.size && !(reply->next_page_token = task_page_token(qs, a, list, reply->queues[s.page.size - 1]->name)))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the list");
     return 0;
 }

@@ -70,25 +70,33 @@ static int join_fair(struct task *t, struct err *e)
     return t->fair ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the fair key of task %s", t->id);
 }
 
+static struct turn *turn_need(struct fair *f, uint32_t priority)
+{
+    struct turn *turn = f->turns[priority];
+    if (turn)
+        return turn;
+    turn = calloc(1, sizeof *turn);
+    if (!turn)
+        return NULL;
+    node_init(&turn->link);
+    turn->fair = f;
+    turn->priority = priority;
+    return f->turns[priority] = turn;
+}
+
 int ready_join(struct task *t, struct err *e)
 {
     int rc = join_fair(t, e);
     if (rc)
         return rc;
-    struct turn **turn = &t->fair->turns[t->priority];
-    if (!*turn) {
-        *turn = calloc(1, sizeof **turn);
-        if (!*turn) {
-            fair_drop_unused(t->queue, t->fair);
-            t->fair = NULL;
-            return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the turn of task %s", t->id);
-        }
-        node_init(&(*turn)->link);
-        (*turn)->fair = t->fair;
-        (*turn)->priority = t->priority;
+    struct turn *turn = turn_need(t->fair, t->priority);
+    if (!turn) {
+        fair_drop_unused(t->queue, t->fair);
+        t->fair = NULL;
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the turn of task %s", t->id);
     }
-    due_insert(&(*turn)->ready, &t->in_turn, rng_u64(t->queue->env->rng));
-    turn_update(t->queue, *turn);
+    due_insert(&turn->ready, &t->in_turn, rng_u64(t->queue->env->rng));
+    turn_update(t->queue, turn);
     return 0;
 }
 

@@ -375,14 +375,17 @@ void task_not_created(struct task *t, const struct err *e)
     done(arg, NULL, &why);
 }
 
+/* As if nobody had asked; but a purge may have come meanwhile. */
 static void remove_failed(struct task *t, const struct err *e)
 {
-    t->end = END_NONE;
-    if (t->state == TASK_ENDING) { /* it was to be removed while it ran or waited: as if nobody had asked */
+    bool was_purged = t->created_wall_ns < t->queue->config.purged_wall_ns;
+    t->end = was_purged ? END_PURGED : END_NONE;
+    if (t->state == TASK_ENDING || was_purged) { /* what the store has may be older */
         list_append(&t->queue->unwritten, &t->unwritten);
-        task_move(t, TASK_WAITING);
         queue_again(t->queue);
     }
+    if (t->state == TASK_ENDING && !was_purged)
+        task_move(t, TASK_WAITING);
     tell(t, NULL, e);
 }
 

@@ -120,14 +120,16 @@ void window_settled(struct task *t)
     bool waits = t->state == TASK_WAITING || t->state == TASK_READY;
     if (waits && !l->reading && !within(l, &t->in_lane))
         task_forget(t, false);
+    trim(l);
 }
 
 bool queue_left(const struct queue *q, const char *id, uint64_t since, bool *ended)
 {
     uint64_t mark = q->gone ? (uint64_t)(uintptr_t)map_get(q->gone, id) : 0;
+    bool left = mark >> 1 > since;
     if (ended)
-        *ended = mark & 1;
-    return mark >> 1 > since;
+        *ended = left && (mark & 1);
+    return left;
 }
 
 /* A row of a page. False: out of memory for it. */

@@ -39,15 +39,21 @@ static void change_free(struct queue_change *ch)
 static struct queue_change *change_alloc(struct queues *qs, const char *name, const QueueRecord *record, struct err *e)
 {
     struct queue_change *ch = calloc(1, sizeof *ch);
-    if (ch)
+    char *copy = strdup(name);
+    if (ch && copy) {
         node_init(&ch->link);
-    if (ch && (ch->name = strdup(name)) && (ch->record = pb_dup(&record->base)) && map_put(qs->busy, name, ch, e) == 0) {
-        ch->qs = qs;
-        list_append(&qs->changes, &ch->link);
-        return ch;
-    }
-    if (ch)
+        ch->name = copy;
+        ch->record = pb_dup(&record->base);
+        if (ch->record && map_put(qs->busy, name, ch, NULL) == 0) {
+            ch->qs = qs;
+            list_append(&qs->changes, &ch->link);
+            return ch;
+        }
         change_free(ch);
+    } else {
+        free(copy);
+        free(ch);
+    }
     err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory; try again");
     return NULL;
 }
@@ -82,14 +88,10 @@ void queue_change_fail(struct queue_change *ch, const struct err *e)
     queue_change_end(ch);
 }
 
-/* After queues_free the store may still answer (it closes later): then the change is only freed. */
 static void on_committed(void *arg, const struct err *e)
 {
     struct queue_change *ch = arg;
-    if (ch->qs)
-        ch->then(ch, e);
-    else
-        change_free(ch);
+    ch->then(ch, e);
 }
 
 static const char *list_id_text(uint64_t id, char text[LIST_ID_TEXT])
@@ -172,8 +174,7 @@ int queues_open(struct queues *qs, QueueRecord *record, struct err *e)
 
 static void gone_free(struct gone_queue *g)
 {
-    if (g->qs)
-        list_remove(&g->qs->gone, &g->link);
+    list_remove(&g->qs->gone, &g->link);
     pb_free(g->record);
     free(g);
 }
@@ -197,7 +198,7 @@ static void on_forgotten(void *arg, const struct err *e)
 {
     struct gone_queue *g = arg;
     g->under_way = false;
-    if (!g->qs || !e)
+    if (!e)
         gone_free(g); /* else the next tick tries again */
 }
 
@@ -217,10 +218,7 @@ static void on_dropped(void *arg, const struct err *e)
 {
     struct gone_queue *g = arg;
     g->under_way = false;
-    if (!g->qs) {
-        gone_free(g);
-        return;
-    }
+    g->queue = NULL;
     g->dropped = !e;
     if (e)
         log_kv(g->qs->deps.env->log, LOG_WARN, "queues.drop", LSTR("resource", g->record->queue->name), LSTR("error", e->msg));
@@ -258,10 +256,12 @@ void queues_close(struct queues *qs, QueueRecord *record)
 {
     struct tq *t = map_remove(qs->by_name, record->queue->name);
     struct gone_queue *g = gone_new(qs, record);
-    if (g)
+    if (g) {
         g->under_way = true;
-    else
+        g->queue = t->queue;
+    } else {
         pb_free(record);
+    }
     queue_delete(t->queue, g ? on_dropped : on_dropped_unseen, g);
     pb_free(t->record);
     free(t);
@@ -416,17 +416,6 @@ void queues_stop(struct queues *qs)
         queue_stop(((struct tq *)t)->queue);
 }
 
-static void free_gone(struct queues *qs)
-{
-    LIST_EACH_SAFE(&qs->gone, node) {
-        struct gone_queue *g = CONTAINER_OF(node, struct gone_queue, link);
-        list_remove(&qs->gone, &g->link);
-        g->qs = NULL;
-        if (!g->under_way)
-            gone_free(g);
-    }
-}
-
 void queues_free(struct queues *qs)
 {
     size_t it = 0;
@@ -436,14 +425,18 @@ void queues_free(struct queues *qs)
         return;
     timer_cancel(qs->deps.env->timers, &qs->tick);
     for (struct node *n; (n = list_pop(&qs->changes));)
-        CONTAINER_OF(n, struct queue_change, link)->qs = NULL; /* whoever answers it frees it */
+        change_free(CONTAINER_OF(n, struct queue_change, link));
+    LIST_EACH_SAFE(&qs->gone, node) {
+        struct gone_queue *g = CONTAINER_OF(node, struct gone_queue, link);
+        queue_free(g->queue);
+        gone_free(g);
+    }
     while (qs->by_name && map_next(qs->by_name, &it, &name, &p)) {
         struct tq *t = p;
         queue_free(t->queue);
         pb_free(t->record);
         free(t);
     }
-    free_gone(qs);
     map_free(qs->by_name);
     map_free(qs->busy);
     free(qs);

@@ -1,5 +1,6 @@
 /** queues.h: the task queues by name, their durable records, and the Cloud Tasks API over the method table.
- *  Shape:  queues_new -> queues_load (from the store, synchronous) -> queues_register -> runs -> queues_stop -> queues_free.
+ *  Shape:  queues_new -> queues_load (from the store, synchronous) -> queues_register -> runs -> queues_stop -> the store is closed ->
+ *          queues_free.
  *  Units:  durations in ns.
  *  Errors: queues_load: DATA_LOSS for a record that cannot be read. Clients get theirs in the answer to the call.
  *  Owner:  store, metrics and consumer are the caller's and outlive it.
@@ -33,6 +34,7 @@ void queues_on_delete(struct queues *qs, void (*gone)(void *arg, const char *res
 void queues_backlog(const struct queues *qs, void (*each)(void *arg, struct str host, uint64_t count), void *arg);
 void queues_clock_jumped(struct queues *qs);
 void queues_stop(struct queues *qs); /* start nothing more */
+/** After the store was closed: nothing it answers may come later. */
 void queues_free(struct queues *qs);
 
 #endif

@@ -51,10 +51,11 @@ struct tq {
 /* What is left of a deleted one. */
 struct gone_queue {
     struct node link;
-    struct queues *qs; /* NULL: freed before the store was done */
+    struct queues *qs;
     QueueRecord *record;
-    bool dropped;   /* the store has forgotten its tasks */
-    bool under_way; /* a store call that will answer */
+    struct queue *queue; /* being deleted; it frees itself */
+    bool dropped;        /* the store has forgotten its tasks */
+    bool under_way;      /* something that will be answered */
 };
 struct queues {
     struct queues_config config;
@@ -129,13 +130,18 @@ void on_update_queue_settings(void *qs, struct call *c, const ProtobufCMessage *
 void on_get_queue_stats(void *qs, struct call *c, const ProtobufCMessage *r);
 
 /* queue_list.c */
+/* What a list method was asked for: a page of `list` (which the token is bound to). */
+struct task_page_ask {
+    int32_t size; /* 0, and more than `max`: `max` */
+    size_t max;
+    const char *token, *list;
+};
 struct task_page {
     size_t size;
     const char *after;
 };
-/** A page of `list`; its token is good for two hours. 0 and more than `max` mean `max`. */
-MUST_USE int task_page_open(const struct queues *qs, struct arena *a, int32_t size, size_t max, const char *token, const char *list,
-                            struct task_page *p, struct err *e);
+/** Tokens are good for two hours. */
+MUST_USE int task_page_open(const struct queues *qs, struct arena *a, const struct task_page_ask *ask, struct task_page *p, struct err *e);
 /** The token after `last`; NULL when the arena is full. */
 char *task_page_token(const struct queues *qs, struct arena *a, const char *list, const char *last);
 void on_list_queues(void *qs, struct call *c, const ProtobufCMessage *r);

@@ -304,10 +304,10 @@ void on_list_tasks(void *service, struct call *c, const ProtobufCMessage *r)
 {
     struct queues *qs = service;
     const Google__Cloud__Tasks__V2__ListTasksRequest *q = (const void *)r;
+    const struct task_page_ask ask = {.size = q->page_size, .max = TASK_PAGE_MAX, .token = q->page_token, .list = q->parent};
     struct task_page page;
     struct err e;
-    if (check_queue_name(q->parent, "parent", &e) ||
-        task_page_open(qs, c->arena, q->page_size, TASK_PAGE_MAX, q->page_token, q->parent, &page, &e)) {
+    if (check_queue_name(q->parent, "parent", &e) || task_page_open(qs, c->arena, &ask, &page, &e)) {
         call_fail(c, &e);
         return;
     }

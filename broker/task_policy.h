@@ -1,5 +1,6 @@
 /** task_policy.h: the formulas of task queues: backoff, when retries end, what counts as an execution, rates. Pure.
  *  Units:  ns; `attempt` counts from 1.
+ *  Owner:  the structs are embedded in whoever has a queue; they hold no memory.
  *  Thread: any; nothing is kept but in the structs given.
  *  Source: google/cloud/tasks/v2/queue.proto RetryConfig and RateLimits; wire.md section 2 (recorded examples). */
 #ifndef BROKER_TASK_POLICY_H
@@ -45,7 +46,7 @@ bool task_throttle_allows(struct task_throttle *t, uint32_t concurrent, int64_t 
 void task_throttle_cool(struct task_throttle *t, int64_t now_ns);
 
 #define TASK_RETRY_AFTER_MAX_NS (3600 * NS_PER_S)
-#define TASK_WARM_START 10           /* in flight at first; one more for each success, and twice as many each second */
+#define TASK_WARM_START 10 /* in flight at first; one more for each success, and twice as many each second */
 #define TASK_WARM_STEP_NS NS_PER_S
 #define TASK_IDLE_NS (60 * NS_PER_S) /* without an attempt: warm up again */
 #define TASK_SLOWEST (1.0 / 64)      /* of the rate; halved at most once a second, doubled after each TASK_CALM_NS without cause */

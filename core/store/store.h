@@ -5,10 +5,10 @@
  *          Reads are asynchronous too and see at least what was submitted before them. The load_* calls and topic_bounds are
           synchronous; use them before the first submit (later they wait for the group that is being committed).
  *  Units:  wall_ns is wall time; last_commit_ns a duration.
- *  Errors: RESOURCE_EXHAUSTED disk full (appends already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
- *          transaction changed nothing then. ALREADY_EXISTS: an append to a sequence number that is taken; only that transaction
-          fails, the others of its group are committed. FAILED_PRECONDITION at open: another server has the directory, or a newer schema.
- *  Owner:  a txn copies names and small blobs; message blobs are borrowed until done.
+ *  Errors: RESOURCE_EXHAUSTED disk full (appends and added entries already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the
+ *          transaction changed nothing then. ALREADY_EXISTS: an append to a sequence number, or an added entry of a key,
+          that is taken; only that transaction fails, the others of its group are committed. FAILED_PRECONDITION at open: another server has the directory, or a newer schema.
+ *  Owner:  a txn copies names, entries and small blobs; message blobs are borrowed until done.
  *  Thread: engine thread (mem and sqlite).
  *  Trim:   at once for readers and after a restart; the rows themselves go in the background, so that dropping a million
  *          messages stalls nobody. topic_bounds keeps `next` when all messages are gone: a sequence number is never used again.
@@ -64,8 +64,11 @@ struct store_seek {
     void *arg;
     struct store_item item; /* the store's */
 };
-/* Entries: what waits for its time (tasks), or is remembered until then (names). An entry has a key that is unique in its list, a lane
- * and a due time; in a lane entries are in the order (due, key). */
+/* Entries: what waits for its time (tasks), or is remembered until then (names). An entry has a key (1 to STORE_ENTRY_KEY_MAX bytes) that
+ * is unique in its list, a lane (to STORE_LANE_MAX) and a due time; in a lane entries are in the order (due, key), keys by their bytes.
+ * List ids come from a counter that is as durable as what uses them: load_meta of STORE_META_NEXT_LIST is the next one (0, when absent,
+ * is one too), and the transaction that first names a list says one more by store_txn_meta. */
+#define STORE_META_NEXT_LIST "next-list"
 struct store_entry {
     const char *key;
     uint32_t lane;
@@ -81,9 +84,9 @@ struct store_entries {
     enum store_entries_by by;
     uint64_t list_id;
     uint32_t lane_min, lane_max;
-    const char *key; /* borrowed until done */
+    const char *key; /* borrowed until done, never NULL: "" is before all */
     int64_t due_wall_ns;
-    size_t max_count, max_bytes;                                /* at least one comes back if there is one */
+    size_t max_count, max_bytes;                                /* of keys and bodies; at least one comes back if there is one */
     void (*done)(struct store_entries *r, const struct err *e); /* rows are valid only during done */
     struct store_entry *rows;
     size_t n;
@@ -136,7 +139,8 @@ MUST_USE int store_txn_entry_add(struct store_txn *t, uint64_t list_id, const st
 /** Add or replace: lane, due time and body. */
 MUST_USE int store_txn_entry_put(struct store_txn *t, uint64_t list_id, const struct store_entry *entry, struct err *e);
 MUST_USE int store_txn_entry_delete(struct store_txn *t, uint64_t list_id, const char *key, struct err *e); /* none: nothing happens */
-/** All entries of the list, at once for readers; the rows themselves go in the background. A list_id is never used again. */
+/** All entries of the list, at once for readers; the rows themselves go in the background. A list_id is never used again: what is added
+ *  to it later may vanish (the store in memory asserts that nobody does); deleting from it is harmless. */
 MUST_USE int store_txn_entries_drop(struct store_txn *t, uint64_t list_id, struct err *e);
 
 static inline void store_submit(struct store *s, struct store_txn *t, store_done_fn done, void *arg) { s->ops->submit(s, t, done, arg); }

@@ -279,16 +279,6 @@ static void roll_back(struct store_sqlite *s)
         (void)store_sql_run(s, SQL_ROLLBACK);
 }
 
-/* Background work is not synced by itself. Changing that back needs memory, and without it nothing could be promised. */
-static int be_strict(struct store_sqlite *s)
-{
-    if (s->lax)
-        roll_back(s); /* it cannot be changed inside a transaction, and background work may have left one */
-    int rc = s->lax ? sqlite3_exec(s->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL) : SQLITE_OK;
-    s->lax = rc != SQLITE_OK;
-    return rc;
-}
-
 /* The usual way: all in one, nothing but the operations themselves. `fault` is set when one of them is to blame. */
 static int try_together(struct store_sqlite *s, struct store_item *first, bool *fault)
 {
@@ -323,9 +313,7 @@ static int try_apart(struct store_sqlite *s, struct store_item *first)
 bool store_sql_commit(struct store_sqlite *s, struct store_item *first)
 {
     bool fault = false;
-    int rc = be_strict(s);
-    if (rc == SQLITE_OK)
-        rc = try_together(s, first, &fault);
+    int rc = try_together(s, first, &fault);
     if (fault) {
         roll_back(s);
         rc = try_apart(s, first);
@@ -513,11 +501,9 @@ bool store_sql_background(struct store_sqlite *s, int rows)
 {
     if (!s->trims_waiting && !s->space_waiting)
         return false;
-    /* Nobody waits for this to be durable: the next group's sync covers it. */
-    s->lax = true;
-    sqlite3_exec(s->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
+    /* Synced by itself, though nobody waits for it: if it were left to the next group's sync and that failed, the system might have
+     * thrown this part of the log away, and all that is written behind the hole would be lost with it. */
     int rc = s->trims_waiting ? trim_step(s, rows) : vacuum_step(s);
-    (void)be_strict(s); /* else the next group tries again, before it is promised anything */
     if (rc == SQLITE_OK)
         return true;
     struct err e = {0};

@@ -8,6 +8,17 @@ enum { COLUMN_KEY, COLUMN_LANE, COLUMN_DUE, COLUMN_BODY };
 
 static void bind_key(sqlite3_stmt *st, int at, const char *key) { sqlite3_bind_text(st, at, key, -1, SQLITE_STATIC); }
 
+/* The first column of the row that `st` stands on. */
+static int copy_key(sqlite3_stmt *st, char to[STORE_ENTRY_KEY_MAX + 1])
+{
+    const char *key = (const char *)sqlite3_column_text(st, 0);
+    size_t n = (size_t)sqlite3_column_bytes(st, 0);
+    if (!key || n > STORE_ENTRY_KEY_MAX)
+        return key ? SQLITE_CORRUPT : SQLITE_NOMEM;
+    memcpy(to, key, n + 1);
+    return SQLITE_OK;
+}
+
 /* ---- changes ---- */
 
 static int write_entry(struct store_sqlite *s, enum store_statement which, const struct store_op *op)
@@ -121,22 +132,17 @@ struct lane_head {
 /* The key after the head's own; found false: the lane is through. */
 static int advance(struct answer *a, struct lane_head *h, bool *found)
 {
+    char next[STORE_ENTRY_KEY_MAX + 1];
     sqlite3_stmt *st = store_sql_numbers(a->s, SQL_LANE_KEY, (int64_t)a->r->list_id, h->lane);
-    sqlite3_bind_text(st, 3, h->key, -1, SQLITE_TRANSIENT); /* it is overwritten while bound */
+    bind_key(st, 3, h->key);
     int rc = sqlite3_step(st);
     *found = rc == SQLITE_ROW;
-    if (*found) {
-        const char *key = (const char *)sqlite3_column_text(st, 0);
-        size_t n = (size_t)sqlite3_column_bytes(st, 0);
-        if (!key)
-            rc = SQLITE_NOMEM;
-        else if (n > STORE_ENTRY_KEY_MAX)
-            rc = SQLITE_CORRUPT;
-        else
-            memcpy(h->key, key, n + 1);
-    }
+    if (*found)
+        rc = copy_key(st, next);
     sqlite3_reset(st);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+    if (*found && rc == SQLITE_OK)
+        memcpy(h->key, next, strlen(next) + 1); /* not before the reset: it is bound */
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 /* The heads of the lanes that have a key after that of the request; malloc'd. */
@@ -255,20 +261,12 @@ int store_sql_load_lanes(struct store_sqlite *s, uint64_t list_id, int (*fn)(voi
 static int step_end(struct store_sqlite *s, uint64_t list_id, int rows, char to[STORE_ENTRY_KEY_MAX + 1])
 {
     sqlite3_stmt *st = store_sql_numbers(s, SQL_ENTRIES_SIZES, (int64_t)list_id, rows / STORE_DROP_ROWS_PART);
-    int rc;
+    int rc = SQLITE_OK;
     *to = '\0';
-    for (uint64_t bytes = 0; bytes < STORE_DROP_BYTES && (rc = sqlite3_step(st)) == SQLITE_ROW;) {
-        const char *key = (const char *)sqlite3_column_text(st, 0);
-        size_t n = (size_t)sqlite3_column_bytes(st, 0);
-        if (!key || n > STORE_ENTRY_KEY_MAX) {
-            rc = key ? SQLITE_CORRUPT : SQLITE_NOMEM;
-            break;
-        }
-        memcpy(to, key, n + 1);
+    for (uint64_t bytes = 0; bytes < STORE_DROP_BYTES && (rc = sqlite3_step(st)) == SQLITE_ROW && (rc = copy_key(st, to)) == SQLITE_OK;)
         bytes += (uint64_t)sqlite3_column_int64(st, 1);
-    }
     sqlite3_reset(st);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 int store_sql_drop_entries(struct store_sqlite *s, int rows)

@@ -115,7 +115,6 @@ struct store_sqlite {
     struct store_item *head, **tail;   /* taken, not yet worked on */
     int wal_pages, checkpoint_at;      /* pages in the log; when to try the next checkpoint */
     bool trims_waiting, space_waiting; /* background work there may be */
-    bool lax;                          /* a commit may not be synced: background work changed that, and it is not changed back yet */
     enum err_code trouble;             /* of the last group */
     bool low;                          /* the reserve is touched */
     struct buf scratch;

@@ -10,6 +10,9 @@ L = f"/v2/projects/{PROJECT}/locations/{REGION}"
 TOPIC = server.topic("there")
 SUB = server.subscription("there", TOPIC)
 server.deploy("there")
+QUEUE = f"{L}/queues/there"
+OURS = QUEUE.replace("/v2/", "/runnel/v1/")
+server.api("POST", f"{L}/queues", {"name": QUEUE.removeprefix("/v2/")})
 SERVICE = {"template": {"containers": [{"image": SERVICE_IMAGE, "command": ["/usr/bin/python3"], "args": ["service.py"]}]}}
 HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "ALREADY_EXISTS": 409, "FAILED_PRECONDITION": 400, "UNIMPLEMENTED": 405}  # another verb would do: the paths are known
 
@@ -44,7 +47,8 @@ def everything():
     """All that there is, to see that nothing was half made."""
     return [sorted(json.dumps(x, sort_keys=True) for x in server.api("GET", path).get(field, []))
             for path, field in ((P + "/topics", "topics"), (P + "/subscriptions", "subscriptions"), (P + "/snapshots", "snapshots"))] + \
-        [sorted(s["name"] for s in server.api("GET", L + "/services").get("services", []))]
+        [sorted(s["name"] for s in server.api("GET", L + "/services").get("services", []))] + \
+        [server.api("GET", L + "/queues"), server.api("GET", QUEUE + "/tasks"), server.api("GET", OURS + "/settings")]
 
 
 def table(name, rows):
@@ -77,10 +81,38 @@ METHODS_WITH_BODY = [("PUT", f"{P}/topics/new-topic"), ("PATCH", f"{P}/topics/th
                      ("POST", f"{P}/subscriptions/there:acknowledge"), ("POST", f"{P}/subscriptions/there:modifyAckDeadline"),
                      ("POST", f"{P}/subscriptions/there:modifyPushConfig"), ("POST", f"{P}/subscriptions/there:seek"), ("PUT", f"{P}/snapshots/new-snap"),
                      ("POST", f"{L}/services?serviceId=new-service"), ("PATCH", f"{L}/services/there"), ("POST", f"{L}/services/there:setIamPolicy"),
-                     ("POST", f"{L}/services/there:testIamPermissions"), ("POST", f"{P}/topics/there:setIamPolicy"), ("POST", "/v2/entries:list")]
+                     ("POST", f"{L}/services/there:testIamPermissions"), ("POST", f"{P}/topics/there:setIamPolicy"), ("POST", "/v2/entries:list"),
+                     ("POST", f"{L}/queues"), ("PATCH", QUEUE), ("POST", f"{QUEUE}:purge"), ("POST", f"{QUEUE}:pause"), ("POST", f"{QUEUE}:resume"),
+                     ("POST", f"{QUEUE}/tasks"), ("POST", f"{QUEUE}/tasks/t:run"), ("POST", f"{QUEUE}:getIamPolicy"), ("POST", f"{QUEUE}:setIamPolicy"),
+                     ("PATCH", f"{OURS}/settings"), ("POST", f"{OURS}/tasks:batchCreate"), ("POST", f"{OURS}/deadTasks:redrive"),
+                     ("POST", f"{OURS}/deadTasks:delete")]
 table("bodies that are not JSON, or not an object", [
     (method, path, body, "INVALID_ARGUMENT", "") for method, path in METHODS_WITH_BODY
     for body in ("{", "[]", "3", '"text"', '{"a":1,}', '{"a":1} x', "\xff\xfe".encode("latin-1"), "[" * 100000, '{"a":' * 1000, b"\x00")])
+
+TASK = {"httpRequest": {"url": "http://127.0.0.1:9/"}}
+table("fields of queues and tasks of the wrong type name the field", [
+    ("POST", f"{L}/queues", {"name": 3}, "INVALID_ARGUMENT", "name"),
+    ("PATCH", QUEUE, {"rateLimits": {"maxDispatchesPerSecond": "fast"}}, "INVALID_ARGUMENT", "rateLimits.maxDispatchesPerSecond"),
+    ("PATCH", QUEUE, {"rateLimits": {"maxConcurrentDispatches": 1.5}}, "INVALID_ARGUMENT", "rateLimits.maxConcurrentDispatches"),
+    ("PATCH", QUEUE, {"retryConfig": {"minBackoff": 3}}, "INVALID_ARGUMENT", "retryConfig.minBackoff"),
+    ("PATCH", QUEUE, {"state": "TIRED"}, "INVALID_ARGUMENT", "state"),
+    ("PATCH", f"{QUEUE}?updateMask=retryConfig.colour", {}, "INVALID_ARGUMENT", "retryConfig.colour"),
+    ("POST", f"{QUEUE}/tasks", {"task": []}, "INVALID_ARGUMENT", "task"),
+    ("POST", f"{QUEUE}/tasks", {"task": {**TASK, "scheduleTime": "tomorrow"}}, "INVALID_ARGUMENT", "task.scheduleTime"),
+    ("POST", f"{QUEUE}/tasks", {"task": {**TASK, "dispatchDeadline": "long"}}, "INVALID_ARGUMENT", "task.dispatchDeadline"),
+    ("POST", f"{QUEUE}/tasks", {"task": {"httpRequest": {"url": "http://127.0.0.1:9/", "body": "no base64!"}}}, "INVALID_ARGUMENT", "task.httpRequest.body"),
+    ("POST", f"{QUEUE}/tasks", {"task": {"httpRequest": {"url": "http://127.0.0.1:9/", "headers": {"a": 1}}}}, "INVALID_ARGUMENT", "headers"),
+    ("POST", f"{QUEUE}/tasks", {"task": {**TASK, "appEngineHttpRequest": {}}}, "INVALID_ARGUMENT", "appEngineHttpRequest"),
+    ("POST", f"{QUEUE}/tasks", {"task": TASK, "responseView": "ALL"}, "INVALID_ARGUMENT", "responseView"),
+    ("POST", f"{OURS}/tasks:batchCreate", {"tasks": [TASK, {"scheduleTime": 1}]}, "INVALID_ARGUMENT", "tasks[1].scheduleTime"),
+    ("PATCH", f"{OURS}/settings", {"deadKeep": "soon"}, "INVALID_ARGUMENT", "deadKeep"),
+    ("POST", f"{OURS}/deadTasks:redrive", {"ids": "all"}, "INVALID_ARGUMENT", "ids"),
+    ("GET", f"{QUEUE}/tasks?pageSize=many", None, "INVALID_ARGUMENT", "pageSize"),
+    ("GET", f"{QUEUE}/tasks?colour=red", None, "INVALID_ARGUMENT", "colour"),
+    ("GET", f"{QUEUE}x", None, "NOT_FOUND", "Queue does not exist"),
+    ("PUT", QUEUE, {}, "UNIMPLEMENTED", "PUT"),
+])
 
 table("fields of the wrong type name the field", [
     ("PUT", f"{P}/topics/new-topic", {"labels": "x"}, "INVALID_ARGUMENT", "labels"),

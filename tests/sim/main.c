@@ -1,5 +1,5 @@
 /* main.c: runs seeds, each in a process of its own, and says which failed and how to replay it. */
-#include "tests/sim/sim.h"
+#include "tests/sim/tasks.h"
 
 #include "core/base/text.h"
 
@@ -45,6 +45,7 @@ static void run_seed(uint64_t seed, bool trace)
               (unsigned long long)s->crashes, (unsigned long long)s->steps);
     if (s->pushes == 0 || s->pulls == 0 || s->instances_started == 0)
         sim_fail(s, "nothing happened: the simulation is not testing anything");
+    sim_tasks(seed, trace);
     fflush(NULL);
     _exit(0);
 }

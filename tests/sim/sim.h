@@ -95,6 +95,7 @@ struct sim {
 };
 
 /* world.c */
+void sim_world_init(struct sim *s, uint64_t seed, bool trace); /* clock, chance, store; no engine */
 void sim_start(struct sim *s, uint64_t seed, bool trace);
 void sim_step(struct sim *s);
 void sim_run_for(struct sim *s, int64_t ns);

@@ -160,7 +160,7 @@ static void start_engine(struct sim *s)
     must(s, broker_load(s->broker, &e), &e, "broker_load");
 }
 
-void sim_start(struct sim *s, uint64_t seed, bool trace)
+void sim_world_init(struct sim *s, uint64_t seed, bool trace)
 {
     *s = (struct sim){.seed = seed, .trace = trace, .now_ns = NS_PER_S};
     s->clock = (struct clock){read_mono, read_wall, s};
@@ -171,6 +171,11 @@ void sim_start(struct sim *s, uint64_t seed, bool trace)
     s->store = store_memory_new();
     if (!s->world || !s->store)
         sim_fail(s, "the simulator is out of memory");
+}
+
+void sim_start(struct sim *s, uint64_t seed, bool trace)
+{
+    sim_world_init(s, seed, trace);
     timer_init(&s->store_timer, disk_works);
     start_engine(s);
     sim_actors_init(s);

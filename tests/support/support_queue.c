@@ -93,6 +93,28 @@ void tq_stop(struct tq *tq)
     tq->starts = NULL;
 }
 
+int tq_setup(void **state)
+{
+    *state = calloc(1, sizeof(struct tq));
+    return *state ? 0 : -1;
+}
+
+int tq_teardown(void **state)
+{
+    struct tq *tq = *state;
+    if (tq->starts)
+        tq_stop(tq);
+    free(tq);
+    return 0;
+}
+
+struct tq *tq_begin(void **state, const struct queue_config *c)
+{
+    const struct queue_config standard = tq_config();
+    tq_init(*state, c ? c : &standard);
+    return *state;
+}
+
 void tq_crash(struct tq *tq)
 {
     store_memory_crash(tq->store);
@@ -203,6 +225,16 @@ void tq_add(struct tq *tq, const struct tq_task *t)
     if (!d.done || d.code != ERR_OK)
         die("the task was not accepted", t->id);
     pb_free(d.record);
+}
+
+void tq_add_many(struct tq *tq, const char *prefix, size_t n, struct tq_task t)
+{
+    char id[40];
+    for (size_t i = 0; i < n; i++) {
+        snprintf(id, sizeof id, "%s%04zu", prefix, i);
+        t.id = id;
+        tq_create(tq, &t, NULL);
+    }
 }
 
 struct tq_start *tq_running(struct tq *tq, const char *id)

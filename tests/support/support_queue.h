@@ -57,6 +57,10 @@ struct tq_task {
 struct queue_config tq_config(void); /* 500 a second, burst 100, 1000 at once, retries 10 20 40 80 160 240 300 */
 void tq_init(struct tq *tq, const struct queue_config *c);
 void tq_stop(struct tq *tq);
+/* The same for cmocka: *state is a struct tq. */
+int tq_setup(void **state);
+int tq_teardown(void **state);
+struct tq *tq_begin(void **state, const struct queue_config *c); /* NULL: tq_config */
 void tq_crash(struct tq *tq);
 /** Let the store answer and due timers fire until nothing moves. */
 void tq_run(struct tq *tq);
@@ -68,6 +72,8 @@ void tq_done(void *arg, const TaskRecord *r, const struct err *e);
 void tq_counted(void *arg, uint64_t count, const struct err *e);
 /** Create one and run: must be accepted. */
 void tq_add(struct tq *tq, const struct tq_task *t);
+/** Ids are the prefix and 0000, 0001 ... */
+void tq_add_many(struct tq *tq, const char *prefix, size_t n, struct tq_task t);
 struct tq_start *tq_running(struct tq *tq, const char *id); /* NULL: it is not */
 size_t tq_count(const struct tq *tq, const char *id);       /* starts of it */
 void tq_settle(struct tq *tq, struct tq_start *s, int answer);

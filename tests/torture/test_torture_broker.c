@@ -1,5 +1,5 @@
 /** test_torture_broker.c: the broker while memory, writes and syncs fail under each of its methods, on both stores.
- *  A topic with three accepted messages, one of them delivered, and a snapshot; then one method with one fault somewhere; then the
+ *  A topic with three accepted messages, one of them delivered, a snapshot, and a queue with a task; then one method with one fault somewhere; then the
  *  same again without. What was answered with OK holds, also after a proper restart and after a power cut; what was refused left
  *  nothing half made, and works at the second try. */
 #include "tests/support/support_broker.h"
@@ -13,6 +13,8 @@
 #define T P "/topics/tee"
 #define S P "/subscriptions/sub"
 #define SNAP P "/snapshots/"
+#define L P "/locations/here"
+#define Q L "/queues/q"
 #define FIRST 3 /* messages n = 0, 1, 2 */
 #define NUMBERS 64
 #define HALF_HOUR_NS (1800 * NS_PER_S)
@@ -49,6 +51,23 @@ static const struct step steps[] = {
      "{\"snapshot\":\"" SNAP "one\"}"},
     {"delete a subscription", DELETES, "Subscriber/DeleteSubscription", "{\"subscription\":\"" S "\"}", "Subscriber/GetSubscription",
      "{\"subscription\":\"" S "\"}"},
+    {"create a queue", CREATES, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/two\"}}",
+     "CloudTasks/GetQueue", "{\"name\":\"" L "/queues/two\"}"},
+    {"pause a queue", CHANGES, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}", NULL, NULL},
+    {"update a queue", CHANGES, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"},\"updateMask\":\"retryConfig.maxAttempts\"}",
+     NULL, NULL},
+    {"set a queue's settings", CHANGES, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":2}}",
+     NULL, NULL},
+    {"list queues", CHANGES, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageSize\":1,\"filter\":\"state:RUNNING\"}", NULL, NULL},
+    {"create a task", CREATES, "CloudTasks/CreateTask",
+     "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" Q "/tasks/two\",\"scheduleTime\":\"2026-01-20T00:00:00Z\","
+     "\"httpRequest\":{\"url\":\"http://a/\"}}}",
+     "CloudTasks/GetTask", "{\"name\":\"" Q "/tasks/two\"}"},
+    {"list tasks", CHANGES, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}", NULL, NULL},
+    {"tell a task's story", CHANGES, "Tasks/GetTaskTimeline", "{\"name\":\"" Q "/tasks/one\"}", NULL, NULL},
+    {"delete a task", DELETES, "CloudTasks/DeleteTask", "{\"name\":\"" Q "/tasks/one\"}", "CloudTasks/GetTask",
+     "{\"name\":\"" Q "/tasks/one\"}"},
+    {"delete a queue", DELETES, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}", "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"},
     {"delete a topic", DELETES, "Publisher/DeleteTopic", "{\"topic\":\"" T "\"}", "Publisher/GetTopic", "{\"topic\":\"" T "\"}"},
 };
 
@@ -94,6 +113,10 @@ static void begin(struct run *r)
     for (int n = 0; n < FIRST; n++)
         tb_call(&r->tb, ERR_OK, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"attributes\":{\"n\":\"%d\"}}]}", n);
     tb_call(&r->tb, ERR_OK, "Subscriber/CreateSnapshot", "{\"name\":\"" SNAP "one\",\"subscription\":\"" S "\"}");
+    tb_call(&r->tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
+    tb_call(&r->tb, ERR_OK, "CloudTasks/CreateTask",
+            "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" Q "/tasks/one\",\"scheduleTime\":\"2026-01-20T00:00:00Z\","
+            "\"httpRequest\":{\"url\":\"http://a/\"}}}");
     const char *got = tb_call(&r->tb, ERR_OK, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":1}");
     assert_string_equal(tb_json(got, "n", 0), "0");
     snprintf(r->ack_id, sizeof r->ack_id, "%s", tb_json(got, "ackId", 0));

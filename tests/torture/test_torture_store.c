@@ -17,6 +17,20 @@
 
 static char large[LARGE_BYTES];
 
+/* Entries that come, move and go; list 9 is filled by the first two and dropped by the third. */
+static bool entries_of(struct store_txn *t, int k, const char *body)
+{
+    char key[16], gone[16];
+    snprintf(key, sizeof key, "e%d", k);
+    snprintf(gone, sizeof gone, "e%d", k - 2);
+    struct store_entry x = {key, (uint32_t)k % 3, k, str_of(body)}, shared = {"shared", (uint32_t)k, -k, str_of(body)};
+    if (store_txn_entry_add(t, 8, &x, NULL) || store_txn_entry_put(t, 8, &shared, NULL))
+        return false;
+    if (k < 2)
+        return store_txn_entry_add(t, 9, &x, NULL) == 0;
+    return !(k % 3 == 2 && store_txn_entry_delete(t, 8, gone, NULL)) && !(k == 2 && store_txn_entries_drop(t, 9, NULL));
+}
+
 /* The `k`-th: touches every kind of record, so that a half of it would show. NULL: no memory. */
 static struct store_txn *make_txn(int k)
 {
@@ -35,6 +49,7 @@ static struct store_txn *make_txn(int k)
         ok = !store_txn_append(t, 2, 1, 0, (struct str){large, sizeof large}, NULL);
     if (ok && k % 3 == 2)
         ok = !store_txn_trim(t, 1, seq - 10, NULL) && !store_txn_delete(t, "kind", "r0", NULL);
+    ok = ok && entries_of(t, k, body);
     if (ok && k == 7)
         ok = !store_txn_drop_acks(t, 5, NULL) && !store_txn_trim(t, 2, 2, NULL);
     if (ok)
@@ -62,6 +77,51 @@ static void on_row_dump(struct store_read *r, const struct err *e)
     d->done++;
 }
 
+struct entry_dump {
+    struct store_entries ask;
+    int done;
+    struct buf *out;
+};
+
+static void on_entry_dump(struct store_entries *r, const struct err *e)
+{
+    struct entry_dump *d = CONTAINER_OF(r, struct entry_dump, ask);
+    assert_null(e);
+    for (size_t i = 0; i < r->n; i++)
+        assert_int_equal(buf_addf(d->out, "%s@%u.%d:%.*s,", r->rows[i].key, r->rows[i].lane, (int)r->rows[i].due_wall_ns,
+                                  (int)r->rows[i].body.n, r->rows[i].body.p),
+                         0);
+    d->done++;
+}
+
+static int on_lane_dump(void *arg, uint32_t lane, uint64_t count, struct err *e) { return buf_addf(arg, "%u*%" PRIu64 ",", lane, count); }
+
+/* By key, and lane by lane in the order of time: all trees say the same. */
+static void dump_list(struct bench *b, uint64_t list, struct buf *out)
+{
+    struct entry_dump d = {.ask = {.by = STORE_KEYS, .list_id = list, .lane_max = STORE_LANE_MAX, .key = ""}, .out = out};
+    assert_int_equal(buf_addf(out, " list %" PRIu64 ": ", list), 0);
+    assert_int_equal(b->store->ops->load_lanes(b->store, list, on_lane_dump, out, NULL), 0);
+    d.ask.max_count = d.ask.max_bytes = 10000;
+    d.ask.done = on_entry_dump;
+    b->store->ops->entries(b->store, &d.ask);
+    bench_wait(b, &d.done, 1);
+    for (uint32_t lane = 0; lane < 3; lane++) {
+        d.done = 0;
+        d.ask = (struct store_entries){.by = STORE_BY_DUE,
+                                       .list_id = list,
+                                       .lane_min = lane,
+                                       .key = "",
+                                       .due_wall_ns = INT64_MIN,
+                                       .max_count = 1000,
+                                       .max_bytes = 10000,
+                                       .done = on_entry_dump};
+        assert_int_equal(buf_addf(out, " / "), 0);
+        b->store->ops->entries(b->store, &d.ask);
+        bench_wait(b, &d.done, 1);
+    }
+}
+
 static char *dump(struct bench *b)
 {
     struct buf out;
@@ -80,6 +140,8 @@ static char *dump(struct bench *b)
         ops->read(b->store, &d.read);
         bench_wait(b, &d.done, 1);
     }
+    dump_list(b, 8, &out);
+    dump_list(b, 9, &out);
     char *text = strdup(buf_cstr(&out));
     buf_fini(&out);
     return text;
@@ -324,6 +386,41 @@ static bool open_again(const struct torture *t, enum fault what, size_t nth, siz
     return failed;
 }
 
+/* An older file: whatever fails while it is brought up to date, it is whole afterwards, of one schema or the other. */
+static bool upgrade(const struct torture *t, enum fault what, size_t nth, size_t times)
+{
+    struct bench b = {.kind = "sqlite"};
+    struct err e = {0};
+    static const char *base;
+    base = base ? base : support_tmpdir();
+    snprintf(b.dir, sizeof b.dir, "%.200s/old", base);
+    assert_int_equal(mkdir(b.dir, 0700), 0);
+    bench_copy_schema_1(b.dir);
+    sem_init(&b.woken, 0, 0);
+    b.engine = mailbox_new(SIZE_MAX, on_wake, &b.woken);
+    fault_arm(what, nth, times);
+    b.store = store_sqlite_open(b.dir, b.engine, log_null(), &e);
+    bool failed = fault_disarm();
+    if (!b.store && (!failed || !(strstr(e.msg, b.dir) || strstr(e.msg, "out of memory") || strstr(e.msg, "start"))))
+        fail_msg("%s %zu: open says %s: %s", fault_name(what), nth, err_name(e.code), e.msg);
+    if (!b.store)
+        bench_open(&b);
+    expect_schema_1(&b);
+    struct store_txn *more = make_txn(5);
+    assert_int_equal(bench_submit(&b, more), ERR_OK);
+    bench_restart(&b);
+    expect_bounds(&b, 3, 10, 60);
+    struct buf out;
+    buf_init(&out, TEXT_MAX);
+    dump_list(&b, 8, &out);
+    assert_string_equal(buf_cstr(&out), " list 8: 2*1,5*1,e5@2.5:body 5,shared@5.-5:body 5, /  /  / e5@2.5:body 5,");
+    buf_fini(&out);
+    bench_fini(&b);
+    sqlite_disk_forget(b.dir);
+    support_remove(b.dir);
+    return failed;
+}
+
 /* ---- reading ---- */
 
 static void on_read_dump(struct store_read *r, const struct err *e)
@@ -331,6 +428,19 @@ static void on_read_dump(struct store_read *r, const struct err *e)
     struct outcome *o = r->arg;
     on_done(o, e);
     o->order = (int)r->n;
+}
+
+static void on_entries_dump(struct store_entries *r, const struct err *e)
+{
+    struct outcome *o = r->arg;
+    on_done(o, e);
+    o->order = (int)r->n;
+}
+
+static int add_lane(void *arg, uint32_t lane, uint64_t count, struct err *e)
+{
+    *(uint64_t *)arg += count;
+    return 0;
 }
 
 static int count_one(void *arg, const char *name, struct str body, struct err *e)
@@ -351,19 +461,38 @@ static bool read_all(const struct torture *t, enum fault what, size_t nth, size_
     uint64_t first, next, floor, latest;
     int n = 0;
     struct acks acks = {0};
+    struct outcome entries[3] = {{0}};
+    struct store_entries ask[3];
+    uint64_t in_lanes = 0;
     fault_arm(what, nth, times);
     r.b.store->ops->read(r.b.store, &read);
     bench_wait(&r.b, &rows.done, 1);
+    for (int by = STORE_BY_KEY; by <= STORE_KEYS; by++) {
+        ask[by] = (struct store_entries){.by = by, .list_id = 8, .lane_max = STORE_LANE_MAX, .due_wall_ns = INT64_MIN};
+        ask[by].key = by == STORE_BY_KEY ? "shared" : "";
+        ask[by].max_count = ask[by].max_bytes = 1000;
+        ask[by].done = on_entries_dump;
+        ask[by].arg = &entries[by];
+        r.b.store->ops->entries(r.b.store, &ask[by]);
+        bench_wait(&r.b, &entries[by].done, 1);
+    }
     int rc[] = {
         r.b.store->ops->load_resources(r.b.store, "kind", count_one, &n, &e),
         r.b.store->ops->topic_bounds(r.b.store, 1, &first, &next, &e),
         r.b.store->ops->load_acks(r.b.store, 5, &floor, collect_acks, &acks, &e),
         r.b.store->ops->load_meta(r.b.store, "latest", &latest, &e),
+        r.b.store->ops->load_lanes(r.b.store, 8, add_lane, &in_lanes, &e),
     };
     bool failed = fault_disarm();
     assert_true(rows.code == ERR_OK ? rows.order == 9 : failed && rows.code == ERR_RESOURCE_EXHAUSTED);
     for (size_t i = 0; i < ARRAY_LEN(rc); i++)
         assert_true(rc[i] == 0 || (failed && rc[i] == -ERR_RESOURCE_EXHAUSTED && strstr(e.msg, "out of memory")));
+    static const int want[] = {[STORE_BY_KEY] = 1, [STORE_BY_DUE] = 1, [STORE_KEYS] = 4}; /* e1, e2, e3 and shared; in lane 0 e3 */
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        if (entries[i].code == ERR_OK ? entries[i].order != want[i] : !failed || entries[i].code != ERR_RESOURCE_EXHAUSTED)
+            fail_msg("%s %zu: request %zu answers %d entries, %s: %s", r.what, nth, i, entries[i].order, err_name(entries[i].code),
+                     entries[i].msg);
+    assert_true(rc[4] || in_lanes == 4);
     assert_true(rc[0] || n == 3);
     assert_true(rc[1] || (first == 10 && next == 33));
     assert_true(rc[3] || latest == 3);
@@ -405,6 +534,16 @@ static void a_failed_start_leaves_what_was_there(void **state)
     }
 }
 
+static void a_failed_upgrade_leaves_what_was_there(void **state)
+{
+    static const struct torture t = {.name = "upgrading", .run = upgrade};
+    for (enum fault what = FAULT_ALLOC; what <= FAULT_SYNC; what++) {
+        CASE_TRUE(fault_name(what), torture(&t, what, FAULT_ONCE) > 0);
+        if (what != FAULT_FULL)
+            CASE_TRUE(fault_name(what), torture(&t, what, FAULT_FOR_EVER) > 0);
+    }
+}
+
 static void reading_without_memory_is_an_error(void **state)
 {
     static const struct torture t = {.name = "reading", .run = read_all};
@@ -417,9 +556,8 @@ int main(void)
 {
     sqlite_faults_install();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accepted_is_there_and_refused_is_not),
-        cmocka_unit_test(failed_background_work_weakens_nothing),
-        cmocka_unit_test(a_failed_start_leaves_what_was_there),
+        cmocka_unit_test(accepted_is_there_and_refused_is_not), cmocka_unit_test(failed_background_work_weakens_nothing),
+        cmocka_unit_test(a_failed_start_leaves_what_was_there), cmocka_unit_test(a_failed_upgrade_leaves_what_was_there),
         cmocka_unit_test(reading_without_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

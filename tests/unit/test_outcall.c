@@ -24,8 +24,11 @@ struct fixture {
     int asked;
     enum token_kind kind;
     char account[128], to[256];
-    void (*token_done)(void *arg, const char *token, const struct err *e);
-    void *token_arg;
+    struct {
+        void (*done)(void *arg, const char *token, const struct err *e);
+        void *arg;
+    } waiting[SENT_MAX];
+    size_t n_waiting;
     /* what came of it */
     struct outcall_result result;
     int done, stopped;
@@ -48,10 +51,21 @@ static void fake_get(struct token_source *ts, enum token_kind kind, const char *
     f->kind = kind;
     snprintf(f->account, sizeof f->account, "%s", account);
     snprintf(f->to, sizeof f->to, "%s", to);
-    f->token_done = done;
-    f->token_arg = arg;
-    if (!f->tokens_wait)
+    if (f->tokens_wait) {
+        assert_true(f->n_waiting < SENT_MAX);
+        f->waiting[f->n_waiting].done = done;
+        f->waiting[f->n_waiting++].arg = arg;
+    } else {
         done(arg, f->refusal.code ? NULL : "a.b.c", f->refusal.code ? &f->refusal : NULL);
+    }
+}
+
+/* Answers the one who asked last. */
+static void give_token(struct fixture *f, const char *token, const struct err *e)
+{
+    assert_true(f->n_waiting > 0);
+    f->n_waiting--;
+    f->waiting[f->n_waiting].done(f->waiting[f->n_waiting].arg, token, e);
 }
 
 static int setup(void **state)
@@ -71,7 +85,11 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
+    struct err e;
     outcalls_free(f->outcalls);
+    err_set(&e, ERR_CANCELLED, "the server is stopping");
+    while (f->n_waiting) /* a source of tokens answers everybody in the end */
+        give_token(f, NULL, &e);
     support_env_fini(&f->fe);
     free(f);
     return 0;
@@ -336,7 +354,7 @@ static void without_a_token_nothing_goes_out(void **state)
     f->tokens_wait = true;
     assert_non_null(start(f, &s, &e)); /* later */
     err_set(&why, ERR_UNAVAILABLE, "no key");
-    f->token_done(f->token_arg, NULL, &why);
+    give_token(f, NULL, &why);
     assert_int_equal(f->done, 1);
     assert_int_equal(f->result.status, 0);
     assert_true(f->result.undelivered);
@@ -345,15 +363,15 @@ static void without_a_token_nothing_goes_out(void **state)
     assert_int_equal(f->done, 2);
     assert_int_equal(f->result.err.code, ERR_UNAVAILABLE);
     assert_true(f->result.undelivered);
-    f->token_done(f->token_arg, "too.la.te", NULL); /* for nobody */
+    give_token(f, "too.la.te", NULL); /* for nobody */
     assert_int_equal(f->n_sent, 0);
     s = with_token(f);
     assert_non_null(start(f, &s, &e)); /* an account that cannot be: the task's fault */
     err_set(&why, ERR_INVALID_ARGUMENT, "no account");
-    f->token_done(f->token_arg, NULL, &why);
+    give_token(f, NULL, &why);
     assert_false(f->result.undelivered);
     assert_non_null(start(f, &s, &e)); /* it came */
-    f->token_done(f->token_arg, "a.b.c", NULL);
+    give_token(f, "a.b.c", NULL);
     assert_int_equal(f->n_sent, 1);
     answer(f, 204, ERR_OK);
     assert_int_equal(f->result.status, 204);
@@ -388,7 +406,7 @@ static void a_request_can_be_called_off_at_any_time(void **state)
     assert_int_equal(f->done, 1);
     assert_int_equal(f->result.err.code, ERR_CANCELLED);
     assert_true(f->result.undelivered);
-    f->token_done(f->token_arg, "a.b.c", NULL);
+    give_token(f, "a.b.c", NULL);
     assert_int_equal(f->n_sent, 0);
     s = spec(f);
     struct outcall_job *j = start(f, &s, &e); /* while it runs */
@@ -444,7 +462,7 @@ static void no_failed_allocation_loses_a_request(void **state)
         support_fail_alloc(n / 2);
         struct outcall_job *j = start(f, &s, &e);
         if (j && f->tokens_wait)
-            f->token_done(f->token_arg, "a.b.c", NULL);
+            give_token(f, "a.b.c", NULL);
         bool failed = support_alloc_failed();
         assert_int_equal(j != NULL, f->done || f->n_sent);
         assert_true(j || e.code == ERR_RESOURCE_EXHAUSTED);

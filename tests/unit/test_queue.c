@@ -8,39 +8,6 @@
 #define S NS_PER_S
 #define HOUR (3600 * S)
 
-static struct tq *begin(void **state, const struct queue_config *c)
-{
-    struct tq *tq = *state;
-    const struct queue_config standard = tq_config();
-    tq_init(tq, c ? c : &standard);
-    return tq;
-}
-
-static int setup(void **state)
-{
-    *state = calloc(1, sizeof(struct tq));
-    return *state ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    struct tq *tq = *state;
-    if (tq->starts)
-        tq_stop(tq);
-    free(tq);
-    return 0;
-}
-
-static void add_many(struct tq *tq, const char *prefix, size_t n, struct tq_task t)
-{
-    char id[40];
-    for (size_t i = 0; i < n; i++) {
-        snprintf(id, sizeof id, "%s%04zu", prefix, i);
-        t.id = id;
-        tq_create(tq, &t, NULL);
-    }
-}
-
 static void assert_metric(struct tq *tq, const char *line)
 {
     struct buf b;
@@ -55,7 +22,7 @@ static void assert_metric(struct tq *tq, const char *line)
 
 static void a_task_runs_once_it_is_durable_and_due_and_is_gone_after_success(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     struct tq_done d = {0};
     tq_create(tq, &(struct tq_task){.id = "a", .in_ns = 5 * S}, &d);
     assert_false(d.done);
@@ -84,10 +51,10 @@ static void a_task_runs_once_it_is_durable_and_due_and_is_gone_after_success(voi
 
 static void a_sleeping_queue_has_one_timer_and_an_empty_or_paused_one_none(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     tq_run(tq);
     assert_true(timers_next_ns(tq->fe.env.timers) == TIMER_NEVER);
-    add_many(tq, "t", 300, (struct tq_task){.in_ns = 60 * S});
+    tq_add_many(tq, "t", 300, (struct tq_task){.in_ns = 60 * S});
     tq_run(tq);
     assert_true(timers_next_ns(tq->fe.env.timers) == tq->fe.clock.mono_ns + 60 * S);
     size_t steps = tq->store_steps;
@@ -102,7 +69,7 @@ static void a_sleeping_queue_has_one_timer_and_an_empty_or_paused_one_none(void 
 static void retries_come_exactly_when_the_formula_says(void **state)
 {
     static const int64_t wait_s[] = {10, 20, 40, 80, 160, 240, 300, 300};
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     tq->answer = 404;
     tq_add(tq, &(struct tq_task){.id = "a"});
     assert_int_equal(tq->n_starts, 1);
@@ -132,7 +99,7 @@ static void counts_and_attempts_are_told_as_google_does(void **state)
         {TQ_TIMEOUT, 3, 5, 504, 4, "DEADLINE_EXCEEDED(4): HTTP status code 504"},
         {0, 3, 5, 0, 14, "UNAVAILABLE(14): connection refused"},
     };
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     struct tq_done d = {0};
     int64_t first_ns = 0;
     tq_add(tq, &(struct tq_task){.id = "a"});
@@ -180,7 +147,7 @@ static void the_timeline_keeps_its_beginning_and_its_end(void **state)
 {
     struct queue_config c = tq_config();
     c.min_backoff_ns = c.max_backoff_ns = S;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     struct tq_done d = {0};
     tq->answer = 404;
     tq_add(tq, &(struct tq_task){.id = "a"});
@@ -195,7 +162,7 @@ static void the_timeline_keeps_its_beginning_and_its_end(void **state)
 
 static void what_was_not_delivered_does_not_count(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     struct tq_done d = {0};
     tq->answer = TQ_UNDELIVERED;
     tq_add(tq, &(struct tq_task){.id = "a"});
@@ -217,9 +184,9 @@ static void the_burst_and_then_the_rate(void **state)
     struct queue_config c = tq_config();
     c.rate_per_s = 20;
     c.burst = 5;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     tq->answer = 200;
-    add_many(tq, "t", 200, (struct tq_task){0});
+    tq_add_many(tq, "t", 200, (struct tq_task){0});
     tq_run(tq);
     assert_int_equal(tq->n_starts, 5);
     tq_advance(tq, 1 * S);
@@ -233,9 +200,9 @@ static void overload_slows_the_queue(void **state)
     struct queue_config c = tq_config();
     c.rate_per_s = 20;
     c.burst = 1;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     tq->answer = 503;
-    add_many(tq, "t", 400, (struct tq_task){0});
+    tq_add_many(tq, "t", 400, (struct tq_task){0});
     tq_advance(tq, 4 * S);
     assert_true(tq->n_starts > 10 && tq->n_starts < 40);
     assert_true(queue_stats(tq->queue).rate_per_s < 10);
@@ -243,7 +210,7 @@ static void overload_slows_the_queue(void **state)
 
 static void retry_after_holds_all_tasks(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     tq_add(tq, &(struct tq_task){.id = "a"});
     queue_settle(tq_running(tq, "a")->run, &(struct task_outcome){.status = 429, .retry_after_ns = 100 * S});
     tq->starts[0].run = NULL;
@@ -259,8 +226,8 @@ static void concurrency_is_kept_and_freed_when_an_answer_comes(void **state)
 {
     struct queue_config c = tq_config();
     c.concurrent = 3;
-    struct tq *tq = begin(state, &c);
-    add_many(tq, "t", 10, (struct tq_task){0});
+    struct tq *tq = tq_begin(state, &c);
+    tq_add_many(tq, "t", 10, (struct tq_task){0});
     tq_run(tq);
     assert_int_equal(tq->n_starts, 3);
     tq->store_fails = ERR_UNAVAILABLE; /* the slot is free although the end cannot be written */
@@ -276,8 +243,8 @@ static void concurrency_is_kept_and_freed_when_an_answer_comes(void **state)
 
 static void a_new_queue_warms_up(void **state)
 {
-    struct tq *tq = begin(state, NULL);
-    add_many(tq, "t", 90, (struct tq_task){0});
+    struct tq *tq = tq_begin(state, NULL);
+    tq_add_many(tq, "t", 90, (struct tq_task){0});
     tq_run(tq);
     assert_int_equal(tq->n_starts, TASK_WARM_START);
     tq_settle(tq, &tq->starts[0], 200);
@@ -291,10 +258,10 @@ static void a_fair_key_has_its_own_limit(void **state)
 {
     struct queue_config c = tq_config();
     c.key_concurrent = 2;
-    struct tq *tq = begin(state, &c);
-    add_many(tq, "a", 5, (struct tq_task){.key = "a"});
-    add_many(tq, "b", 1, (struct tq_task){.key = "b"});
-    add_many(tq, "n", 4, (struct tq_task){0});
+    struct tq *tq = tq_begin(state, &c);
+    tq_add_many(tq, "a", 5, (struct tq_task){.key = "a"});
+    tq_add_many(tq, "b", 1, (struct tq_task){.key = "b"});
+    tq_add_many(tq, "n", 4, (struct tq_task){0});
     tq_run(tq);
     assert_int_equal(tq->n_starts, 2 + 1 + 4); /* without a key there is no such limit */
     tq_settle(tq, tq_running(tq, "a0000"), 404);
@@ -310,16 +277,16 @@ static void keys_take_turns_and_priorities_go_first(void **state)
 {
     struct queue_config c = tq_config();
     c.concurrent = 1;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     const char *want[] = {"n0000", "h0000", "h0001", "a0000", "b0000", "n0001", "a0001", "n0002", "a0002", "a0003"};
-    add_many(tq, "n", 1, (struct tq_task){0});
+    tq_add_many(tq, "n", 1, (struct tq_task){0});
     tq_run(tq); /* it is under way as the others come */
-    add_many(tq, "a", 4, (struct tq_task){.key = "a"});
-    add_many(tq, "b", 1, (struct tq_task){.key = "b"});
+    tq_add_many(tq, "a", 4, (struct tq_task){.key = "a"});
+    tq_add_many(tq, "b", 1, (struct tq_task){.key = "b"});
     tq_run(tq);
     tq_add(tq, &(struct tq_task){.id = "n0001"});
     tq_add(tq, &(struct tq_task){.id = "n0002"});
-    add_many(tq, "h", 2, (struct tq_task){.priority = 9});
+    tq_add_many(tq, "h", 2, (struct tq_task){.priority = 9});
     tq_run(tq);
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
         CASE_INT(want[i], tq->n_starts, i + 1);
@@ -333,7 +300,7 @@ static void inside_a_key_the_earlier_due_goes_first(void **state)
 {
     struct queue_config c = tq_config();
     c.concurrent = 1;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     tq->config.paused = true;
     queue_configure(tq->queue, &tq->config);
     tq_add(tq, &(struct tq_task){.id = "third", .in_ns = 3 * S});
@@ -354,7 +321,7 @@ static void inside_a_key_the_earlier_due_goes_first(void **state)
 
 static void a_name_is_taken_while_it_lives_and_an_hour_longer(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     struct tq_done d = {0};
     const struct tq_task a = {.id = "a"}, generated = {.id = "g", .unnamed = true};
     tq_create(tq, &a, NULL);
@@ -385,9 +352,9 @@ static void a_name_is_taken_while_it_lives_and_an_hour_longer(void **state)
 
 static void held_names_are_swept_later(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     tq->answer = 200;
-    add_many(tq, "t", 1200, (struct tq_task){0});
+    tq_add_many(tq, "t", 1200, (struct tq_task){0});
     tq_advance(tq, 60 * S);
     assert_int_equal(tq->n_starts, 1200);
     tq_crash(tq); /* it is found out again when they end */
@@ -402,7 +369,7 @@ static void held_names_are_swept_later(void **state)
 
 static void pause_holds_and_resume_goes_on(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     tq_add(tq, &(struct tq_task){.id = "running"});
     tq->config.paused = true;
     queue_configure(tq->queue, &tq->config);
@@ -426,7 +393,7 @@ static void run_now_ignores_time_pause_rate_and_concurrency(void **state)
     c.burst = 1;
     c.rate_per_s = 0.001;
     c.paused = true;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     struct tq_done d = {0}, again = {0};
     tq_add(tq, &(struct tq_task){.id = "a", .in_ns = HOUR});
     tq_add(tq, &(struct tq_task){.id = "b", .in_ns = HOUR});
@@ -459,9 +426,9 @@ static void removing_works_in_memory_on_disk_and_while_running(void **state)
 {
     struct tq *tq = *state;
     tq->window_tasks = 4;
-    begin(state, NULL);
+    tq_begin(state, NULL);
     struct tq_done d = {0};
-    add_many(tq, "t", 20, (struct tq_task){.in_ns = HOUR});
+    tq_add_many(tq, "t", 20, (struct tq_task){.in_ns = HOUR});
     tq_run(tq);
     assert_int_equal(queue_stats(tq->queue).waiting, 4);
     assert_int_equal(queue_stats(tq->queue).tasks, 20);
@@ -493,7 +460,7 @@ static void removing_works_in_memory_on_disk_and_while_running(void **state)
 
 static void a_removal_that_fails_changes_nothing(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     struct tq_done d = {0};
     tq_add(tq, &(struct tq_task){.id = "w", .in_ns = 5 * S});
     tq_add(tq, &(struct tq_task){.id = "r"});
@@ -513,324 +480,6 @@ static void a_removal_that_fails_changes_nothing(void **state)
     assert_int_equal(tq_count(tq, "r"), 2);
 }
 
-/* ---- the end ---- */
-
-static void retries_end_in_a_dead_letter_that_can_be_browsed_and_brought_back(void **state)
-{
-    struct queue_config c = tq_config();
-    c.max_attempts = 3;
-    struct tq *tq = begin(state, &c);
-    struct tq_done d = {0};
-    tq->answer = 404;
-    tq_add(tq, &(struct tq_task){.id = "a"});
-    tq_add(tq, &(struct tq_task){.id = "b"});
-    tq_advance(tq, 31 * S);
-    assert_int_equal(tq->n_starts, 6);
-    assert_string_equal(tq_list(tq, false), "");
-    assert_string_equal(tq_list(tq, true), "a b");
-    assert_int_equal(queue_stats(tq->queue).dead, 2);
-    assert_int_equal(tq_get(tq, "a", &d), ERR_NOT_FOUND);
-    assert_metric(tq, "runnel_task_dead_letters{queue=\"" TQ_QUEUE "\"} 2");
-    d.done = false;
-    tq_create(tq, &(struct tq_task){.id = "a"}, &d);
-    tq_run(tq);
-    assert_int_equal(d.code, ERR_ALREADY_EXISTS);
-    tq_crash(tq);
-    static const char *const ids[] = {"b", "nothing"};
-    queue_redrive(tq->queue, ids, 2, tq_counted, &d);
-    tq->answer = TQ_HOLD;
-    tq_run(tq);
-    assert_int_equal(d.count, 1);
-    assert_int_equal(tq->starts[6].attempt, 1);
-    assert_string_equal(tq_list(tq, true), "a");
-    assert_int_equal(tq_get(tq, "b", &d), ERR_OK);
-    assert_int_equal(d.record->executions, 0);
-    assert_null(d.record->dead_reason[0] ? d.record->dead_reason : NULL);
-    pb_free(d.record);
-    d.record = NULL;
-    queue_dead_remove(tq->queue, NULL, 0, tq_counted, &d);
-    tq_run(tq);
-    assert_int_equal(d.count, 1);
-    assert_string_equal(tq_list(tq, true), "");
-    assert_int_equal(queue_stats(tq->queue).dead, 0);
-    assert_int_equal(queue_stats(tq->queue).tasks, 1);
-}
-
-static void both_limits_must_be_used_up(void **state)
-{
-    struct queue_config c = tq_config();
-    c.max_attempts = 2;
-    c.max_retry_ns = 100 * S;
-    struct tq *tq = begin(state, &c);
-    tq->answer = 404;
-    tq_add(tq, &(struct tq_task){.id = "a"});
-    tq_advance(tq, HOUR);
-    assert_int_equal(tq->n_starts, 5); /* at 0, 10, 30, 70, 150 s */
-    assert_string_equal(tq_list(tq, true), "a");
-}
-
-static void dead_letters_go_by_age_and_by_number(void **state)
-{
-    struct queue_config c = tq_config();
-    c.max_attempts = 1;
-    c.dead_keep_ns = 2 * HOUR;
-    c.dead_max = 3;
-    struct tq *tq = begin(state, &c);
-    tq->answer = 500;
-    for (int i = 0; i < 5; i++) {
-        char id[2] = {(char)('a' + i), 0};
-        tq_add(tq, &(struct tq_task){.id = id});
-        tq_advance(tq, 60 * S);
-    }
-    assert_string_equal(tq_list(tq, true), "c d e");
-    tq_advance(tq, 2 * HOUR - 3 * 60 * S);
-    assert_string_equal(tq_list(tq, true), "d e"); /* at its time for readers */
-    tq_advance(tq, 3 * 60 * S + QUEUE_SWEEP_NS);
-    assert_int_equal(queue_stats(tq->queue).dead, 0);
-    assert_true(timers_next_ns(tq->fe.env.timers) == TIMER_NEVER || tq->queue->names_wall_ns < INT64_MAX);
-    c.dead_keep_ns = 0;
-    queue_configure(tq->queue, &c);
-    tq_add(tq, &(struct tq_task){.id = "z"});
-    tq_run(tq);
-    assert_int_equal(queue_stats(tq->queue).dead, 0);
-    assert_int_equal(queue_stats(tq->queue).tasks, 0);
-}
-
-static void a_task_dies_at_31_days(void **state)
-{
-    struct queue_config c = tq_config();
-    c.max_attempts = -1;
-    c.max_backoff_ns = c.min_backoff_ns = 24 * HOUR;
-    struct tq *tq = begin(state, &c);
-    tq->answer = 404;
-    tq_add(tq, &(struct tq_task){.id = "a"});
-    tq_advance(tq, 40 * 24 * HOUR);
-    assert_in_range(tq->n_starts, 31, 32);
-    assert_string_equal(tq_list(tq, true), ""); /* it was kept 7 days */
-    tq->config.paused = true;
-    queue_configure(tq->queue, &tq->config);
-    tq_add(tq, &(struct tq_task){.id = "b"});
-    tq_add(tq, &(struct tq_task){.id = "ahead", .in_ns = 60 * 24 * HOUR});
-    tq_advance(tq, 32 * 24 * HOUR);
-    tq->config.paused = false;
-    queue_configure(tq->queue, &tq->config);
-    tq_run(tq);
-    assert_int_equal(tq_count(tq, "b"), 0);
-    assert_string_equal(tq_list(tq, true), "b");
-    tq->answer = 200;
-    tq_advance(tq, 28 * 24 * HOUR);
-    assert_int_equal(tq_count(tq, "ahead"), 1); /* as it was asked for */
-}
-
-/* ---- purge, delete ---- */
-
-static void a_purge_takes_all_that_was_there(void **state)
-{
-    struct tq *tq = *state;
-    tq->window_tasks = 8;
-    tq->page_tasks = 5;
-    begin(state, NULL);
-    add_many(tq, "t", 60, (struct tq_task){.in_ns = HOUR});
-    tq_add(tq, &(struct tq_task){.id = "r"});
-    tq_advance(tq, S);
-    tq->config.purged_wall_ns = tq->fe.clock.wall_ns;
-    queue_configure(tq->queue, &tq->config);
-    assert_int_equal(queue_stats(tq->queue).tasks, 0);
-    tq_create(tq, &(struct tq_task){.id = "new", .in_ns = HOUR}, NULL);
-    store_memory_step(tq->store, 9, ERR_OK);
-    tq_crash(tq); /* in the middle of the sweep */
-    struct tq_done d = {0};
-    assert_int_equal(tq_get(tq, "t0059", &d), ERR_NOT_FOUND);
-    assert_string_equal(tq_list(tq, false), "new");
-    d.done = false;
-    tq_create(tq, &(struct tq_task){.id = "t0003"}, &d);
-    tq_run(tq);
-    assert_int_equal(d.code, ERR_ALREADY_EXISTS);
-    tq_crash(tq);
-    size_t steps = tq->store_steps;
-    tq_run(tq);
-    assert_true(tq->store_steps - steps < 6); /* it is known that it has been swept */
-    assert_int_equal(queue_stats(tq->queue).tasks, 1);
-    tq->answer = 200;
-    tq_advance(tq, 2 * HOUR);
-    assert_int_equal(tq->n_starts, 2);
-    assert_int_equal(tq_count(tq, "new"), 1);
-}
-
-static void a_purge_cancels_what_runs_and_what_is_being_written(void **state)
-{
-    struct tq *tq = begin(state, NULL);
-    struct tq_done d = {0};
-    tq_add(tq, &(struct tq_task){.id = "r"});
-    tq_create(tq, &(struct tq_task){.id = "w"}, &d);
-    fake_clock_move(&tq->fe.clock, 1);
-    tq->config.purged_wall_ns = tq->fe.clock.wall_ns;
-    queue_configure(tq->queue, &tq->config);
-    tq_run(tq);
-    assert_int_equal(d.code, ERR_OK);
-    assert_int_equal(tq->cancelled, 1);
-    assert_int_equal(tq->n_starts, 1);
-    assert_int_equal(queue_stats(tq->queue).tasks, 0);
-    assert_string_equal(tq_list(tq, false), "");
-    pb_free(d.record);
-}
-
-static void deleted(void *arg, const struct err *e) { *(bool *)arg = true; }
-
-static void a_deleted_queue_forgets_all_and_answers_everybody(void **state)
-{
-    struct tq *tq = begin(state, NULL);
-    struct tq_done d[4] = {0};
-    bool gone = false;
-    add_many(tq, "t", 30, (struct tq_task){.in_ns = HOUR});
-    tq_add(tq, &(struct tq_task){.id = "r"});
-    tq_create(tq, &(struct tq_task){.id = "x"}, &d[0]);
-    queue_remove(tq->queue, "t0001", tq_done, &d[1]);
-    queue_get(tq->queue, "unknown", tq_done, &d[2]);
-    queue_redrive(tq->queue, NULL, 0, tq_counted, &d[3]);
-    queue_delete(tq->queue, deleted, &gone);
-    tq->store_fails = ERR_UNAVAILABLE;
-    tq_run(tq);
-    assert_false(gone);
-    tq->store_fails = ERR_OK;
-    tq_advance(tq, S);
-    assert_true(gone);
-    for (size_t i = 0; i < ARRAY_LEN(d); i++) {
-        CASE_TRUE("answered", d[i].done);
-        CASE_TRUE("refused", d[i].code != ERR_OK);
-    }
-    assert_int_equal(tq->cancelled, 1);
-    tq->queue = NULL;
-    struct err e;
-    assert_int_equal(tq->store->ops->load_lanes(tq->store, 7, NULL, NULL, &e), 0);
-    struct buf b;
-    buf_init(&b, 1 << 20);
-    assert_int_equal(metrics_render(tq->metrics, &b), 0);
-    assert_null(strstr(buf_cstr(&b), TQ_QUEUE));
-    buf_fini(&b);
-}
-
-static void a_stopped_queue_starts_nothing_but_takes_answers(void **state)
-{
-    struct tq *tq = begin(state, NULL);
-    struct tq_done d = {0};
-    tq_add(tq, &(struct tq_task){.id = "a"});
-    tq_add(tq, &(struct tq_task){.id = "b", .in_ns = S});
-    queue_stop(tq->queue);
-    tq_advance(tq, 2 * S);
-    assert_int_equal(tq->n_starts, 1);
-    tq_create(tq, &(struct tq_task){.id = "c"}, &d);
-    assert_int_equal(d.code, ERR_CANCELLED);
-    tq_settle(tq, tq_running(tq, "a"), 200);
-    tq_run(tq);
-    tq_crash(tq);
-    tq_run(tq);
-    assert_int_equal(tq_count(tq, "a"), 1);
-    assert_int_equal(tq_count(tq, "b"), 1);
-}
-
-/* ---- trouble ---- */
-
-static void a_success_that_cannot_be_written_is_not_repeated(void **state)
-{
-    struct tq *tq = begin(state, NULL);
-    struct tq_done d = {0};
-    tq_add(tq, &(struct tq_task){.id = "a"});
-    tq->store_fails = ERR_RESOURCE_EXHAUSTED;
-    tq_settle(tq, tq_running(tq, "a"), 200);
-    tq_create(tq, &(struct tq_task){.id = "b"}, &d);
-    tq_advance(tq, HOUR);
-    assert_int_equal(d.code, ERR_RESOURCE_EXHAUSTED);
-    assert_int_equal(tq->n_starts, 1);
-    assert_int_equal(tq_get(tq, "a", &d), ERR_NOT_FOUND);
-    tq->store_fails = ERR_OK;
-    tq_advance(tq, 2 * S);
-    assert_int_equal(queue_stats(tq->queue).tasks, 0);
-    tq_crash(tq);
-    tq_advance(tq, S);
-    assert_int_equal(tq->n_starts, 1);
-}
-
-static void a_retry_that_cannot_be_written_comes_all_the_same(void **state)
-{
-    struct tq *tq = begin(state, NULL);
-    tq->answer = 500;
-    tq_add(tq, &(struct tq_task){.id = "a"});
-    tq->store_fails = ERR_UNAVAILABLE;
-    tq_advance(tq, 30 * S);
-    assert_int_equal(tq->n_starts, 3);
-    tq->store_fails = ERR_OK;
-    tq_advance(tq, 2 * S);
-    tq_crash(tq);
-    tq_advance(tq, 38 * S);
-    assert_int_equal(tq->n_starts, 4);
-    assert_int_equal(tq->starts[3].attempt, 4);
-}
-
-static void the_wall_clock_may_jump(void **state)
-{
-    struct tq *tq = begin(state, NULL);
-    tq->answer = 200;
-    tq_add(tq, &(struct tq_task){.id = "a", .in_ns = 3 * HOUR});
-    tq_add(tq, &(struct tq_task){.id = "b", .in_ns = 3 * HOUR});
-    tq->fe.clock.wall_ns += 3 * HOUR;
-    queue_clock_jumped(tq->queue);
-    tq_run(tq);
-    assert_int_equal(tq->n_starts, 2);
-    tq_add(tq, &(struct tq_task){.id = "c", .in_ns = S});
-    tq->fe.clock.wall_ns -= 5 * HOUR;
-    queue_clock_jumped(tq->queue);
-    tq_advance(tq, 5 * HOUR);
-    assert_int_equal(tq->n_starts, 2);
-    tq_advance(tq, S);
-    assert_int_equal(tq->n_starts, 3);
-    tq_add(tq, &(struct tq_task){.id = "d", .in_ns = HOUR});
-    tq->fe.clock.wall_ns += 2 * HOUR; /* nobody says so */
-    tq_advance(tq, QUEUE_SLEEP_NS);
-    assert_int_equal(tq->n_starts, 4);
-}
-
-static size_t crash_point;
-static void crash_at(struct tq *tq)
-{
-    if (tq->store_steps == crash_point) {
-        crash_point = SIZE_MAX;
-        tq_crash(tq);
-    }
-}
-
-static int fail_first(struct tq *tq, const struct tq_start *s) { return s->attempt < 3 ? 503 : 200; }
-
-static void a_crash_after_any_write_loses_nothing(void **state)
-{
-    size_t last = 0; /* of a run without a crash: the first */
-    for (size_t at = 0; at <= last; at++) {
-        struct tq *tq = *state;
-        tq->window_tasks = 4;
-        tq->page_tasks = 2;
-        begin(state, NULL);
-        struct tq_done d[6] = {0};
-        crash_point = at ? at : SIZE_MAX;
-        tq->answer_of = fail_first;
-        tq->check = crash_at;
-        for (size_t i = 0; i < ARRAY_LEN(d); i++) {
-            char id[2] = {(char)('a' + i), 0};
-            tq_create(tq, &(struct tq_task){.id = id, .in_ns = (int64_t)i * S}, &d[i]);
-        }
-        tq_advance(tq, HOUR);
-        last = at ? last : tq->store_steps;
-        for (size_t i = 0; i < ARRAY_LEN(d); i++) {
-            char id[2] = {(char)('a' + i), 0};
-            CASE_TRUE("a task that was accepted ran to its end", !d[i].done || tq_count(tq, id) >= 3);
-            pb_free(d[i].record);
-        }
-        assert_string_equal(tq_list(tq, false), "");
-        assert_int_equal(queue_stats(tq->queue).tasks, 0);
-        tq_stop(tq);
-    }
-    assert_true(last > 20);
-}
-
 /* ---- memory ---- */
 
 static void more_than_fits_stays_on_disk_and_comes_in_time(void **state)
@@ -838,7 +487,7 @@ static void more_than_fits_stays_on_disk_and_comes_in_time(void **state)
     struct queue_config c = tq_config();
     c.rate_per_s = 1000000;
     c.burst = c.concurrent = 1000000;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     const size_t n = 30000;
     char id[40];
     for (size_t i = 0; i < n; i++) { /* in an order that is not that of their times */
@@ -864,7 +513,7 @@ static void more_than_fits_stays_on_disk_and_comes_in_time(void **state)
 
 static void large_tasks_are_bounded_by_bytes(void **state)
 {
-    struct tq *tq = begin(state, NULL);
+    struct tq *tq = tq_begin(state, NULL);
     for (int i = 0; i < 100; i++) {
         char id[40];
         snprintf(id, sizeof id, "t%03d", i);
@@ -895,7 +544,7 @@ static void the_backlog_names_hosts_of_due_tasks(void **state)
 {
     struct queue_config c = tq_config();
     c.concurrent = 1;
-    struct tq *tq = begin(state, &c);
+    struct tq *tq = tq_begin(state, &c);
     tq_add(tq, &(struct tq_task){.id = "a"});
     tq_add(tq, &(struct tq_task){.id = "b"});
     tq_add(tq, &(struct tq_task){.id = "c", .url = "https://example.com/x?y"});
@@ -924,10 +573,10 @@ static void a_higher_priority_on_disk_goes_first_too(void **state)
     struct tq *tq = *state;
     tq->window_tasks = 4;
     tq->page_tasks = 2;
-    begin(state, &c);
-    add_many(tq, "low", 12, (struct tq_task){0});
+    tq_begin(state, &c);
+    tq_add_many(tq, "low", 12, (struct tq_task){0});
     tq_run(tq);
-    add_many(tq, "top", 12, (struct tq_task){.priority = 3});
+    tq_add_many(tq, "top", 12, (struct tq_task){.priority = 3});
     tq_run(tq);
     tq_crash(tq);
     tq->answer = 200;
@@ -941,7 +590,7 @@ static void a_higher_priority_on_disk_goes_first_too(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, tq_setup, tq_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_task_runs_once_it_is_durable_and_due_and_is_gone_after_success),
         TEST(a_sleeping_queue_has_one_timer_and_an_empty_or_paused_one_none),
@@ -963,18 +612,6 @@ int main(void)
         TEST(run_now_ignores_time_pause_rate_and_concurrency),
         TEST(removing_works_in_memory_on_disk_and_while_running),
         TEST(a_removal_that_fails_changes_nothing),
-        TEST(retries_end_in_a_dead_letter_that_can_be_browsed_and_brought_back),
-        TEST(both_limits_must_be_used_up),
-        TEST(dead_letters_go_by_age_and_by_number),
-        TEST(a_task_dies_at_31_days),
-        TEST(a_purge_takes_all_that_was_there),
-        TEST(a_purge_cancels_what_runs_and_what_is_being_written),
-        TEST(a_deleted_queue_forgets_all_and_answers_everybody),
-        TEST(a_stopped_queue_starts_nothing_but_takes_answers),
-        TEST(a_success_that_cannot_be_written_is_not_repeated),
-        TEST(a_retry_that_cannot_be_written_comes_all_the_same),
-        TEST(the_wall_clock_may_jump),
-        TEST(a_crash_after_any_write_loses_nothing),
         TEST(more_than_fits_stays_on_disk_and_comes_in_time),
         TEST(large_tasks_are_bounded_by_bytes),
         TEST(the_backlog_names_hosts_of_due_tasks),

@@ -364,6 +364,22 @@ static void memory_waits_for_its_step_fails_on_demand_and_forgets_in_a_crash(voi
     bench_fini(&b);
 }
 
+static int note_lane(void *arg, uint32_t lane, uint64_t count, struct err *e)
+{
+    assert_int_equal(*(int *)arg, -1);
+    assert_int_equal(count, 1);
+    *(int *)arg = (int)lane;
+    return 0;
+}
+
+/* The lane of the list's one entry; -1: it has none. */
+static int only_lane(struct bench *b, uint64_t list)
+{
+    int lane = -1;
+    assert_int_equal(b->store->ops->load_lanes(b->store, list, note_lane, &lane, NULL), 0);
+    return lane;
+}
+
 /* One transaction of every operation; `n` says which allocation fails. */
 static bool all_or_nothing(bool memory, size_t nth)
 {
@@ -371,12 +387,20 @@ static bool all_or_nothing(bool memory, size_t nth)
     bench_init(&b, memory);
     assert_int_equal(append_range(&b, 1, 0, 3), ERR_OK);
     uint8_t bits[ACK_CHUNK_BYTES] = {0};
+    struct store_txn *before = store_txn_new();
+    assert_int_equal(store_txn_entry_add(before, 5, &(struct store_entry){"old", 0, 5, STR("")}, NULL), 0);
+    assert_int_equal(store_txn_entry_add(before, 4, &(struct store_entry){"a", 9, 5, STR("")}, NULL), 0);
+    assert_int_equal(bench_submit(&b, before), ERR_OK);
     support_fail_alloc(nth);
     struct store_txn *t = store_txn_new();
     bool built = t && !store_txn_append(t, 1, 3, 30, STR("abc"), NULL) && !store_txn_put(t, "k", "n", STR("v"), NULL) &&
                  !store_txn_meta(t, "m", 5, NULL) && !store_txn_chunk(t, 4, 2, bits, NULL) &&
                  !store_txn_append(t, 2, 0, 0, STR(""), NULL) && !store_txn_delete(t, "k", "other", NULL) &&
-                 !store_txn_trim(t, 1, 1, NULL) && !store_txn_floor(t, 4, 9, NULL);
+                 !store_txn_trim(t, 1, 1, NULL) && !store_txn_floor(t, 4, 9, NULL) &&
+                 !store_txn_entry_add(t, 6, &(struct store_entry){"new", 1, 5, STR("x")}, NULL) &&
+                 !store_txn_entry_put(t, 5, &(struct store_entry){"old", 2, 5, STR("x")}, NULL) &&
+                 !store_txn_entry_put(t, 5, &(struct store_entry){"other", 3, 5, STR("x")}, NULL) &&
+                 !store_txn_entry_delete(t, 5, "other", NULL) && !store_txn_entries_drop(t, 4, NULL);
     enum err_code code = built ? bench_submit(&b, t) : ERR_RESOURCE_EXHAUSTED;
     if (!built)
         store_txn_free(t);
@@ -387,6 +411,9 @@ static bool all_or_nothing(bool memory, size_t nth)
     expect_bounds(&b, 2, 0, code == ERR_OK ? 1 : 0);
     assert_int_equal(meta(&b, "m"), code == ERR_OK ? 5 : 0);
     assert_int_equal(load_acks(&b, 4, code == ERR_OK ? 9 : 0).n, code == ERR_OK ? 1 : 0);
+    assert_int_equal(only_lane(&b, 6), code == ERR_OK ? 1 : -1);
+    assert_int_equal(only_lane(&b, 5), code == ERR_OK ? 2 : 0);
+    assert_int_equal(only_lane(&b, 4), code == ERR_OK ? -1 : 9);
     bench_fini(&b);
     return failed;
 }

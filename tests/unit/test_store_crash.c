@@ -31,6 +31,7 @@ struct writer {
     sem_t woken;
     struct rng rng;
     uint64_t first[TOPICS], next[TOPICS];
+    uint64_t list[TOPICS], list_first[TOPICS]; /* the entries of a topic's messages since `list_first` are in list `list` */
     size_t in_flight;
     int pipe;
 };
@@ -68,6 +69,42 @@ static void must(int rc)
         _exit(4);
 }
 
+/* Which list a topic has now, and since which message. */
+static void list_names(char list[16], char first[16], uint64_t topic)
+{
+    snprintf(list, 16, "list-%u", (unsigned)topic);
+    snprintf(first, 16, "since-%u", (unsigned)topic);
+}
+
+static struct store_entry entry_of(char key[32], uint64_t seq)
+{
+    snprintf(key, 32, "%012" PRIu64, seq);
+    return (struct store_entry){key, (uint32_t)(seq % 3), (int64_t)(seq ^ 5), {key, seq % 12}};
+}
+
+/* An entry for each new message; now and then all are dropped and a new list begins. */
+static void write_entries(struct writer *w, struct store_txn *t, uint32_t topic, uint64_t from)
+{
+    char key[32], list[16], first[16];
+    if (rng_chance(&w->rng, 0.01)) {
+        list_names(list, first, topic);
+        must(store_txn_entries_drop(t, w->list[topic], NULL));
+        w->list[topic] += TOPICS;
+        w->list_first[topic] = from;
+        must(store_txn_meta(t, list, w->list[topic], NULL));
+        must(store_txn_meta(t, first, from, NULL));
+    }
+    for (uint64_t seq = from; seq < w->next[topic]; seq++) {
+        struct store_entry x = entry_of(key, seq);
+        must(store_txn_entry_add(t, w->list[topic], &x, NULL));
+    }
+    if (from % 2 && from > w->list_first[topic]) { /* there and back: nothing changes, and all trees do */
+        struct store_entry x = entry_of(key, from - 1);
+        must(store_txn_entry_delete(t, w->list[topic], x.key, NULL));
+        must(store_txn_entry_put(t, w->list[topic], &x, NULL));
+    }
+}
+
 /* A few messages, and in the same transaction how many there are now: as a resource, as a number, as an ack floor. */
 static void write_one(struct writer *w)
 {
@@ -88,6 +125,7 @@ static void write_one(struct writer *w)
     must(store_txn_put(t, "topic", name, str_of(body), NULL));
     must(store_txn_meta(t, name, w->next[topic], NULL));
     must(store_txn_floor(t, topic, w->next[topic], NULL));
+    write_entries(w, t, topic, w->next[topic] - count);
     if (rng_chance(&w->rng, 0.05) && w->next[topic] > KEEP)
         must(store_txn_trim(t, topic, w->next[topic] - KEEP, NULL));
     f->report = (struct report){topic, w->next[topic]};
@@ -108,8 +146,14 @@ static void write_for_ever(const char *dir, int pipe, uint64_t seed)
         fprintf(stderr, "child cannot open: %s\n", e.msg);
         _exit(2);
     }
-    for (uint64_t i = 0; i < TOPICS; i++)
+    for (uint64_t i = 0; i < TOPICS; i++) {
+        char list[16], first[16];
+        list_names(list, first, i);
         must(w.store->ops->topic_bounds(w.store, i, &w.first[i], &w.next[i], NULL));
+        must(w.store->ops->load_meta(w.store, list, &w.list[i], NULL));
+        must(w.store->ops->load_meta(w.store, first, &w.list_first[i], NULL));
+        w.list[i] = w.list[i] ? w.list[i] : i + 1;
+    }
     for (;;) {
         size_t flights = 1 + rng_below(&w.rng, FLIGHT_MAX);
         while (w.in_flight < flights)
@@ -168,6 +212,66 @@ static int no_chunk(void *arg, uint64_t chunk, const uint8_t *bits, struct err *
     return err_set(e, ERR_INTERNAL, "nobody wrote chunk %" PRIu64, chunk);
 }
 
+struct entry_check {
+    struct store_entries ask;
+    int done;
+    uint64_t seq;
+    char after[32];
+};
+
+static void on_entries(struct store_entries *r, const struct err *e)
+{
+    struct entry_check *c = CONTAINER_OF(r, struct entry_check, ask);
+    assert_null(e);
+    for (size_t i = 0; i < r->n; i++, c->seq++) {
+        struct store_entry want = entry_of(c->after, c->seq);
+        assert_string_equal(r->rows[i].key, want.key);
+        assert_int_equal(r->rows[i].lane, want.lane);
+        assert_int_equal(r->rows[i].due_wall_ns, want.due_wall_ns);
+        assert_int_equal(r->rows[i].body.n, want.body.n);
+        assert_memory_equal(r->rows[i].body.p, want.body.p, want.body.n);
+    }
+    c->done++;
+}
+
+static int add_up(void *arg, uint32_t lane, uint64_t count, struct err *e)
+{
+    assert_true(lane < 3);
+    *(uint64_t *)arg += count;
+    return 0;
+}
+
+/* The list has the entries since..next-1, the one before it none. */
+static void check_list(struct store *s, struct mailbox *engine, sem_t *woken, uint64_t topic, uint64_t next)
+{
+    char list_name[16], first_name[16], after[32] = "";
+    uint64_t list, first, count = 0;
+    list_names(list_name, first_name, topic);
+    assert_int_equal(s->ops->load_meta(s, list_name, &list, NULL), 0);
+    assert_int_equal(s->ops->load_meta(s, first_name, &first, NULL), 0);
+    list = list ? list : topic + 1;
+    if (list > TOPICS)
+        assert_int_equal(s->ops->load_lanes(s, list - TOPICS, add_up, &count, NULL), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(s->ops->load_lanes(s, list, add_up, &count, NULL), 0);
+    assert_int_equal(count, next - first);
+    struct entry_check c = {.seq = first};
+    while (c.seq < next) {
+        uint64_t before = c.seq;
+        c.done = 0;
+        c.ask = (struct store_entries){.by = STORE_KEYS, .list_id = list, .lane_max = 2, .key = after, .done = on_entries};
+        c.ask.max_count = 1000;
+        c.ask.max_bytes = 1 << 20;
+        s->ops->entries(s, &c.ask);
+        while (!c.done) {
+            sem_wait(woken);
+            mailbox_deliver(engine);
+        }
+        assert_true(c.seq > before);
+        memcpy(after, c.after, sizeof after);
+    }
+}
+
 static void check_topic(struct store *s, struct mailbox *engine, sem_t *woken, uint64_t topic, uint64_t durable, uint64_t said)
 {
     uint64_t first, next, number, floor;
@@ -210,6 +314,8 @@ static void check_file(const char *dir, const uint64_t durable[TOPICS])
     assert_int_equal(s->ops->load_resources(s, "topic", parse_body, said, NULL), 0);
     for (uint64_t i = 0; i < TOPICS; i++)
         check_topic(s, engine, &woken, i, durable[i], said[i]);
+    for (uint64_t i = 0; i < TOPICS; i++)
+        check_list(s, engine, &woken, i, said[i]);
     s->ops->close(s);
     mailbox_free(engine);
     sem_destroy(&woken);

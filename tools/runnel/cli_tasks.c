@@ -5,6 +5,8 @@
 #include "tools/runnel/cli_output.h"
 #include "tools/runnel/cli_tasks.h"
 
+#include <ctype.h>
+
 const char *tasks_task_name(struct cli *c, const char *given)
 {
     if (strncmp(given, "projects/", 9) == 0 && strstr(given, "/tasks/"))
@@ -37,6 +39,15 @@ static int put_headers(struct cli *c, struct jv *http)
         jv_set(jv_need_object(http, "headers"), cli_copy(c, (struct str){text, (size_t)(colon - text)}), jv_string(value));
     }
     return CLI_DONE;
+}
+
+/* In capitals, however it was written; which methods there are the server knows. */
+static const char *method_of(struct cli *c)
+{
+    char *method = cli_copy(c, str_of(cli_text(c, "method")));
+    for (char *p = method; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
+    return method;
 }
 
 static int put_token(struct cli *c, struct jv *http)
@@ -76,7 +87,7 @@ static int tasks_create(struct cli *c)
     if (!queue || (c->n_args && !name))
         return CLI_USAGE;
     jv_put_text(http, "url", cli_text(c, "url"));
-    jv_put_text(http, "httpMethod", cli_text(c, "method"));
+    jv_put_text(http, "httpMethod", method_of(c));
     int rc = put_headers(c, http);
     rc = rc ? rc : put_token(c, http);
     rc = rc ? rc : put_body(c, http);
@@ -154,7 +165,7 @@ static const struct cli_flag create_flags[] = {
     QUEUE_FLAG,
     LOCATION_FLAG,
     CLI_FLAG("url", CLI_TEXT, "URL", "where the request goes. The server is --url before the word tasks, or RUNNEL_URL", .required = true),
-    CLI_FLAG("method", CLI_CHOICE, "post|get|head|put|delete|patch|options", "the request's method", .dflt = "post"),
+    CLI_FLAG("method", CLI_TEXT, "METHOD", "POST, GET, HEAD, PUT, DELETE, PATCH or OPTIONS", .dflt = "POST"),
     CLI_FLAG("header", CLI_TEXT, "NAME:VALUE", "a header of the request; may be repeated. Runnel-Priority: 0 to 9; Runnel-Fair-Key: turns"),
     CLI_FLAG("body-content", CLI_TEXT, "TEXT", "the request's body"),
     CLI_FLAG("body-file", CLI_TEXT, "FILE", "a file with the body; - is standard input"),
