@@ -44,8 +44,11 @@ static void target_start(struct target *t, struct target_call *c)
     struct ts *ts = of(t);
     if (ts->n_fired == FIRED_MAX || ts->n_open == ARRAY_LEN(ts->open))
         die("too many calls", NULL);
-    if (!(ts->fired = realloc(ts->fired, (ts->n_fired + 1) * sizeof *ts->fired)))
-        die("memory", NULL);
+    if (ts->n_fired == ts->fired_max) {
+        ts->fired_max = ts->fired_max ? 2 * ts->fired_max : 1024;
+        if (!(ts->fired = realloc(ts->fired, ts->fired_max * sizeof *ts->fired)))
+            die("memory", NULL);
+    }
     struct ts_fired *f = &ts->fired[ts->n_fired++];
     snprintf(f->job, sizeof f->job, "%s", strrchr(c->job->name, '/') + 1);
     snprintf(f->schedule_time, sizeof f->schedule_time, "%s", c->schedule_time);

@@ -28,7 +28,7 @@ struct ts {
     size_t store_stops_after; /* it stands once it has answered so many; 0: never */
     int answer;               /* the status that calls are answered with at once; 0: ts_answer does it */
     struct ts_fired *fired;   /* every call of the target */
-    size_t n_fired;
+    size_t n_fired, fired_max;
     struct target_call *open[20000]; /* not answered, oldest first */
     size_t n_open, cancelled;
 };
