@@ -1,4 +1,7 @@
 /** tz_look.h: once a minute a worker looks whether the time-zone files have changed; if so every job's calendar is made anew.
+ *  Units:  now_ns is monotonic.
+ *  Errors: a file that cannot be read is logged; jobs keep the rules that they had.
+ *  Owner:  tz_look_free, once no worker is at it.
  *  Thread: engine thread; the files are read on a worker. */
 #ifndef SCHEDULES_TZ_LOOK_H
 #define SCHEDULES_TZ_LOOK_H

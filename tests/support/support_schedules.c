@@ -46,8 +46,10 @@ static void target_start(struct target *t, struct target_call *c)
         die("too many calls", NULL);
     if (ts->n_fired == ts->fired_max) {
         ts->fired_max = ts->fired_max ? 2 * ts->fired_max : 1024;
-        if (!(ts->fired = realloc(ts->fired, ts->fired_max * sizeof *ts->fired)))
+        struct ts_fired *more = realloc(ts->fired, ts->fired_max * sizeof *ts->fired);
+        if (!more)
             die("memory", NULL);
+        ts->fired = more;
     }
     struct ts_fired *f = &ts->fired[ts->n_fired++];
     snprintf(f->job, sizeof f->job, "%s", strrchr(c->job->name, '/') + 1);
