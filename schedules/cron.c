@@ -130,7 +130,7 @@ static enum cron_how how_of(const struct cron *c, const struct zone *z, const st
 /* The first firing from `from_s` on within a span. */
 static bool next_in_span(const struct cron *c, const struct zone *z, const struct zone_span *s, int64_t from_s, struct cron_firing *out)
 {
-    int64_t missed_s, local_s, local_from_s = from_s + s->offset_s;
+    int64_t missed_s = 0, local_s = 0, local_from_s = from_s + s->offset_s;
     /* Times from where the clock had come to where it is now were jumped over. */
     bool moved = c->kind != CRON_EVERY_HOUR && from_s == s->start_s && s->reached_s < local_from_s &&
                  cron_find_local(c, s->reached_s, local_from_s, &missed_s);

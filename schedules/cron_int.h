@@ -10,7 +10,6 @@
 #define DAYS_ALL 0xfffffffeu /* bits 1 to 31 */
 #define MONTHS_ALL 0x1ffeu   /* bits 1 to 12 */
 #define HOURS_ALL 0xffffffu
-#define MINUTES_ALL ((UINT64_C(1) << 60) - 1)
 
 enum cron_kind {
     CRON_EVERY_HOUR,   /* fields, all 24 hours */

@@ -142,7 +142,7 @@ static void add_range(struct reader *r, int first, int length, int step)
 
 static int take_range(struct reader *r, const char *from, int first)
 {
-    int last, step, rc, size = field_size(r->f);
+    int last = first, step, rc, size = field_size(r->f);
     bool range = take(r, '-');
     if (range && (rc = take_value(r, &last)))
         return rc;
@@ -151,8 +151,8 @@ static int take_range(struct reader *r, const char *from, int first)
         return rc;
     if (!at_item_end(r))
         return bad_item(r, from, "is not understood");
-    if (!range)
-        last = stepped ? r->f->min + size - 1 : first; /* 3/10: from 3 on */
+    if (!range && stepped)
+        last = r->f->min + size - 1; /* 3/10: from 3 on */
     if (last < first && r->f == &fields[DAY])
         return bad_item(r, from, "runs over the end of the month, which is not always the same; write for example 28-31,1-3");
     int length = last - first;

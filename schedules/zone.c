@@ -23,10 +23,9 @@ const char *zone_name(const struct zone *z) { return z->name; }
 /* How many cycles to step back (negative: forward) so that the table covers the instant. */
 static int64_t cycles_off(const struct zone *z, int64_t at_s)
 {
-    if (z->repeats && at_s >= z->at_s[z->n - 1])
-        return (at_s - z->at_s[z->n - 1]) / ZONE_CYCLE_S + 1;
-    if (z->always_rules && at_s < z->at_s[0])
-        return -((z->at_s[0] - at_s - 1) / ZONE_CYCLE_S + 1);
+    int64_t past_s = at_s - z->cycle_s;
+    if (z->repeats && (past_s >= ZONE_CYCLE_S || (past_s < 0 && z->always_rules)))
+        return past_s / ZONE_CYCLE_S - (past_s % ZONE_CYCLE_S < 0);
     return 0;
 }
 

@@ -57,7 +57,7 @@ struct zone_change {
 /** The next change of the offset after an instant (not of the name alone); false when there is none any more. */
 bool zone_next_change(const struct zone *z, int64_t after_s, struct zone_change *out);
 
-#define ZONE_TEXT_MAX 40
+#define ZONE_TEXT_MAX 48
 /** "2026-03-29T03:00:00+02:00"; returns `out`. Offsets that are no whole minutes lose their seconds, as RFC 3339 has none. Years 1 to 9999. */
 char *zone_format(const struct zone *z, int64_t at_s, char out[ZONE_TEXT_MAX]);
 

@@ -30,7 +30,7 @@ int zone_name_check(const char *name, struct err *e)
                    name, ZONE_NAME_MAX);
 }
 
-const char *zone_dir(const char *dir)
+static const char *zone_dir(const char *dir)
 {
     const char *env = getenv("TZDIR");
     return dir ? dir : env && *env ? env : SYSTEM_DIR;

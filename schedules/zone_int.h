@@ -14,8 +14,8 @@
 /* After so long a calendar repeats, weekdays and all; so does a rule. */
 #define ZONE_CYCLE_YEARS 400
 #define ZONE_CYCLE_S (INT64_C(146097) * DAY_S)
-/* A rule's changes of the years from its first on, and one year more than a cycle for a start anywhere in the first. */
-#define ZONE_RULE_YEARS (ZONE_CYCLE_YEARS + 2)
+/* A rule's changes of its first years: a cycle, two years before it and two after, since what is near an instant belongs to it, too. */
+#define ZONE_RULE_YEARS (ZONE_CYCLE_YEARS + 4)
 #define ZONE_CHANGES_MAX (ZONE_TIMES_MAX + 2 * ZONE_RULE_YEARS)
 
 struct zone_type {
@@ -32,7 +32,8 @@ struct zone {
     int64_t at_s[ZONE_CHANGES_MAX];
     uint16_t type_at[ZONE_CHANGES_MAX];
     struct zone_type types[ZONE_TYPES_MAX];
-    bool repeats;      /* the last cycle of the table goes on for ever */
+    bool repeats; /* the cycle of the table that begins at cycle_s goes on for ever */
+    int64_t cycle_s;
     bool always_rules; /* and also backwards: there is nothing but the rule */
 };
 
@@ -53,10 +54,8 @@ MUST_USE int zone_rule_parse(struct str text, struct zone_rule *out, struct err 
 MUST_USE int zone_rule_apply(struct zone *z, const struct zone_rule *rule, struct err *e);
 /** INVALID_ARGUMENT: it could not be a zone's. */
 MUST_USE int zone_name_check(const char *name, struct err *e);
-/** The folder of the zones: `dir`, else $TZDIR, else the system's. */
-const char *zone_dir(const char *dir);
 bool zone_is_utc(const char *name);
-/** The path of a zone's file into `out`; false when it is too long. */
+/** The path of a zone's file into `out`, in `dir`, else $TZDIR, else the system's folder; false when it is too long. */
 bool zone_path(const char *dir, const char *name, char *out, size_t room);
 
 #endif

@@ -175,5 +175,6 @@ int zone_rule_apply(struct zone *z, const struct zone_rule *rule, struct err *e)
         add(z, start <= end ? end : start, start <= end ? standard : summer, after_s);
     }
     z->repeats = true;
+    z->cycle_s = days_from_civil(year + 2, 1, 1) * DAY_S;
     return 0;
 }

@@ -153,6 +153,33 @@ def _():
         server.cli(*thing, "delete", "shown")
 
 
+@case("scheduler explain says what a schedule does, without a server")
+def _():
+    def explain(*args, want=0):
+        done = subprocess.run([RUNNEL, "scheduler", "explain", *args, f"--url=http://127.0.0.1:{free_port()}"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+        equal(done.returncode, want, (args, done.stderr))
+        return done
+    berlin = ("--time-zone=Europe/Berlin", "--from=2026-03-28T12:00:00Z")
+    seen = json.loads(explain("30 2 * * *", *berlin, "--count=3", "--format=json").stdout)
+    equal(seen["next"], ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00", "2026-03-31T02:30:00+02:00"], "around the gap")
+    equal(seen["text"], "At 02:30 every day, in Europe/Berlin. On Sunday 29 March 2026 at 02:00 the clocks go forward to 03:00 (from +01:00 to "
+          "+02:00); 02:30 does not exist then, so it fires at 03:00.", "text")
+    lines = explain("30 2 * * *", *berlin, "--count=1").stdout.splitlines()
+    equal(lines[2], "  Sun 2026-03-29T03:00:00+02:00   for 02:30, which does not exist", "moved")
+    lines = explain("30 2 * * *", "--time-zone=Europe/Berlin", "--from=2026-08-01T00:00:00Z", "--count=1").stdout.splitlines()
+    equal(lines[4:], ["Around the clock change:", "  Sat 2026-10-24T02:30:00+02:00",
+                      "  Sun 2026-10-25T02:30:00+02:00   the first 02:30 of two, and the only one", "  Mon 2026-10-26T02:30:00+01:00"], "around the fold")
+    equal(len(json.loads(explain("every 5 minutes", "--format=json").stdout)["next"]), 10, "default count")
+    equal(len(json.loads(explain("* * * * *", "--count=1000", "--format=json").stdout)["next"]), 1000, "count")
+    assert explain("0 9 * * *", "--from=2026-01-01T00:00:00Z", "--format=value(next)").stdout.startswith("2026-01-01T09:00:00+00:00;2026-01-02")
+    assert "field 2 (hour), character 3: \"25\" is too large; allowed: 0-23" in explain("0 25 * * *", want=1).stderr
+    assert "did you mean 'Europe/Berlin'?" in explain("0 5 * * *", "--time-zone=Europe/Berln", want=1).stderr
+    assert "1000" in explain("0 5 * * *", "--count=1001", want=2).stderr
+    assert "not a time" in explain("0 5 * * *", "--from=tomorrow", want=2).stderr
+    assert "SCHEDULE" in explain(want=2).stderr
+
+
 @case("errors say what to do")
 def _():
     done = subprocess.run([RUNNEL, "pubsub", "topics", "list", f"--url=http://127.0.0.1:{free_port()}"], stderr=subprocess.PIPE, text=True)

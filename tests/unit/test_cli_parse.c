@@ -24,18 +24,27 @@ static void cli_drop(struct cli *c)
     free(c);
 }
 
+/* The word at hand with what the shell leaves of it: a blank ends it outside of single quotes, and the quotes go. */
+static char *shell_word(struct cli *c, const char **line)
+{
+    char *word = cli_alloc(c, strlen(*line) + 1), *to = word;
+    bool quoted = false;
+    for (; **line && (quoted || **line != ' '); ++*line) {
+        if (**line == '\'')
+            quoted = !quoted;
+        else
+            *to++ = **line;
+    }
+    *line += **line == ' ';
+    return word;
+}
+
 static int parse(struct cli *c, const char *line)
 {
     char *argv[WORDS_MAX + 1] = {cli_printf(c, "runnel")};
     int argc = 1;
-    for (const char *p = line; *p && argc < WORDS_MAX;) {
-        const size_t n = strcspn(p, " ");
-        char *word = cli_copy(c, (struct str){p, n}), *to = word;
-        for (const char *from = word; (*to = *from); from++)
-            to += *from != '\''; /* as the shell takes them off; no example has a blank inside */
-        argv[argc++] = word;
-        p += n + (p[n] ? 1 : 0);
-    }
+    while (*line && argc < WORDS_MAX)
+        argv[argc++] = shell_word(c, &line);
     char **kept = cli_alloc(c, sizeof argv);
     memcpy(kept, argv, sizeof argv);
     return cli_parse(c, argc, kept);

@@ -171,6 +171,10 @@ static const struct {
     {"EST5EDT,0/0,J365/25", "2371-12-31T23:00:00Z", "2371-12-31T19:00:00-04:00"},
     {"EST5EDT,0/0,J365/25", "2372-01-01T05:00:00Z", "2372-01-01T01:00:00-04:00"},
     {"AAA0BBB,M10.1.0,M4.1.0", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"}, /* over the new year */
+    {"EST0EDT,0/0,J365/25", "1500-01-01T00:00:00Z", "1500-01-01T01:00:00+01:00"},
+    {"AAA1BBB2,0/0,J365/25", "1500-01-01T02:00:00Z", "1500-01-01T00:00:00-02:00"}, /* ends after it has begun again */
+    {"AAA1BBB2,0/0,J365/25", "2374-01-01T02:00:00Z", "2374-01-01T00:00:00-02:00"},
+    {"AAA1BBB2,0/0,J365/25", "2374-01-01T03:00:00Z", "2374-01-01T02:00:00-01:00"},
     {"AAA0BBB,M10.1.0,M4.1.0", "1969-12-31T23:30:00Z", "1970-01-01T00:30:00+01:00"},
     {"AAA", NULL, NULL},
     {"AAA25", NULL, NULL},
@@ -209,6 +213,25 @@ static void follows_rules(void **state)
 }
 
 /* Summer time that is never another time must not be looked for without end. */
+/* There is no year in which it began, so there is none in which the clock had not come as far. */
+static void a_rule_alone_has_no_beginning(void **state)
+{
+    for (int year = 1960; year < 1980; year++) {
+        struct buf b;
+        struct err e;
+        struct zone *z = NULL;
+        struct zone_span s, before;
+        put_file(&b, "EST0EDT,0/0,J365/25");
+        assert_int_equal(zone_parse("Test/Zone", buf_data(&b), buf_len(&b), &z, &e), 0);
+        zone_span(z, days_from_civil(year, 6, 1) * DAY_S, &s);
+        zone_span(z, s.start_s - 1, &before);
+        assert_int_equal(before.end_s, s.start_s);
+        assert_int_equal(s.reached_s, s.start_s + 3600);
+        zone_unref(z);
+        buf_fini(&b);
+    }
+}
+
 static void a_rule_that_changes_nothing_ends_the_search(void **state)
 {
     struct buf b;
@@ -497,19 +520,13 @@ static void out_of_memory_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shows_the_local_clock),
-        cmocka_unit_test(finds_the_instants_of_a_local_time),
-        cmocka_unit_test(finds_the_next_change),
-        cmocka_unit_test(follows_rules),
-        cmocka_unit_test(a_rule_that_changes_nothing_ends_the_search),
-        cmocka_unit_test(refuses_broken_files),
-        cmocka_unit_test(reads_version_1),
-        cmocka_unit_test(names_what_is_no_zone),
-        cmocka_unit_test(without_tzdata_there_is_utc),
-        cmocka_unit_test(the_cache_notices_new_tzdata),
-        cmocka_unit_test(the_cache_has_a_limit),
-        cmocka_unit_test(threads_may_share_it),
-        cmocka_unit_test(out_of_memory_is_told),
+        cmocka_unit_test(shows_the_local_clock),         cmocka_unit_test(finds_the_instants_of_a_local_time),
+        cmocka_unit_test(finds_the_next_change),         cmocka_unit_test(follows_rules),
+        cmocka_unit_test(a_rule_alone_has_no_beginning), cmocka_unit_test(a_rule_that_changes_nothing_ends_the_search),
+        cmocka_unit_test(refuses_broken_files),          cmocka_unit_test(reads_version_1),
+        cmocka_unit_test(names_what_is_no_zone),         cmocka_unit_test(without_tzdata_there_is_utc),
+        cmocka_unit_test(the_cache_notices_new_tzdata),  cmocka_unit_test(the_cache_has_a_limit),
+        cmocka_unit_test(threads_may_share_it),          cmocka_unit_test(out_of_memory_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/** cli.h: the command line: every command but `serve` and `__warden` is a client of the server's API.
+/** cli.h: the command line: every command but `serve` and `__warden` is a client of the server's API; `scheduler explain` needs no server.
  *  Shape:  one const table of commands (cli_table.c joins its parts); from a row come parsing, help with examples, and near-miss advice.
  *          cli_main -> find the command -> parse its flags -> run it -> exit code 0 done, 1 refused or failed, 2 wrong usage.
  *  Owner:  everything a command makes lives in cli->mem until the program ends.
