@@ -38,6 +38,10 @@ void broker_check_endpoint(struct broker *b, broker_endpoint_fn fn, void *arg);
 /** Stop: pulls waiting are answered, settlements flushed; done once the adapter has closed. Then broker_free. */
 void broker_stop(struct broker *b, void (*done)(void *arg), void *arg);
 void broker_free(struct broker *b);
+/** Publish one message for another part of the server. done, later or within: NULL once it is durable; NOT_FOUND: no such topic;
+ *  INVALID_ARGUMENT: past a limit; what the store says. The message is copied before it returns. */
+void broker_publish(struct broker *b, const char *topic, const Google__Pubsub__V1__PubsubMessage *m,
+                    void (*done)(void *arg, const struct err *e), void *arg);
 struct subscription *broker_subscription(struct broker *b, const char *name);
 /** Answer the pulls that wait, and let none wait for long any more: the server is about to end. */
 void broker_end_pulls(struct broker *b);

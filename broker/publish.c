@@ -1,6 +1,8 @@
 /* publish.c: Publish: check everything, then hand the batch to the topic's adapter; the answer waits until it is durable. */
 #include "broker/broker_int.h"
 
+#include <stdlib.h>
+
 struct publish {
     struct call *call;
     struct topic *topic;
@@ -111,4 +113,51 @@ void on_publish(void *service, struct call *c, const ProtobufCMessage *r)
     }
     t->pending++;
     b->adapter->ops->append(t->source, msgs, p->n, on_appended, p);
+}
+
+/* ---- for other parts of the server ---- */
+
+struct own_publish {
+    struct topic *topic;
+    struct message *message;
+    void (*done)(void *arg, const struct err *e);
+    void *arg;
+};
+
+static void on_own_appended(void *arg, const struct err *e)
+{
+    struct own_publish *p = arg;
+    struct topic *t = p->topic;
+    if (!e) {
+        metric_add(t->published, 1);
+        metric_add(t->published_bytes, (int64_t)p->message->record.n - 1);
+    }
+    message_unref(p->message);
+    p->done(p->arg, e);
+    free(p);
+    t->pending--;
+    topic_release_if_unused(t);
+}
+
+void broker_publish(struct broker *b, const char *topic, const Google__Pubsub__V1__PubsubMessage *m,
+                    void (*done)(void *arg, const struct err *e), void *arg)
+{
+    struct err e = {0};
+    struct topic *t = NULL;
+    struct own_publish *p = NULL;
+    if (b->stopping)
+        err_set(&e, ERR_UNAVAILABLE, "the server is stopping");
+    else if ((t = topic_find(b, topic, &e)) && !(p = calloc(1, sizeof *p)))
+        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for a message to %.200s", topic);
+    else if (p && !(p->message = message_new(m, 0, &e)))
+        free(p);
+    if (e.code) {
+        done(arg, &e);
+        return;
+    }
+    p->topic = t;
+    p->done = done;
+    p->arg = arg;
+    t->pending++;
+    b->adapter->ops->append(t->source, &p->message, 1, on_own_appended, p);
 }

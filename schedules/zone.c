@@ -124,6 +124,6 @@ char *zone_format(const struct zone *z, int64_t at_s, char out[ZONE_TEXT_MAX])
     wall_format_parts(local_s, 0, text);
     text[strlen(text) - 1] = '\0'; /* Z */
     int minutes = abs(s.offset_s) / 60;
-    snprintf(out, ZONE_TEXT_MAX, "%s%c%02d:%02d", text, s.offset_s < 0 ? '-' : '+', minutes / 60, minutes % 60);
+    snprintf(out, ZONE_TEXT_MAX, "%.24s%c%02d:%02d", text, s.offset_s < 0 ? '-' : '+', minutes / 60, minutes % 60);
     return out;
 }

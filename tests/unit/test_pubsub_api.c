@@ -620,10 +620,56 @@ static void ack_ids_end_with_their_subscription(void **state)
     tb_stop(&tb);
 }
 
+/* ---- from other parts of the server ---- */
+
+struct told {
+    size_t calls;
+    enum err_code code;
+};
+
+static void on_told(void *arg, const struct err *e)
+{
+    struct told *t = arg;
+    t->calls++;
+    t->code = e ? e->code : ERR_OK;
+}
+
+static void published_from_within(void **state)
+{
+    struct tb tb;
+    struct told told = {0};
+    Google__Pubsub__V1__PubsubMessage m = GOOGLE__PUBSUB__V1__PUBSUB_MESSAGE__INIT;
+    m.data = (ProtobufCBinaryData){2, (uint8_t *)"hi"};
+    setup(&tb, "");
+    broker_publish(tb.broker, T, &m, on_told, &told);
+    assert_int_equal(told.calls, 0); /* not before it is durable */
+    tb_run(&tb);
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.code, ERR_OK);
+    assert_string_equal(tb_json(pull(&tb, 1), "data", 0), "aGk=");
+    broker_publish(tb.broker, T "x", &m, on_told, &told);
+    assert_int_equal(told.code, ERR_NOT_FOUND);
+    m.data.len = 0; /* neither data nor attributes */
+    broker_publish(tb.broker, T, &m, on_told, &told);
+    assert_int_equal(told.code, ERR_INVALID_ARGUMENT);
+    m.data.len = 2;
+    tb.store_fails = ERR_UNAVAILABLE;
+    broker_publish(tb.broker, T, &m, on_told, &told);
+    tb_run(&tb);
+    tb.store_fails = ERR_OK;
+    assert_int_equal(told.calls, 4);
+    assert_int_equal(told.code, ERR_UNAVAILABLE);
+    broker_publish(tb.broker, T, &m, on_told, &told); /* its topic goes meanwhile */
+    tb_call(&tb, ERR_OK, "Publisher/DeleteTopic", "{\"topic\":\"" T "\"}");
+    assert_int_equal(told.calls, 5);
+    tb_stop(&tb);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(publish_pull_acknowledge),
+        cmocka_unit_test(published_from_within),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(a_pull_waits),
         cmocka_unit_test(stopping_answers_everybody),

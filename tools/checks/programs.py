@@ -239,7 +239,7 @@ def unused_macros(tree, r):
     """Macros of headers; the compilers themselves tell those of source files (-Wunused-macros)."""
     count, total = {}, 0
     for f in tree.c_files():
-        for word in re.findall(r"\b[A-Za-z_]\w+\b", f.no_comments):
+        for word in re.findall(r"\b[A-Za-z_]\w*\b", f.no_comments):
             count[word] = count.get(word, 0) + 1
     for f in tree.headers():
         for m in re.finditer(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", f.code, re.M):

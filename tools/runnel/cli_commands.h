@@ -18,6 +18,7 @@ extern const struct cli_command cli_queue_commands[];        /* cli_queues.c */
 extern const struct cli_command cli_task_commands[];         /* cli_tasks.c */
 extern const struct cli_command cli_log_commands[];          /* cli_logs.c */
 extern const struct cli_command cli_scheduler_commands[];    /* cli_scheduler.c */
+extern const struct cli_command cli_job_commands[];          /* cli_jobs.c */
 extern const struct cli_command cli_own_commands[];          /* cli.c: version, help */
 
 #endif

@@ -26,13 +26,14 @@ const struct cli_group cli_groups[] = {
     {"tasks queues", "queues of tasks, with their rates and retries"},
     {"tasks queues dead-letters", "tasks that are out of attempts"},
     {"scheduler", "schedules: when something is to happen"},
+    {"scheduler jobs", "jobs: HTTP requests and messages that are sent when their schedule says so"},
     {0},
 };
 
 static const struct cli_command *const parts[] = {
     cli_run_commands,   cli_service_commands,      cli_traffic_commands, cli_log_commands,      cli_revision_commands,
     cli_topic_commands, cli_subscription_commands, cli_lease_commands,   cli_snapshot_commands, cli_queue_commands,
-    cli_task_commands,  cli_scheduler_commands,    cli_own_commands,
+    cli_task_commands,  cli_scheduler_commands,    cli_job_commands,     cli_own_commands,
 };
 
 const struct cli_command *cli_command_at(size_t i)

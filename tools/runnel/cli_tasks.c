@@ -1,15 +1,11 @@
 /* cli_tasks.c: `runnel tasks`: create, list, describe, delete, run, timeline. */
-#include "core/base/text.h"
 #include "tools/runnel/cli_api.h"
+#include "tools/runnel/cli_body.h"
 #include "tools/runnel/cli_commands.h"
 #include "tools/runnel/cli_output.h"
 #include "tools/runnel/cli_tasks.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <stdio.h>
-
-#define BODY_BYTES_MAX (10u * 1024 * 1024) /* more than any server takes */
 
 /* A full name, or a short one of the queue in --queue; NULL after saying what is wrong with it. */
 static const char *task_name(struct cli *c, const char *given)
@@ -30,43 +26,6 @@ static const char *task_name(struct cli *c, const char *given)
 }
 
 /* ---- create ---- */
-
-static const char *base64_of(struct cli *c, struct str bytes)
-{
-    struct buf b;
-    buf_init(&b, CLI_MEMORY_MAX);
-    const char *out = base64_add(&b, bytes.p, bytes.n) == 0 ? cli_copy(c, buf_str(&b)) : "";
-    buf_fini(&b);
-    return out;
-}
-
-/* The file's bytes as base64; "-" is standard input. NULL after saying what went wrong. */
-static const char *file_base64(struct cli *c, const char *path)
-{
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
-    struct err e = {0};
-    struct buf b;
-    if (!f) {
-        err_sys(&e, ERR_INVALID_ARGUMENT, errno, "--body-file: cannot read %s", path);
-        cli_fail(c, &e);
-        return NULL;
-    }
-    buf_init(&b, BODY_BYTES_MAX);
-    char chunk[16384];
-    bool fits = true;
-    for (size_t n; fits && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
-        fits = buf_add(&b, chunk, n) == 0;
-    if (!fits || ferror(f))
-        err_set(&e, ERR_INVALID_ARGUMENT, fits ? "--body-file: cannot read %s to its end" : "--body-file: %s is too large for a task",
-                path);
-    if (f != stdin)
-        fclose(f);
-    const char *out = e.code ? NULL : base64_of(c, buf_str(&b));
-    buf_fini(&b);
-    if (e.code)
-        cli_fail(c, &e);
-    return out;
-}
 
 /* --header="Name: value", once for each: values may hold commas. */
 static int put_headers(struct cli *c, struct jv *http)
@@ -114,7 +73,7 @@ static int put_body(struct cli *c, struct jv *http)
     const char *content = cli_text(c, "body-content"), *file = cli_text(c, "body-file");
     if (content && file)
         return cli_usage_error(c, "give either --body-content or --body-file");
-    const char *base64 = content ? base64_of(c, str_of(content)) : file ? file_base64(c, file) : NULL;
+    const char *base64 = content ? cli_base64(c, str_of(content)) : file ? cli_file_base64(c, "body-file") : NULL;
     if (file && !base64)
         return CLI_FAILED;
     jv_put_text(http, "body", base64);

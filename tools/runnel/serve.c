@@ -271,6 +271,7 @@ static void on_wall_set(void *arg)
     struct server *s = arg;
     log_kv(s->log, LOG_INFO, "server.wall_clock_set", LSTR("note", "what waits for a time of day is worked out anew"));
     queues_clock_jumped(s->queues);
+    schedules_clock_jumped(s->schedules);
 }
 
 static void watch_wall(struct server *s)
@@ -290,6 +291,7 @@ static int make_all(struct server *s, struct err *e)
     rc = rc ? rc : make_executor(s, e);
     rc = rc ? rc : make_broker(s, e);
     rc = rc ? rc : make_tasks(s, e);
+    rc = rc ? rc : serve_schedules(s, e);
     rc = rc ? rc : make_edges(s, e);
     if (held >= 0)
         close(held);
@@ -298,7 +300,8 @@ static int make_all(struct server *s, struct err *e)
     executor_watch(s->executor, on_routes_changed, s);
     policy_watch(s->policy, on_routes_changed, s);
     identity_watch(s->identity, on_routes_changed, s);
-    if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)) || (rc = queues_load(s->queues, e)))
+    if ((rc = executor_load(s->executor, e)) || (rc = broker_load(s->broker, e)) || (rc = queues_load(s->queues, e)) ||
+        (rc = schedules_load(s->schedules, e)))
         return rc;
     policy_sweep(s->policy);
     executor_on_delete(s->executor, on_resource_gone, s);
@@ -327,6 +330,7 @@ static void free_all(struct server *s)
     s->store->ops->close(s->store); /* it looks through the engine's mail, and a key that was being made is part of that */
     queues_free(s->queues);         /* as above: its last answers come to the queues */
     task_push_free(s->task_push);
+    serve_schedules_free(s);
     identity_free(s->identity);
     policy_free(s->policy);
     web_free(s->web);

@@ -17,6 +17,7 @@
 #include "dispatcher/task_push.h"
 #include "executor/executor.h"
 #include "executor/warden.h"
+#include "schedules/scheduler.h"
 #include "tools/runnel/serve_options.h"
 
 struct server {
@@ -42,9 +43,11 @@ struct server {
     struct executor *executor;
     struct io *io;
     struct pushers *pushers;
-    struct outcalls *outcalls; /* the calls of tasks */
+    struct outcalls *outcalls; /* the calls of tasks and schedules */
     struct task_push *task_push;
     struct queues *queues;
+    struct target *target_http, *target_pubsub;
+    struct schedules *schedules;
     struct wall_watch *wall_watch; /* NULL: this kernel tells nobody */
     struct backlog *backlog;
     struct routes *routes;     /* the newest, for the engine's own look-ups */
@@ -53,12 +56,15 @@ struct server {
         struct metric *services, *starting, *ready, *stopping, *store_commits, *store_bytes, *store_full;
     } gauges;
     int stopping;       /* how many times we were asked */
-    int calls_stopping; /* pushes, outcalls: those that have not ended */
+    int calls_stopping; /* pushes, schedules, outcalls: those that have not ended */
     int64_t grace_due_ns;
 };
 
 /** /healthz and /metrics. */
 MUST_USE int serve_pages(struct server *s, struct err *e);
+/** Made after the broker and the outcalls. */
+MUST_USE int serve_schedules(struct server *s, struct err *e);
+void serve_schedules_free(struct server *s);
 /** Stops in order; asked a second time, leaves at once. */
 void serve_on_signal(void *arg, int signo);
 

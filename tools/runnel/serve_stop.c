@@ -42,7 +42,7 @@ static void on_io_drained(void *arg)
     executor_stop(s->executor, on_executor_stopped, s);
 }
 
-/* Both the pushes and the calls of tasks. */
+/* The pushes, the schedules, and the calls of both tasks and schedules. */
 static void on_calls_stopped(void *arg)
 {
     struct server *s = arg;
@@ -65,7 +65,8 @@ void serve_on_signal(void *arg, int signo)
     broker_end_pulls(s->broker);
     backlog_stop(s->backlog);
     queues_stop(s->queues);
-    s->calls_stopping = 2;
+    s->calls_stopping = 3;
+    schedules_stop(s->schedules, s->options.grace_ns, on_calls_stopped, s);
     pushers_stop(s->pushers, s->options.grace_ns, on_calls_stopped, s);
     outcalls_stop(s->outcalls, s->options.grace_ns, on_calls_stopped, s);
 }
