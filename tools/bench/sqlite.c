@@ -17,6 +17,10 @@
     "PRAGMA cache_size=-6144; PRAGMA journal_size_limit=16777216; PRAGMA wal_autocheckpoint=2048;"                    \
     "CREATE TABLE messages(id INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL, bytes BLOB NOT NULL)"
 #define TOPIC_BITS 40
+/* Before the clock starts: a log that has been full once is written over, and no longer grows with each sync. The server's is like that
+ * from its first minute on. */
+#define WARM_ROWS 40000
+#define WARM_GROUP 256
 
 static sqlite3 *db;
 
@@ -39,14 +43,14 @@ static void step(sqlite3_stmt *st, const char *what)
     sqlite3_reset(st);
 }
 
-static void append(const char *data, int64_t bytes, int64_t rows, int64_t group, struct hist *commits)
+static void append(const char *data, int64_t bytes, int64_t first, int64_t rows, int64_t group, struct hist *commits)
 {
     sqlite3_stmt *begin = prepare("BEGIN IMMEDIATE"), *commit = prepare("COMMIT");
     sqlite3_stmt *insert = prepare("INSERT INTO messages(id,wall_ns,bytes) VALUES(?1,?2,?3)");
-    for (int64_t row = 0; row < rows;) {
+    for (int64_t row = first, last = first + rows; row < last;) {
         int64_t from_ns = now_ns();
         step(begin, "begin");
-        for (int64_t end = row + group < rows ? row + group : rows; row < end; row++) {
+        for (int64_t end = row + group < last ? row + group : last; row < end; row++) {
             sqlite3_bind_int64(insert, 1, (INT64_C(1) << TOPIC_BITS) + row);
             sqlite3_bind_int64(insert, 2, from_ns);
             sqlite3_bind_blob(insert, 3, data, (int)bytes, SQLITE_STATIC);
@@ -62,7 +66,7 @@ static void append(const char *data, int64_t bytes, int64_t rows, int64_t group,
 
 int main(int argc, char **argv)
 {
-    static struct hist commits;
+    static struct hist commits, warm;
     static char data[DATA_MAX];
     const char *dir = NULL;
     int64_t rows = 100000, group = 64, bytes = 300;
@@ -87,14 +91,16 @@ int main(int argc, char **argv)
     memset(data, 'x', sizeof data);
     check(sqlite3_open(path, &db), "open");
     check(sqlite3_exec(db, SETTINGS, NULL, NULL, NULL), "settings");
+    append(data, 300, 0, WARM_ROWS, WARM_GROUP, &warm);
+    struct cpu before = cpu_used();
     int64_t begin_ns = now_ns();
-    append(data, bytes, rows, group, &commits);
+    append(data, bytes, WARM_ROWS, rows, group, &commits);
     double seconds = (double)(now_ns() - begin_ns) / 1e9;
     struct cpu cpu = cpu_used();
     sqlite3_close(db);
     printf(
         "{\"rows\":%lld,\"group\":%lld,\"seconds\":%.6f,\"per_second\":%.1f,\"commit_p50_us\":%.1f,\"commit_p99_us\":%.1f,\"user_us\":%.3f}\n",
         (long long)rows, (long long)group, seconds, (double)rows / seconds, hist_percentile(&commits, 0.5) / 1e3,
-        hist_percentile(&commits, 0.99) / 1e3, cpu.user_us / (double)rows);
+        hist_percentile(&commits, 0.99) / 1e3, (cpu.user_us - before.user_us) / (double)rows);
     return 0;
 }
