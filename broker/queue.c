@@ -335,32 +335,30 @@ static bool refused(struct queue *q, queue_done_fn done, void *arg)
     return q->stopped;
 }
 
-static int prepare(struct queue *q, TaskRecord *r, struct task **out, struct err *e)
+static struct task *prepare(struct queue *q, TaskRecord *r, struct err *e)
 {
     const char *id = record_id(r);
-    if (map_get(q->tasks, id) || map_get(q->creating, id))
-        return err_set(e, ERR_ALREADY_EXISTS, "Requested entity already exists");
-    struct task *t = task_new(q, q->creating, r, pb_timestamp_ns(r->task->schedule_time), e);
-    if (!t)
-        return -(int)e->code;
-    int rc = task_set_body(t, r, e);
-    if (rc) {
-        task_drop(t);
-        return rc;
+    if (map_get(q->tasks, id) || map_get(q->creating, id)) {
+        err_set(e, ERR_ALREADY_EXISTS, "Requested entity already exists");
+        return NULL;
     }
-    *out = t;
-    return 0;
+    struct task *t = task_new(q, q->creating, r, pb_timestamp_ns(r->task->schedule_time), e);
+    if (t && task_set_body(t, r, e)) {
+        task_drop(t);
+        return NULL;
+    }
+    return t;
 }
 
 void queue_create(struct queue *q, TaskRecord *r, queue_done_fn done, void *arg)
 {
     struct err e = {0};
-    struct task *t = NULL;
     if (refused(q, done, arg)) {
         pb_free(r);
         return;
     }
-    if (prepare(q, r, &t, &e)) {
+    struct task *t = prepare(q, r, &e);
+    if (!t) {
         pb_free(r);
         done(arg, NULL, &e);
         return;

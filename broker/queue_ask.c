@@ -174,7 +174,7 @@ static void fetch(struct queue *q, const char *id, enum want want, queue_done_fn
         done(arg, NULL, &e);
     } else if (t) {
         serve(t, want, done, arg);
-    } else {
+    } else if (f) {
         f->done = done;
         f->arg = arg;
         queue_read_begin(q, &f->ask.read);

@@ -494,15 +494,15 @@ static void client_job(struct queue *q, enum job_kind kind, const char *const *i
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "%d redrives and removals of dead letters wait already; try again later", JOBS_MAX);
     else if (!(j = job_new(q, kind)) || !copy_ids(j, ids, n))
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for %zu dead letters", n);
-    if (e.code != ERR_OK) {
-        if (j)
-            job_end(j, NULL);
-        done(arg, 0, &e);
+    if (j && e.code == ERR_OK) {
+        j->done = done;
+        j->arg = arg;
+        queue_wake(q);
         return;
     }
-    j->done = done;
-    j->arg = arg;
-    queue_wake(q);
+    if (j)
+        job_end(j, NULL);
+    done(arg, 0, &e);
 }
 
 void queue_redrive(struct queue *q, const char *const *ids, size_t n, void (*done)(void *arg, uint64_t count, const struct err *e),
