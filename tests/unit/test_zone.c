@@ -301,6 +301,33 @@ static void reads_version_1(void **state)
     buf_fini(&b);
 }
 
+/* zic may write one change at -2^59, from when on there was time; one so far ahead is no time of ours. */
+static void a_rule_may_follow_the_beginning_of_the_world(void **state)
+{
+    static const struct {
+        uint32_t high;
+        int code;
+    } cases[] = {{0xf8000000u, 0}, {0x07000000u, -ERR_DATA_LOSS}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf b;
+        struct err e;
+        struct zone *z = NULL;
+        char text[ZONE_TEXT_MAX];
+        buf_init(&b, 4096);
+        support_tzif_head(&b, '2', 0, 1, 1);
+        assert_int_equal(buf_add(&b, "\0\0\0\0\0\0", 7), 0);
+        support_tzif_head(&b, '2', 1, 1, 4);
+        support_put32(&b, cases[i].high);
+        support_put32(&b, 0);
+        assert_int_equal(buf_add(&b, "\0\0\0\0\0\0\0AAA\0\nAAA0BBB,M3.5.0,M10.5.0\n", 7 + 4 + 24), 0);
+        assert_int_equal(zone_parse("Test/Zone", buf_data(&b), buf_len(&b), &z, &e), cases[i].code);
+        if (z)
+            assert_string_equal(zone_format(z, instant("2026-07-01T00:00:00Z"), text), "2026-07-01T01:00:00+01:00");
+        zone_unref(z);
+        buf_fini(&b);
+    }
+}
+
 /* The clock may have come further two changes ago than before the last. */
 static void knows_how_far_the_clock_had_come(void **state)
 {
@@ -581,6 +608,7 @@ int main(void)
         cmocka_unit_test(a_rule_that_changes_nothing_ends_the_search),
         cmocka_unit_test(refuses_broken_files),
         cmocka_unit_test(reads_version_1),
+        cmocka_unit_test(a_rule_may_follow_the_beginning_of_the_world),
         cmocka_unit_test(knows_how_far_the_clock_had_come),
         cmocka_unit_test(names_what_is_no_zone),
         cmocka_unit_test(without_tzdata_there_is_utc),
