@@ -565,6 +565,30 @@ static void paused_while_it_runs(void **state)
     ts_stop(&ts);
 }
 
+/* What had still to be written as a pause was asked for does not bring back what the pause dropped. */
+static void paused_while_another_is_written(void **state)
+{
+    struct ts ts;
+    char id[TS_JOB_MAX], json[256];
+    const char *retries = ",\"retryConfig\":{\"retryCount\":5,\"minBackoffDuration\":\"5s\"}";
+    ts_start(&ts);
+    create(&ts, "job", "* * * * *", retries);
+    create(&ts, "other", "* * * * *", retries);
+    ts_advance(&ts, MINUTE);
+    ts.store_stands = true;
+    ts_answer(&ts, 200); /* is being written */
+    snprintf(id, sizeof id, "%s", strrchr(ts.open[0]->job->name, '/') + 1);
+    ts_answer(&ts, 500); /* waits to be written */
+    snprintf(json, sizeof json, "{\"name\":\"" L "/jobs/%s\"}", id);
+    ts_begin(&ts, "PauseJob", json);
+    ts.store_stands = false;
+    ts_run(&ts);
+    ts_crash(&ts);
+    ts_advance(&ts, 30 * NS_PER_S);
+    assert_int_equal(ts.n_fired, 2);
+    ts_stop(&ts);
+}
+
 static void run_now(void **state)
 {
     struct ts ts;
@@ -743,6 +767,7 @@ int main(void)
         cmocka_unit_test(a_retry_waits_real_time),
         cmocka_unit_test(pause_and_resume),
         cmocka_unit_test(paused_while_it_runs),
+        cmocka_unit_test(paused_while_another_is_written),
         cmocka_unit_test(run_now),
         cmocka_unit_test(a_run_survives),
         cmocka_unit_test(an_update_starts_anew),
