@@ -27,7 +27,7 @@ static int64_t next_attempt(const struct schedule *j)
     return at;
 }
 
-PbJob *job_message(struct arena *a, const struct schedule *j)
+static PbJob *job_message(struct arena *a, const struct schedule *j)
 {
     PbJob *m = pb_clone(a, &j->config->base);
     if (!m)

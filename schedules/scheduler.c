@@ -91,18 +91,7 @@ static void stuck(struct schedules *s, const struct err *e)
     log_kv(s->env->log, LOG_ERROR, "schedules.no_timer", LSTR("error", e->msg), LSTR("do", "free memory: a schedule may fire late"));
 }
 
-void job_arm(struct schedule *j)
-{
-    struct err e = {0};
-    int64_t at = j->gone || !j->visible || j->changing ? DUE_NEVER : job_next_event(j, &j->next_wall_ns);
-    if (at == DUE_NEVER)
-        timer_cancel(j->s->heap, &j->timer);
-    else if (timer_set(j->s->heap, &j->timer, at, &e))
-        stuck(j->s, &e);
-    schedules_arm(j->s);
-}
-
-void schedules_arm(struct schedules *s)
+static void schedules_arm(struct schedules *s)
 {
     struct err e = {0};
     int64_t next = timers_next_ns(s->heap), now = env_now(s->env);
@@ -117,6 +106,17 @@ void schedules_arm(struct schedules *s)
         wait = 0;
     if (timer_set(s->env->timers, &s->wake, now + wait, &e))
         stuck(s, &e);
+}
+
+void job_arm(struct schedule *j)
+{
+    struct err e = {0};
+    int64_t at = j->gone || !j->visible || j->changing ? DUE_NEVER : job_next_event(j, &j->next_wall_ns);
+    if (at == DUE_NEVER)
+        timer_cancel(j->s->heap, &j->timer);
+    else if (timer_set(j->s->heap, &j->timer, at, &e))
+        stuck(j->s, &e);
+    schedules_arm(j->s);
 }
 
 /* Retries wait real time, not what somebody made of the clock. */

@@ -16,7 +16,6 @@
 #include "schedules/records.pb-c.h"
 #include "schedules/scheduler.h"
 
-#define JOB_NAME_MAX 700
 #define JOB_BYTES_MAX (1024u * 1024)
 #define RETRY_COUNT_MAX 5
 #define UNDELIVERED_MAX 60 /* tries, a second apart, before it counts as a failed attempt */
@@ -121,7 +120,6 @@ struct due_calendar job_calendar(const struct schedule *j);
 bool job_enabled(const struct schedule *j);
 /** Set the job's timer to its next event. */
 void job_arm(struct schedule *j);
-void schedules_arm(struct schedules *s);
 void schedules_maybe_stopped(struct schedules *s);
 struct due_policy job_rules(const PbPolicy *p, uint64_t seed);
 /* runs.c */
@@ -179,7 +177,6 @@ void edit_fail(struct edit *ch, const struct err *e);
 void edit_free(struct edit *ch);
 /* jobs.c */
 void reply_job(struct call *c, const struct schedule *j);
-PbJob *job_message(struct arena *a, const struct schedule *j); /* as clients see it */
 struct schedule *job_find(struct schedules *s, const char *name, struct err *e);
 void jobs_no_memory(struct call *c);
 void on_create_job(void *s, struct call *c, const ProtobufCMessage *r);

@@ -316,11 +316,3 @@ const char *ts_json(const char *json, const char *key)
     snprintf(out, sizeof values[0], "%.*s", (int)n, *p == '"' ? p + 1 : p);
     return out;
 }
-
-int64_t ts_count(const struct ts *ts, const char *job)
-{
-    int64_t n = 0;
-    for (size_t i = 0; i < ts->n_fired; i++)
-        n += !job || strcmp(ts->fired[i].job, job) == 0;
-    return n;
-}

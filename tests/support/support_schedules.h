@@ -49,7 +49,6 @@ void ts_answer(struct ts *ts, int status);
 FMT(4, 5) const char *ts_call(struct ts *ts, enum err_code want, const char *method, const char *json, ...);
 /** The value of "key" in a flat JSON answer; good until eight more calls. NULL: none. */
 const char *ts_json(const char *json, const char *key);
-int64_t ts_count(const struct ts *ts, const char *job); /* how often it was fired; NULL: all */
 /** Begin a call that nobody waits for; forgotten at the end. */
 void ts_begin(struct ts *ts, const char *method, const char *json);
 

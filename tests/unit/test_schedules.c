@@ -216,6 +216,22 @@ static void a_backlog_survives(void **state)
     ts_stop(&ts);
 }
 
+static void what_is_held_survives(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    create(&ts, "job", "0 * * * *", "");
+    policy(&ts, "\"missed\":\"SKIP\"");
+    ts_advance(&ts, 2 * HOUR + MINUTE); /* 02:00 waits for 01:00 */
+    ts_crash(&ts);
+    assert_int_equal(ts.n_fired, 2);
+    assert_string_equal(clock_of(last(&ts)), "01:00:00"); /* repeated */
+    ts_answer(&ts, 200);
+    assert_int_equal(ts.n_fired, 3);
+    assert_string_equal(clock_of(last(&ts)), "02:00:00");
+    ts_stop(&ts);
+}
+
 /* ---- restarts around a firing ---- */
 
 static void a_restart_around_a_firing(void **state)
@@ -391,6 +407,25 @@ static void a_retry_survives(void **state)
     ts_stop(&ts);
 }
 
+/* An attempt that is repeated because the server died is no retry. */
+static void a_repeated_attempt_is_not_counted(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    create(&ts, "job", "0 0 1 6 *", ",\"retryConfig\":{\"retryCount\":1,\"minBackoffDuration\":\"10s\"}");
+    ts_call(&ts, ERR_OK, "RunJob", "{\"name\":\"" J "\"}");
+    for (int i = 0; i < 3; i++)
+        ts_crash(&ts);
+    assert_int_equal(ts.n_fired, 4);
+    ts_answer(&ts, 500);
+    ts_advance(&ts, 10 * NS_PER_S);
+    assert_int_equal(ts.n_fired, 5); /* the retry */
+    ts_answer(&ts, 500);
+    ts_advance(&ts, HOUR);
+    assert_int_equal(ts.n_fired, 5);
+    ts_stop(&ts);
+}
+
 /* ---- clocks ---- */
 
 static void the_clock_is_set(void **state)
@@ -449,6 +484,27 @@ static void the_machine_slept(void **state)
     ts_stop(&ts);
 }
 
+/* Pausing and resuming does not give used times back. */
+static void resumed_with_the_clock_behind(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    ts.answer = 200;
+    create(&ts, "job", "0 * * * *", "");
+    ts_advance(&ts, 3 * HOUR);
+    assert_int_equal(ts.n_fired, 3);
+    ts_wall(&ts, ts.fe.clock.wall_ns - 2 * HOUR);
+    schedules_clock_jumped(ts.s);
+    ts_call(&ts, ERR_OK, "PauseJob", "{\"name\":\"" J "\"}");
+    ts_call(&ts, ERR_OK, "ResumeJob", "{\"name\":\"" J "\"}");
+    ts_advance(&ts, 2 * HOUR);
+    assert_int_equal(ts.n_fired, 3);
+    ts_advance(&ts, HOUR);
+    assert_int_equal(ts.n_fired, 4);
+    assert_string_equal(clock_of(last(&ts)), "04:00:00");
+    ts_stop(&ts);
+}
+
 static void a_retry_waits_real_time(void **state)
 {
     struct ts ts;
@@ -493,6 +549,43 @@ static void pause_and_resume(void **state)
     ts_call(&ts, ERR_FAILED_PRECONDITION, "ResumeJob", "{\"name\":\"" J "\"}");
     ts_advance(&ts, 30 * NS_PER_S);
     assert_int_equal(ts.n_fired, 3);
+    ts_stop(&ts);
+}
+
+static void paused_while_it_runs(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    create(&ts, "job", "* * * * *", ",\"retryConfig\":{\"retryCount\":5,\"minBackoffDuration\":\"1s\"}");
+    ts_advance(&ts, MINUTE);
+    ts_call(&ts, ERR_OK, "PauseJob", "{\"name\":\"" J "\"}");
+    ts_answer(&ts, 500);
+    ts_advance(&ts, 10 * MINUTE);
+    assert_int_equal(ts.n_fired, 1);
+    ts_stop(&ts);
+}
+
+/* What had still to be written as a pause was asked for does not bring back what the pause dropped. */
+static void paused_while_another_is_written(void **state)
+{
+    struct ts ts;
+    char id[TS_JOB_MAX], json[256];
+    const char *retries = ",\"retryConfig\":{\"retryCount\":5,\"minBackoffDuration\":\"5s\"}";
+    ts_start(&ts);
+    create(&ts, "job", "* * * * *", retries);
+    create(&ts, "other", "* * * * *", retries);
+    ts_advance(&ts, MINUTE);
+    ts.store_stands = true;
+    ts_answer(&ts, 200); /* is being written */
+    snprintf(id, sizeof id, "%s", strrchr(ts.open[0]->job->name, '/') + 1);
+    ts_answer(&ts, 500); /* waits to be written */
+    snprintf(json, sizeof json, "{\"name\":\"" L "/jobs/%s\"}", id);
+    ts_begin(&ts, "PauseJob", json);
+    ts.store_stands = false;
+    ts_run(&ts);
+    ts_crash(&ts);
+    ts_advance(&ts, 30 * NS_PER_S);
+    assert_int_equal(ts.n_fired, 2);
     ts_stop(&ts);
 }
 
@@ -657,6 +750,7 @@ int main(void)
         cmocka_unit_test(replace_cancels),
         cmocka_unit_test(missed_and_overlap),
         cmocka_unit_test(a_backlog_survives),
+        cmocka_unit_test(what_is_held_survives),
         cmocka_unit_test(a_restart_around_a_firing),
         cmocka_unit_test(killed_at_every_write),
         cmocka_unit_test(retries_at_exact_times),
@@ -665,11 +759,15 @@ int main(void)
         cmocka_unit_test(a_late_failure_is_not_retried),
         cmocka_unit_test(both_limits_must_be_reached),
         cmocka_unit_test(a_retry_survives),
+        cmocka_unit_test(a_repeated_attempt_is_not_counted),
         cmocka_unit_test(the_clock_is_set),
         cmocka_unit_test(a_jump_that_nobody_tells),
         cmocka_unit_test(the_machine_slept),
+        cmocka_unit_test(resumed_with_the_clock_behind),
         cmocka_unit_test(a_retry_waits_real_time),
         cmocka_unit_test(pause_and_resume),
+        cmocka_unit_test(paused_while_it_runs),
+        cmocka_unit_test(paused_while_another_is_written),
         cmocka_unit_test(run_now),
         cmocka_unit_test(a_run_survives),
         cmocka_unit_test(an_update_starts_anew),
