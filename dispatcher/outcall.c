@@ -131,14 +131,11 @@ static struct outcall_job *job_new(struct outcalls *o, const struct outcall_spec
 {
     size_t bytes = strlen(s->url) + strlen(s->method) + strlen(s->user_agent) + (s->auth ? strlen(s->account) + 1 : 0) +
                    fields_bytes(s->fields, s->n_fields) + fields_bytes(s->own, s->n_own);
-    struct outcall_job *j = malloc(sizeof *j + bytes);
+    struct outcall_job *j = calloc(1, sizeof *j + bytes);
     if (!j) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a request");
         return NULL;
     }
-    memset(j, 0, offsetof(struct outcall_job, headers)); /* the rest is four kilobytes of headers */
-    memset((char *)j + offsetof(struct outcall_job, link), 0, sizeof *j - offsetof(struct outcall_job, link));
-    j->headers.n = 0;
     j->end = j->text;
     j->owner = o;
     node_init(&j->link);
@@ -148,7 +145,9 @@ static struct outcall_job *job_new(struct outcalls *o, const struct outcall_spec
         return NULL;
     }
     assert(j->end <= j->text + bytes);
-    j->request = (struct push_request){.outcall = &j->call, .due_ns = s->due_ns, .done = on_answer};
+    j->request.outcall = &j->call;
+    j->request.due_ns = s->due_ns;
+    j->request.done = on_answer;
     list_append(&o->jobs, &j->link);
     return j;
 }

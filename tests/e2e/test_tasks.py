@@ -173,6 +173,16 @@ def _():
     assert server.metric("runnel_instances", state="ready") >= 1, "nothing was started"
 
 
+@case("the backlog of queues makes instances of a service, as many as it may have")
+def _():
+    server.deploy("crowd", "--concurrency=1", "--max-instances=3")
+    queue = make_queue("to-crowd")
+    before = server.metric("runnel_instances", state="ready")
+    tasks = [make_task(queue, f"http://crowd.localhost:{server.port}/sleep?ms=400") for _ in range(12)]
+    wait_for(lambda: server.metric("runnel_instances", state="ready") >= before + 2, "more than one instance")
+    wait_for(lambda: all(gone(t) for t in tasks), "all tasks have run", 60 * SLOW)
+
+
 @case("a task is not called before its time, and soon after")
 def _():
     receiver = Receiver()
