@@ -3,6 +3,7 @@
 #include "core/base/clock.h"
 #include "schedules/cron_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* Two days from the ends of what can be written, so that local times can be written, too. */
@@ -28,18 +29,24 @@ static int nearest_workday(int day, int last, int weekday)
     return day;
 }
 
+static uint32_t day_bit(int day)
+{
+    assert(day >= 1 && day <= 31);
+    return 1u << day;
+}
+
 static uint32_t days_by_month(const struct cron *c, int last, int first_weekday)
 {
     uint32_t days = c->days;
     for (int back = 0; c->from_last >> back && back < last; back++)
         if (c->from_last >> back & 1)
-            days |= 1u << (last - back);
+            days |= day_bit(last - back);
     for (int day = 1; c->nearest && day <= last; day++)
         if (c->nearest >> day & 1)
-            days |= 1u << nearest_workday(day, last, (first_weekday + day - 1) % 7);
+            days |= day_bit(nearest_workday(day, last, (first_weekday + day - 1) % 7));
     if (c->last_workday) {
         int weekday = (first_weekday + last - 1) % 7;
-        days |= 1u << (weekday == 6 ? last - 1 : weekday == 0 ? last - 2 : last);
+        days |= day_bit(weekday == 6 ? last - 1 : weekday == 0 ? last - 2 : last);
     }
     return days;
 }

@@ -1,5 +1,6 @@
 /* zone_parse.c: the reader of TZif files, versions 1 to 4. What is in them is checked before it is used: a broken file is refused, and
  * what was read before stays. */
+#include "core/base/clock.h"
 #include "core/base/text.h"
 #include "schedules/zone_int.h"
 
@@ -76,8 +77,8 @@ static int take_times(struct zone *z, struct input *in, const struct counts *c, 
 {
     for (uint32_t i = 0; i < c->times; i++) {
         z->at_s[i] = take_int(in, c->time_bytes);
-        if (z->at_s[i] <= -ZONE_FOREVER_S || z->at_s[i] >= ZONE_FOREVER_S || (i && z->at_s[i] <= z->at_s[i - 1]))
-            return bad(e, "its times are out of order");
+        if (z->at_s[i] <= -ZONE_FOREVER_S || z->at_s[i] > WALL_SECONDS_MAX || (i && z->at_s[i] <= z->at_s[i - 1]))
+            return bad(e, "its times are out of order, or after the year 9999");
     }
     for (uint32_t i = 0; i < c->times; i++) {
         z->type_at[i] = *in->p++;

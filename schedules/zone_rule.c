@@ -164,11 +164,11 @@ int zone_rule_apply(struct zone *z, const struct zone_rule *rule, struct err *e)
     z->n_types += 2;
     int64_t after_s = z->n ? z->at_s[z->n - 1] : -ZONE_FOREVER_S;
     int year = 1970, month, day;
-    if (z->n)
-        civil_from_days(after_s / DAY_S, &year, &month, &day);
+    if (z->n) /* before the year 1 stands only the beginning of the world */
+        civil_from_days((after_s < WALL_SECONDS_MIN ? WALL_SECONDS_MIN : after_s) / DAY_S, &year, &month, &day);
     else
         z->always_rules = true;
-    for (int y = year; y < year + ZONE_RULE_YEARS; y++) {
+    for (int y = year - 1; y < year - 1 + ZONE_RULE_YEARS; y++) { /* one before: its summer may end in the first */
         int64_t start = day_in(&rule->start, y) * DAY_S + rule->start.time_s - rule->standard.offset_s;
         int64_t end = day_in(&rule->end, y) * DAY_S + rule->end.time_s - rule->summer.offset_s;
         add(z, start <= end ? start : end, start <= end ? summer : standard, after_s);

@@ -6,6 +6,7 @@
 #include "tests/support/support_zone.h"
 #include "tests/support/unit.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -300,6 +301,59 @@ static void reads_version_1(void **state)
     buf_fini(&b);
 }
 
+/* zic may write one change at -2^59, from when on there was time; one so far ahead is no time of ours. */
+static void a_rule_may_follow_the_beginning_of_the_world(void **state)
+{
+    static const struct {
+        uint32_t high;
+        int code;
+    } cases[] = {{0xf8000000u, 0}, {0x07000000u, -ERR_DATA_LOSS}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf b;
+        struct err e;
+        struct zone *z = NULL;
+        char text[ZONE_TEXT_MAX];
+        buf_init(&b, 4096);
+        support_tzif_head(&b, '2', 0, 1, 1);
+        assert_int_equal(buf_add(&b, "\0\0\0\0\0\0", 7), 0);
+        support_tzif_head(&b, '2', 1, 1, 4);
+        support_put32(&b, cases[i].high);
+        support_put32(&b, 0);
+        assert_int_equal(buf_add(&b, "\0\0\0\0\0\0\0AAA\0\nAAA0BBB,M3.5.0,M10.5.0\n", 7 + 4 + 24), 0);
+        assert_int_equal(zone_parse("Test/Zone", buf_data(&b), buf_len(&b), &z, &e), cases[i].code);
+        if (z)
+            assert_string_equal(zone_format(z, instant("2026-07-01T00:00:00Z"), text), "2026-07-01T01:00:00+01:00");
+        zone_unref(z);
+        buf_fini(&b);
+    }
+}
+
+/* The clock may have come further two changes ago than before the last. */
+static void knows_how_far_the_clock_had_come(void **state)
+{
+    static const uint32_t times[] = {0, 100000, 101800}, offsets[] = {0, 7200, 3600};
+    struct buf b;
+    struct err e;
+    struct zone *z = NULL;
+    struct zone_span s;
+    buf_init(&b, 4096);
+    support_tzif_head(&b, '\0', ARRAY_LEN(times), ARRAY_LEN(offsets), 4);
+    for (size_t i = 0; i < ARRAY_LEN(times); i++)
+        support_put32(&b, times[i]);
+    assert_int_equal(buf_add(&b, "\1\0\2", 3), 0);
+    for (size_t i = 0; i < ARRAY_LEN(offsets); i++) {
+        support_put32(&b, offsets[i]);
+        assert_int_equal(buf_add(&b, "\0\0", 2), 0);
+    }
+    assert_int_equal(buf_add(&b, "AAA", 4), 0);
+    assert_int_equal(zone_parse("Test/Zone", buf_data(&b), buf_len(&b), &z, &e), 0);
+    zone_span(z, 101800, &s);
+    assert_int_equal(s.start_s, 101800);
+    assert_int_equal(s.reached_s, 107200);
+    zone_unref(z);
+    buf_fini(&b);
+}
+
 /* ---- names ---- */
 
 static const struct {
@@ -435,6 +489,32 @@ static void the_cache_notices_new_tzdata(void **state)
     assert_int_equal(unlink(link), 0);
 }
 
+/* In the same file, of the same size, within the same second. */
+static void the_cache_notices_a_file_written_over(void **state)
+{
+    struct err e;
+    struct zone *z;
+    char path[300], dir[256];
+    struct timespec times[2] = {{1000, 4}, {1000, 4}};
+    snprintf(dir, sizeof dir, "%s", support_tmpdir());
+    struct zone_cache *c = zone_cache_new(dir);
+    assert_non_null(c);
+    write_zone(dir, "Alpha", "AAA0");
+    snprintf(path, sizeof path, "%s/Alpha", dir);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    assert_int_equal(zone_cache_get(c, "Alpha", &z, &e), 0);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -2, SEEK_END), 0);
+    assert_int_equal(fputc('5', f), '5');
+    assert_int_equal(fclose(f), 0);
+    times[1].tv_nsec = 5;
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    refreshed(c, 1);
+    zone_unref(z);
+    zone_cache_free(c);
+}
+
 static void the_cache_has_a_limit(void **state)
 {
     struct err e;
@@ -520,13 +600,23 @@ static void out_of_memory_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shows_the_local_clock),         cmocka_unit_test(finds_the_instants_of_a_local_time),
-        cmocka_unit_test(finds_the_next_change),         cmocka_unit_test(follows_rules),
-        cmocka_unit_test(a_rule_alone_has_no_beginning), cmocka_unit_test(a_rule_that_changes_nothing_ends_the_search),
-        cmocka_unit_test(refuses_broken_files),          cmocka_unit_test(reads_version_1),
-        cmocka_unit_test(names_what_is_no_zone),         cmocka_unit_test(without_tzdata_there_is_utc),
-        cmocka_unit_test(the_cache_notices_new_tzdata),  cmocka_unit_test(the_cache_has_a_limit),
-        cmocka_unit_test(threads_may_share_it),          cmocka_unit_test(out_of_memory_is_told),
+        cmocka_unit_test(shows_the_local_clock),
+        cmocka_unit_test(finds_the_instants_of_a_local_time),
+        cmocka_unit_test(finds_the_next_change),
+        cmocka_unit_test(follows_rules),
+        cmocka_unit_test(a_rule_alone_has_no_beginning),
+        cmocka_unit_test(a_rule_that_changes_nothing_ends_the_search),
+        cmocka_unit_test(refuses_broken_files),
+        cmocka_unit_test(reads_version_1),
+        cmocka_unit_test(a_rule_may_follow_the_beginning_of_the_world),
+        cmocka_unit_test(knows_how_far_the_clock_had_come),
+        cmocka_unit_test(names_what_is_no_zone),
+        cmocka_unit_test(without_tzdata_there_is_utc),
+        cmocka_unit_test(the_cache_notices_new_tzdata),
+        cmocka_unit_test(the_cache_notices_a_file_written_over),
+        cmocka_unit_test(the_cache_has_a_limit),
+        cmocka_unit_test(threads_may_share_it),
+        cmocka_unit_test(out_of_memory_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
