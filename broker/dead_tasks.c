@@ -148,16 +148,16 @@ static bool fill_page(const struct dead_call *dc, const TaskRecord *const *recor
     reply->dead_tasks = arena_alloc(a, (n + 1) * sizeof *reply->dead_tasks);
     if (!reply->dead_tasks)
         return false;
-    while (reply->n_dead_tasks < n && (reply->n_dead_tasks == 0 || arena_used(a) < TASK_PAGE_BYTES_MAX)) {
+    while (reply->n_dead_tasks < n) {
         Runnel__Tasks__V1__DeadTask *d = dead_of(a, records[reply->n_dead_tasks], dc->keep_ns);
         if (!d)
             return false;
         reply->dead_tasks[reply->n_dead_tasks++] = d;
     }
-    if (!reply->n_dead_tasks || (!more && reply->n_dead_tasks == n))
+    if (!n || !more)
         return true;
     char *list = list_name(a, dc->name);
-    const char *last = reply->dead_tasks[reply->n_dead_tasks - 1]->task->name;
+    const char *last = reply->dead_tasks[n - 1]->task->name;
     reply->next_page_token = list ? task_page_token(dc->qs, a, list, task_id_of(last)) : NULL;
     return reply->next_page_token != NULL;
 }

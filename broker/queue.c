@@ -89,18 +89,26 @@ static void lanes_free(struct queue *q)
         free(q->lanes[i]);
 }
 
-static void tasks_free(struct queue *q)
+static void map_of_tasks_free(struct map *tasks)
 {
     size_t it = 0;
     void *v;
-    while (q->tasks && map_next(q->tasks, &it, NULL, &v)) {
+    while (tasks && map_next(tasks, &it, NULL, &v)) {
         struct task *t = v;
         attempt_free(t->attempt);
         pb_free(t->made);
         free(t->body);
         free(t);
     }
-    map_free(q->tasks);
+    map_free(tasks);
+}
+
+static void tasks_free(struct queue *q)
+{
+    map_of_tasks_free(q->tasks);
+    map_of_tasks_free(q->creating);
+    size_t it = 0;
+    void *v;
     for (it = 0; q->hosts && map_next(q->hosts, &it, NULL, &v);)
         free(v);
     map_free(q->hosts);
@@ -117,7 +125,6 @@ void queue_free(struct queue *q)
     jobs_free(q);
     for (struct node *n; (n = list_pop(&q->asks));)
         free(CONTAINER_OF(n, struct ask, link));
-    map_free(q->gone);
     queue_metrics_drop(q);
     free(q->name);
     free(q);
@@ -151,9 +158,10 @@ struct queue *queue_new(const struct queue_deps *d, const char *name, uint64_t l
     lists_init(q);
     q->name = strdup(name);
     q->tasks = map_new(QUEUE_TASKS_IN_MEMORY_MAX);
+    q->creating = map_new(QUEUE_TASKS_IN_MEMORY_MAX);
     q->fairs = map_new(QUEUE_TASKS_IN_MEMORY_MAX);
     q->hosts = map_new(QUEUE_TASKS_IN_MEMORY_MAX);
-    if (!q->name || !q->tasks || !q->fairs || !q->hosts) {
+    if (!q->name || !q->tasks || !q->creating || !q->fairs || !q->hosts) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for queue %s", name);
         queue_free(q);
         return NULL;
@@ -300,7 +308,7 @@ static void cancel_tasks(struct queue *q)
         }
         if (t->state == TASK_RUNNING)
             q->consumer->cancel(q->consumer, &t->attempt->run);
-        else if (!t->writing && t->state != TASK_NEW) /* a new one is in the hands of who reads for it */
+        else if (!t->writing && t->state != TASK_NEW) /* a new one is of the job that brings it back */
             task_drop(t);
     }
 }
@@ -330,9 +338,9 @@ static bool refused(struct queue *q, queue_done_fn done, void *arg)
 static int prepare(struct queue *q, TaskRecord *r, struct task **out, struct err *e)
 {
     const char *id = record_id(r);
-    if (map_get(q->tasks, id))
+    if (map_get(q->tasks, id) || map_get(q->creating, id))
         return err_set(e, ERR_ALREADY_EXISTS, "Requested entity already exists");
-    struct task *t = task_new(q, id, r, pb_timestamp_ns(r->task->schedule_time), e);
+    struct task *t = task_new(q, q->creating, r, pb_timestamp_ns(r->task->schedule_time), e);
     if (!t)
         return -(int)e->code;
     int rc = task_set_body(t, r, e);

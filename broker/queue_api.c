@@ -165,12 +165,12 @@ void on_update_queue(void *service, struct call *c, const ProtobufCMessage *r)
 {
     struct queues *qs = service;
     const Google__Cloud__Tasks__V2__UpdateQueueRequest *q = (const void *)r;
-    struct err e = {0};
-    if (!q->queue)
-        err_set(&e, ERR_INVALID_ARGUMENT, "queue: must be given");
-    else
-        (void)!check_queue_name(q->queue->name, "queue.name", &e);
-    if (e.code) {
+    struct err e;
+    if (!q->queue) {
+        call_failf(c, ERR_INVALID_ARGUMENT, "queue: must be given");
+        return;
+    }
+    if (check_queue_name(q->queue->name, "queue.name", &e)) {
         call_fail(c, &e);
         return;
     }
@@ -360,7 +360,7 @@ void on_update_queue_settings(void *service, struct call *c, const ProtobufCMess
     const Runnel__Tasks__V1__UpdateQueueSettingsRequest *q = (const void *)r;
     const Google__Protobuf__FieldMask *mask = q->update_mask;
     Runnel__Broker__QueueSettings kept = RUNNEL__BROKER__QUEUE_SETTINGS__INIT;
-    struct err e = {0};
+    struct err e;
     if (!q->settings) {
         call_failf(c, ERR_INVALID_ARGUMENT, "settings: must be given");
         return;
@@ -370,11 +370,12 @@ void on_update_queue_settings(void *service, struct call *c, const ProtobufCMess
         return;
     Runnel__Tasks__V1__QueueSettings *fresh =
         mask && mask->n_paths ? settings_of(c->arena, t->record) : pb_clone(c->arena, &q->settings->base);
-    if (!fresh)
-        err_set(&e, ERR_RESOURCE_EXHAUSTED, "settings: out of memory");
-    else if (mask && mask->n_paths)
-        (void)!mask_apply(c->arena, &fresh->base, &q->settings->base, mask->paths, mask->n_paths, false, &e);
-    if (e.code || check_settings(fresh, &e)) {
+    if (!fresh) {
+        tasks_no_memory(c);
+        return;
+    }
+    if ((mask && mask->n_paths && mask_apply(c->arena, &fresh->base, &q->settings->base, mask->paths, mask->n_paths, false, &e)) ||
+        check_settings(fresh, &e)) {
         call_fail(c, &e);
         return;
     }
@@ -408,7 +409,7 @@ void on_get_queue_stats(void *service, struct call *c, const ProtobufCMessage *r
     const uint64_t begun = now.ready + now.running;
     Runnel__Tasks__V1__QueueStats *s = pb_new(c->arena, &runnel__tasks__v1__queue_stats__descriptor);
     if (s) {
-        s->name = t->record->queue->name; /* the answer is encoded later: copied below */
+        s->name = (char *)queue_name(t->queue); /* the answer is encoded later: copied below */
         s->waiting_count = now.tasks > begun ? (int64_t)(now.tasks - begun) : 0;
         s->ready_count = (int64_t)now.ready;
         s->running_count = (int64_t)now.running;

@@ -24,28 +24,17 @@ struct listing {
 
 /* ---- reads ---- */
 
-uint64_t queue_read_begin(struct queue *q, struct store_entries *r)
+void queue_read_begin(struct queue *q, struct store_entries *r)
 {
-    uint64_t since = q->since;
-    q->reads++;
     q->in_store++;
     q->store->ops->entries(q->store, r);
-    return since;
 }
 
 void queue_read_end(struct queue *q)
 {
     q->in_store--;
-    if (--q->reads > 0)
-        return;
-    map_free(q->gone);
-    q->gone = NULL;
-}
-
-static void ask_begin(struct ask *a)
-{
-    a->lost = a->queue->gone_lost;
-    a->since = queue_read_begin(a->queue, &a->read);
+    queue_wake(q);
+    queue_maybe_free(q);
 }
 
 static void ask_end(struct ask *a)
@@ -54,8 +43,6 @@ static void ask_end(struct ask *a)
     list_remove(&q->asks, &a->link);
     free(a);
     queue_read_end(q);
-    queue_wake(q);
-    queue_maybe_free(q);
 }
 
 static int not_found(struct err *e) { return err_set(e, ERR_NOT_FOUND, "Requested entity was not found."); }
@@ -134,17 +121,6 @@ static void serve_row(struct fetch *f, const struct store_entries *r)
     serve(t, f->want, f->done, f->arg);
 }
 
-/* True: it is being read again. */
-static bool stale(struct fetch *f)
-{
-    struct queue *q = f->ask.queue;
-    if (f->ask.lost == q->gone_lost && !queue_left(q, f->key, f->ask.since, NULL))
-        return false;
-    ask_begin(&f->ask);
-    queue_read_end(q);
-    return true;
-}
-
 static void on_fetched(struct store_entries *r, const struct err *e)
 {
     struct fetch *f = r->arg;
@@ -155,8 +131,6 @@ static void on_fetched(struct store_entries *r, const struct err *e)
         queue_cancelled(&why);
     else if (e)
         why = *e;
-    else if (!t && stale(f))
-        return;
     else if (t && (t->end || t->state == TASK_NEW))
         not_found(&why);
     if (why.code != ERR_OK)
@@ -203,7 +177,7 @@ static void fetch(struct queue *q, const char *id, enum want want, queue_done_fn
     } else {
         f->done = done;
         f->arg = arg;
-        ask_begin(&f->ask);
+        queue_read_begin(q, &f->ask.read);
     }
 }
 
@@ -241,7 +215,7 @@ void queue_name_taken(struct task *t)
         return;
     }
     f->task = t;
-    ask_begin(&f->ask);
+    queue_read_begin(t->queue, &f->ask.read);
 }
 
 /* ---- pages ---- */
@@ -251,9 +225,7 @@ static TaskRecord *record_of(struct listing *l, const struct store_entry *row, b
 {
     struct queue *q = l->ask.queue;
     struct task *t = map_get(q->tasks, row->key);
-    bool ended = false, dead = row->lane == LANE_DEAD;
-    if (!t && queue_left(q, row->key, l->ask.since, &ended) && ended && !dead)
-        return NULL;
+    bool dead = row->lane == LANE_DEAD;
     if ((t && (t->end || dead)) || (dead && row->due_wall_ns <= env_wall(q->env)))
         return NULL;
     TaskRecord *r;
@@ -280,15 +252,6 @@ static void page_done(struct listing *l, TaskRecord **records, size_t n, bool mo
     ask_end(&l->ask);
 }
 
-static void again_after(struct listing *l, const char *key)
-{
-    struct queue *q = l->ask.queue;
-    if (key)
-        memcpy(l->after, key, strlen(key) + 1);
-    ask_begin(&l->ask);
-    queue_read_end(q);
-}
-
 static void on_listed(struct store_entries *r, const struct err *e)
 {
     struct listing *l = r->arg;
@@ -298,10 +261,6 @@ static void on_listed(struct store_entries *r, const struct err *e)
     bool no_memory = false;
     if (q->deleting && queue_cancelled(&why))
         e = &why;
-    if (!e && l->ask.lost != q->gone_lost) {
-        again_after(l, NULL);
-        return;
-    }
     TaskRecord **records = e ? NULL : calloc(r->n + 1, sizeof(TaskRecord *));
     for (; records && at < r->n && n < l->max; at++) {
         TaskRecord *record = record_of(l, &r->rows[at], &no_memory);
@@ -314,7 +273,9 @@ static void on_listed(struct store_entries *r, const struct err *e)
     bool more = !e && r->n && (at < r->n || r->n >= l->max + 1 || bytes + ROW_BYTES_MAX > QUEUE_LIST_BYTES);
     if (more && n == 0) {
         free(records);
-        again_after(l, r->rows[at - 1].key);
+        memcpy(l->after, r->rows[at - 1].key, strlen(r->rows[at - 1].key) + 1);
+        q->in_store--;
+        queue_read_begin(q, &l->ask.read);
         return;
     }
     page_done(l, records, n, more, e);
@@ -352,5 +313,5 @@ void queue_list(struct queue *q, bool dead, const char *after, size_t max, queue
         .arg = l,
     };
     list_append(&q->asks, &l->ask.link);
-    ask_begin(&l->ask);
+    queue_read_begin(q, &l->ask.read);
 }

@@ -116,7 +116,8 @@ int queue_filter_parse(struct arena *a, const char *text, struct queue_filter **
 
 static bool term_holds(const struct term *t, const PbQueue *q)
 {
-    const ProtobufCEnumValue *state = protobuf_c_enum_descriptor_get_value(&google__cloud__tasks__v2__queue__state__descriptor, q->state);
+    const ProtobufCEnumValue *state =
+        protobuf_c_enum_descriptor_get_value(&google__cloud__tasks__v2__queue__state__descriptor, (int)q->state);
     if (t->field == FIELD_STATE)
         return strcasecmp(state->name, t->value) == 0;
     return t->compare == COMPARE_EQUAL ? strcmp(q->name, t->value) == 0 : strstr(q->name, t->value) != NULL;

@@ -1,6 +1,6 @@
 /** queue_int.h: the parts of a task queue among themselves: the task in memory, its lane, its turn, its attempt.
  *  Shape:  NEW -> WAITING -> READY -> RUNNING -> WAITING | ENDING -> gone; WAITING, READY -> ENDING. task_move is the only one who links.
- *  Owner:  queue->tasks has every task in memory by its id, in whatever state; it is freed by task_forget.
+ *  Owner:  queue->tasks has every task in memory by its id, but those being created; task_drop frees it.
  *  Thread: engine thread. */
 #ifndef BROKER_QUEUE_INT_H
 #define BROKER_QUEUE_INT_H
@@ -16,7 +16,6 @@
 #define LANE_MARK 254 /* how far the last purge has been swept */
 #define LANE_NAME 255 /* a name that is held; due: when it is free */
 #define QUEUE_TASKS_IN_MEMORY_MAX 4000000
-#define QUEUE_GONE_MAX 100000                  /* ids remembered while reads are under way */
 #define QUEUE_PAGE_TASKS 500                   /* of a read of the store, or a step of a sweep */
 #define QUEUE_PAGE_BYTES ((size_t)1024 * 1024) /* the same in bytes */
 #define QUEUE_LIST_BYTES ((size_t)16 * 1024 * 1024)
@@ -86,15 +85,13 @@ struct lane {
     bool whole;           /* nothing of it is in the store alone */
     int64_t edge_wall_ns; /* else: all up to here is in memory */
     char edge_key[STORE_ENTRY_KEY_MAX + 1];
-    bool reading;
-    uint64_t read_since, read_lost;
+    bool reading, spoiled; /* spoiled: what comes is not to be used */
     struct store_entries read;
 };
 struct job;  /* queue_jobs.c */
 struct ask { /* a read for somebody; the first member of what goes with it */
     struct node link;
     struct queue *queue;
-    uint64_t since, lost;
     struct store_entries read;
 };
 
@@ -110,7 +107,8 @@ struct queue {
     char *name;
     uint64_t list_id;
     struct queue_config config;
-    struct map *tasks; /* id -> struct task */
+    struct map *tasks;    /* id -> struct task */
+    struct map *creating; /* the same of tasks that may be refused: a task in the store may have the id already */
     struct map *fairs, *hosts;
     struct lane *lanes[QUEUE_LANES];
     struct list rings[QUEUE_PRIORITIES];
@@ -125,11 +123,6 @@ struct queue {
     struct list unwritten;
     struct list asks; /* reads on behalf of somebody */
     size_t in_store;  /* transactions and reads under way, all together */
-    /* What left memory while reads were under way: they may still bring it. */
-    size_t reads;
-    uint64_t since;
-    struct map *gone;
-    uint64_t gone_lost;
     /* jobs */
     struct list jobs;
     struct job *job; /* the one that is in the store at present */
@@ -151,17 +144,16 @@ void queue_wake(struct queue *q);       /* look at everything soon: what is due,
 void queue_again(struct queue *q);      /* something failed: wake in a while */
 void queue_maybe_free(struct queue *q); /* a deleted one, when nothing is under way any more */
 void queue_name_taken(struct task *t);  /* NEW, and ALREADY_EXISTS: is it only a name whose time is over? */
-/* Every read goes through these two: until its end, what leaves memory is remembered. */
-uint64_t queue_read_begin(struct queue *q, struct store_entries *r); /* submitted; what queue_left is to be asked with */
-void queue_read_end(struct queue *q);
+void queue_read_begin(struct queue *q, struct store_entries *r);
+void queue_read_end(struct queue *q); /* the last that is done with its answer */
 static inline int queue_cancelled(struct err *e) { return err_set(e, ERR_CANCELLED, "the queue is being deleted, or the server stops"); }
 
 /* queue_task.c: the task, its record, and writing it. */
-struct task *task_new(struct queue *q, const char *id, const TaskRecord *r, int64_t due_wall_ns, struct err *e);
+/** In queue->tasks, or in `creating`. */
+struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, int64_t due_wall_ns, struct err *e);
 /** A task that the store has: `row` is taken into memory, in no list yet. NULL with *e OK: it is purged. */
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e);
-void task_forget(struct task *t, bool ended); /* frees it */
-void task_drop(struct task *t);               /* the same, but no read is told */
+void task_drop(struct task *t); /* out of memory, and freed */
 void task_move(struct task *t, enum task_state to);
 void task_set_due(struct task *t, int64_t due_wall_ns);
 MUST_USE int task_set_body(struct task *t, const TaskRecord *r, struct err *e);
@@ -182,14 +174,14 @@ uint32_t task_lane(uint32_t priority, const char *fair_key);
 void record_add_event(TaskRecord *r, Runnel__Broker__TaskEvent *event, Runnel__Broker__TaskEvent *room[QUEUE_TIMELINE_MAX]);
 
 /* queue_window.c: lanes. */
-struct lane *lane_need(struct queue *q, uint32_t number); /* NULL: out of memory */
-void window_admit(struct task *t);                        /* it is to run when it is due: WAITING, or left to the store when it is far */
-void window_settled(struct task *t);                      /* it has been written */
+struct lane *lane_need(struct queue *q, uint32_t number);    /* NULL: out of memory */
+void window_leave(struct lane *l, const struct due_node *n); /* it stays in the store, though it may be before the edge */
+void window_admit(struct task *t);                           /* it is to run when it is due: WAITING, or left to the store when it is far */
+void window_settled(struct task *t);                         /* it has been written */
 void window_refill(struct queue *q);
 void window_promote(struct queue *q);
 int64_t window_next_due(const struct queue *q);               /* wall; INT64_MAX: none */
 bool window_hungry(const struct queue *q, uint32_t priority); /* what of it is in memory has run, and the next page may have more */
-bool queue_left(const struct queue *q, const char *id, uint64_t since, bool *ended); /* has it left memory since then? */
 
 /* queue_ready.c: whose turn it is. */
 MUST_USE int ready_join(struct task *t, struct err *e);

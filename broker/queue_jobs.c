@@ -30,7 +30,6 @@ struct job {
     char key[STORE_ENTRY_KEY_MAX + 1];
     /* the step */
     struct store_entries read;
-    uint64_t since, lost;
     struct store_txn *txn;
     size_t changes, rows;
     bool last;                           /* nothing comes after it */
@@ -149,7 +148,7 @@ static struct task *brought_back(struct job *j, TaskRecord *r, struct err *e)
     r->dead_wall_ns = 0;
     r->dead_reason = (char *)(uintptr_t)protobuf_c_empty_string;
     record_add_event(r, &ev, room);
-    struct task *t = task_new(q, record_id(r), r, wall_ns, e);
+    struct task *t = task_new(q, q->tasks, r, wall_ns, e);
     if (t && task_set_body(t, r, e)) {
         task_drop(t);
         t = NULL;
@@ -196,7 +195,7 @@ static int dead_row(struct job *j, const struct store_entry *row, TaskRecord *r,
 static int name_row(struct job *j, const struct store_entry *row, struct err *e)
 {
     struct queue *q = j->queue;
-    if (map_get(q->tasks, row->key))
+    if (map_get(q->creating, row->key))
         return 0; /* somebody is taking it */
     if (row->due_wall_ns > env_wall(q->env)) {
         if (row->due_wall_ns < q->names_wall_ns)
@@ -211,12 +210,8 @@ static int name_row(struct job *j, const struct store_entry *row, struct err *e)
 static int purged_row(struct job *j, const struct store_entry *row, const TaskRecord *r, struct err *e)
 {
     struct queue *q = j->queue;
-    const struct task *t = map_get(q->tasks, row->key);
-    int64_t created_wall_ns = record_created(r);
-    bool ended = false;
-    queue_left(q, row->key, j->since, &ended);
-    bool sees_to_itself = t && t->created_wall_ns == created_wall_ns; /* else it only wants to have the name */
-    if (ended || created_wall_ns >= j->purged_wall_ns)
+    bool sees_to_itself = map_get(q->tasks, row->key) != NULL;
+    if (record_created(r) >= j->purged_wall_ns)
         return 0;
     j->skipped |= sees_to_itself;
     if (sees_to_itself)
@@ -272,8 +267,7 @@ static void read_step(struct job *j)
         .done = on_page,
         .arg = j,
     };
-    j->lost = q->gone_lost;
-    j->since = queue_read_begin(q, &j->read);
+    queue_read_begin(q, &j->read);
 }
 
 static void step_begin(struct job *j)
@@ -369,7 +363,7 @@ static void page(struct job *j, const struct store_entries *r, const struct err 
     struct err e = {0};
     if (q->deleting && queue_cancelled(&e))
         failed = &e;
-    bool again = !failed && (j->restart || j->lost != q->gone_lost);
+    bool again = !failed && j->restart;
     if (!failed && !again && j->asking) {
         marked(j, r);
         return;
@@ -394,8 +388,6 @@ static void on_page(struct store_entries *r, const struct err *e)
     struct queue *q = j->queue;
     page(j, r, e);
     queue_read_end(q);
-    queue_wake(q);
-    queue_maybe_free(q);
 }
 
 static void account(struct job *j)

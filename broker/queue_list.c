@@ -75,7 +75,7 @@ static int find_queues(const struct queues *qs, struct arena *a, const struct qu
 static int list_queues(const struct queues *qs, struct arena *a, const Google__Cloud__Tasks__V2__ListQueuesRequest *q,
                        Google__Cloud__Tasks__V2__ListQueuesResponse *reply, struct err *e)
 {
-    struct queue_filter *filter;
+    struct queue_filter *filter = NULL;
     struct queue_search s = {.parent = q->parent};
     size_t n;
     char *list = arena_printf(a, "%s?%s", q->parent, q->filter);

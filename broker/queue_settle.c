@@ -286,7 +286,7 @@ void queue_settle(struct task_run *run, const struct task_outcome *o)
     task_move(t, TASK_ENDING); /* until it is decided */
     t->attempt = NULL;
     if (t->gone || (q->deleting && !t->writing))
-        task_forget(t, true);
+        task_drop(t);
     else if (!q->deleting) /* else it goes when its write is done */
         follow(t, a, o);
     attempt_free(a);

@@ -139,8 +139,9 @@ static int no_memory(const struct task *t, const char *id, struct err *e)
     return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for task %s", t ? t->id : id);
 }
 
-struct task *task_new(struct queue *q, const char *id, const TaskRecord *r, int64_t due_wall_ns, struct err *e)
+struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, int64_t due_wall_ns, struct err *e)
 {
+    const char *id = record_id(r);
     struct task *t = task_make(q, id, r, due_wall_ns);
     if (!t) {
         no_memory(NULL, id, e);
@@ -150,7 +151,7 @@ struct task *task_new(struct queue *q, const char *id, const TaskRecord *r, int6
     t->host = host_need(q, url_host(r));
     if (t->host)
         t->host->tasks++;
-    if (!t->lane || !t->host || map_put(q->tasks, t->id, t, NULL)) {
+    if (!t->lane || !t->host || map_put(into, t->id, t, NULL)) {
         no_memory(t, id, e);
         q->states[TASK_NEW]--;
         task_free(t);
@@ -169,7 +170,7 @@ struct task *task_load(struct queue *q, const struct store_entry *row, struct er
     }
     struct task *t = NULL;
     e->code = ERR_OK;
-    if (!record_purged(q, r) && (t = task_new(q, row->key, r, row->due_wall_ns, e)) != NULL) {
+    if (!record_purged(q, r) && (t = task_new(q, q->tasks, r, row->due_wall_ns, e)) != NULL) {
         t->body = malloc(row->body.n + 1);
         if (t->body) {
             memcpy(t->body, row->body.p, row->body.n);
@@ -234,35 +235,15 @@ void task_set_due(struct task *t, int64_t due_wall_ns)
     t->in_lane.due_wall_ns = t->in_turn.due_wall_ns = due_wall_ns;
 }
 
-static void remember_gone(struct queue *q, const char *id, bool ended)
-{
-    if (!q->reads)
-        return;
-    uint64_t mark = ++q->since << 1 | ended;
-    if (!q->gone)
-        q->gone = map_new(QUEUE_GONE_MAX);
-    if (q->gone && map_put(q->gone, id, (void *)(uintptr_t)mark, NULL) == 0)
-        return;
-    map_free(q->gone);
-    q->gone = NULL;
-    q->gone_lost++; /* those who read now must read again */
-}
-
 void task_drop(struct task *t)
 {
     struct queue *q = t->queue;
     unlink_state(t);
     if (node_linked(&t->unwritten))
         list_remove(&q->unwritten, &t->unwritten);
-    map_remove(q->tasks, t->id);
+    map_remove(map_get(q->tasks, t->id) == t ? q->tasks : q->creating, t->id);
     task_free(t);
     queue_metrics_state(q);
-}
-
-void task_forget(struct task *t, bool ended)
-{
-    remember_gone(t->queue, t->id, ended);
-    task_drop(t);
 }
 
 /* It dies when it is 31 days old; one that was made further ahead than that has a day from when it is due first. */
@@ -359,7 +340,15 @@ static void created(struct task *t)
     struct err e = {0};
     t->made = NULL;
     t->done = NULL;
-    task_born(t);
+    map_remove(q->creating, t->id);
+    if (map_put(q->tasks, t->id, t, NULL) == 0) {
+        task_born(t);
+    } else { /* no memory: it is read again */
+        q->live++;
+        window_leave(t->lane, &t->in_lane);
+        queue_again(q);
+        task_drop(t);
+    }
     if (q->deleting)
         queue_cancelled(&e);
     done(arg, q->deleting ? NULL : r, q->deleting ? &e : NULL);
@@ -409,7 +398,7 @@ static void ended(struct task *t)
         t->gone = true;
         q->consumer->cancel(q->consumer, &t->attempt->run); /* may settle it at once */
     } else {
-        task_forget(t, true);
+        task_drop(t);
     }
 }
 

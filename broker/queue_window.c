@@ -51,6 +51,16 @@ static struct due_node *last_below(const struct lane *l, const struct due_node *
     return later(due_last_below(&l->waiting, n->due_wall_ns, n->key), due_last_below(&l->ready, n->due_wall_ns, n->key));
 }
 
+void window_leave(struct lane *l, const struct due_node *n)
+{
+    if (l->reading)
+        l->spoiled = true;
+    if (!within(l, n))
+        return;
+    const struct due_node *before = last_below(l, n);
+    set_edge(l, before ? before->due_wall_ns : INT64_MIN, before ? before->key : "");
+}
+
 /* The last one that the store knows as well as we do goes; the edge is before it then. */
 static bool evict(struct lane *l)
 {
@@ -60,11 +70,8 @@ static bool evict(struct lane *l)
             return false;
     if (!n)
         return false;
-    if (within(l, n)) {
-        const struct due_node *before = last_below(l, n);
-        set_edge(l, before ? before->due_wall_ns : INT64_MIN, before ? before->key : "");
-    }
-    task_forget(task_in_lane(n), false);
+    window_leave(l, n);
+    task_drop(task_in_lane(n));
     return true;
 }
 
@@ -96,7 +103,7 @@ static void leave_beyond(struct lane *l)
     for (struct due_node *n; !l->reading && (n = later(due_last(&l->waiting), due_last(&l->ready)));) {
         if (within(l, n) || task_pinned(task_in_lane(n)))
             return;
-        task_forget(task_in_lane(n), false);
+        task_drop(task_in_lane(n));
     }
 }
 
@@ -106,7 +113,7 @@ void window_admit(struct task *t)
 {
     struct lane *l = t->lane;
     if (!l->reading && !within(l, &t->in_lane) && !task_pinned(t)) {
-        task_forget(t, false);
+        task_drop(t);
     } else {
         task_move(t, TASK_WAITING);
         trim(l); /* perhaps this one */
@@ -119,17 +126,8 @@ void window_settled(struct task *t)
     struct lane *l = t->lane;
     bool waits = t->state == TASK_WAITING || t->state == TASK_READY;
     if (waits && !l->reading && !within(l, &t->in_lane))
-        task_forget(t, false);
+        task_drop(t);
     trim(l);
-}
-
-bool queue_left(const struct queue *q, const char *id, uint64_t since, bool *ended)
-{
-    uint64_t mark = q->gone ? (uint64_t)(uintptr_t)map_get(q->gone, id) : 0;
-    bool left = mark >> 1 > since;
-    if (ended)
-        *ended = left && (mark & 1);
-    return left;
 }
 
 /* A row of a page. False: out of memory for it. */
@@ -137,7 +135,7 @@ static bool take_row(struct lane *l, const struct store_entry *row)
 {
     struct queue *q = l->queue;
     struct err e = {0};
-    if (map_get(q->tasks, row->key) || queue_left(q, row->key, l->read_since, NULL))
+    if (map_get(q->tasks, row->key))
         return true; /* memory knows better */
     struct task *t = task_load(q, row, &e);
     if (t)
@@ -168,13 +166,12 @@ static void on_page(struct store_entries *r, const struct err *e)
     if (e && !q->deleting) {
         log_kv(q->env->log, LOG_WARN, "queue.read", LSTR("queue", q->name), LSTR("error", e->msg), LSTR("do", "trying again in a second"));
         queue_again(q);
-    } else if (!q->deleting && l->read_lost == q->gone_lost) {
+    } else if (!q->deleting && !l->spoiled) {
         take_page(l, r);
         leave_beyond(l);
         trim(l);
     }
     queue_read_end(q);
-    queue_wake(q);
 }
 
 static void refill(struct lane *l)
@@ -184,7 +181,7 @@ static void refill(struct lane *l)
     if (l->whole || l->reading || !room)
         return;
     l->reading = true;
-    l->read_lost = q->gone_lost;
+    l->spoiled = false;
     l->read = (struct store_entries){
         .by = STORE_BY_DUE,
         .list_id = q->list_id,
@@ -197,7 +194,7 @@ static void refill(struct lane *l)
         .done = on_page,
         .arg = l,
     };
-    l->read_since = queue_read_begin(q, &l->read);
+    queue_read_begin(q, &l->read);
 }
 
 void window_refill(struct queue *q)

@@ -6,7 +6,6 @@
 
 #define QUEUE_KIND "queue"
 #define GONE_KIND "deleted-queue" /* by list id: a name may be given again before the tasks are gone */
-#define LIST_ID_META "queue-list"
 #define LIST_ID_TEXT 24
 
 void tasks_no_memory(struct call *c) { call_failf(c, ERR_RESOURCE_EXHAUSTED, "out of memory; try again"); }
@@ -119,7 +118,9 @@ static int fill_txn(const struct queue_change *ch, struct store_txn *txn, bool d
         return rc ? rc : put_record(txn, GONE_KIND, list_id_text(ch->record->list_id, id), ch->record, e);
     }
     int rc = put_record(txn, QUEUE_KIND, ch->name, ch->record, e);
-    return rc ? rc : store_txn_meta(txn, LIST_ID_META, ch->qs->next_list_id, e);
+    if (!rc && !map_get(ch->qs->by_name, ch->name)) /* a new one */
+        rc = store_txn_meta(txn, STORE_META_NEXT_LIST, ch->qs->next_list_id, e);
+    return rc;
 }
 
 void queue_change_commit(struct queue_change *ch, bool deleting, void (*then)(struct queue_change *ch, const struct err *e))
@@ -362,7 +363,7 @@ int queues_load(struct queues *qs, struct err *e)
     uint64_t next = 0;
     int rc = store->ops->load_resources(store, QUEUE_KIND, load_live, qs, e);
     rc = rc ? rc : store->ops->load_resources(store, GONE_KIND, load_gone, qs, e);
-    rc = rc ? rc : store->ops->load_meta(store, LIST_ID_META, &next, e);
+    rc = rc ? rc : store->ops->load_meta(store, STORE_META_NEXT_LIST, &next, e);
     rc = rc ? rc : load_tasks(qs, e);
     rc = rc ? rc : timer_set(qs->deps.env->timers, &qs->tick, env_now(qs->deps.env), e);
     if (rc)

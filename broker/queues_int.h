@@ -22,7 +22,6 @@
 #define QUEUE_MAX_BACKOFF_NS (3600 * NS_PER_S)
 #define QUEUE_PAGE_MAX 9800
 #define TASK_PAGE_MAX 1000
-#define TASK_PAGE_BYTES_MAX (16u * 1024 * 1024) /* a page ends early rather than be larger */
 #define TASK_PAGE_TOKEN_S 7200
 #define TASK_BYTES_MAX 1048569 /* of the stored Task; measured with the real service */
 #define TASK_HEADER_BYTES_MAX (80u * 1024)

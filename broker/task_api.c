@@ -282,7 +282,7 @@ static void on_page(void *arg, const TaskRecord *const *records, size_t n, bool 
         tasks_no_memory(tc->call);
         return;
     }
-    while (reply->n_tasks < n && (reply->n_tasks == 0 || arena_used(a) < TASK_PAGE_BYTES_MAX)) {
+    while (reply->n_tasks < n) { /* the queue sees to it that they are not too much */
         PbTask *task = task_view(a, records[reply->n_tasks]->task, tc->view);
         if (!task) {
             tasks_no_memory(tc->call);
@@ -290,8 +290,8 @@ static void on_page(void *arg, const TaskRecord *const *records, size_t n, bool 
         }
         reply->tasks[reply->n_tasks++] = task;
     }
-    if (reply->n_tasks && (more || reply->n_tasks < n)) {
-        reply->next_page_token = task_page_token(tc->qs, a, tc->name, task_id_of(reply->tasks[reply->n_tasks - 1]->name));
+    if (n && more) {
+        reply->next_page_token = task_page_token(tc->qs, a, tc->name, task_id_of(reply->tasks[n - 1]->name));
         if (!reply->next_page_token) {
             tasks_no_memory(tc->call);
             return;

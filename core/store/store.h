@@ -2,7 +2,8 @@
  *          memory (store_memory.c) for the simulator and tests, which keeps only what was committed when it is "crashed".
  *  Shape:  the engine fills a transaction (all or nothing) and submits it; the store thread commits what has gathered as one
  *          group and reports each transaction's outcome on the engine's mailbox, in order of submission, exactly once.
- *          Reads are asynchronous too and see at least what was submitted before them. The load_* calls and topic_bounds are
+ *          Reads are asynchronous too and see at least what was submitted before them; answers of all kinds are told in the order
+ *          in which they were carried out, so what a read did not see is told after it. The load_* calls and topic_bounds are
           synchronous; use them before the first submit (later they wait for the group that is being committed).
  *  Units:  wall_ns is wall time; last_commit_ns a duration.
  *  Errors: RESOURCE_EXHAUSTED disk full (appends and added entries already when it is nearly full) or too much queued (STORE_QUEUE_BYTES_MAX); UNAVAILABLE other I/O errors; the

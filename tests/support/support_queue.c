@@ -52,10 +52,42 @@ static void cancel(struct task_consumer *c, struct task_run *run)
     die("cancelled what does not run", NULL);
 }
 
+static struct tq_gate *gate_of(struct store *s) { return CONTAINER_OF(s, struct tq_gate, store); }
+
+static void gate_submit(struct store *s, struct store_txn *t, store_done_fn done, void *arg)
+{
+    store_submit(gate_of(s)->behind, t, done, arg);
+}
+
+static void gate_entries(struct store *s, struct store_entries *r)
+{
+    struct tq_gate *g = gate_of(s);
+    if (g->n == TQ_HELD_MAX)
+        die("too many reads wait", NULL);
+    g->held[g->n++] = r;
+}
+
+static int gate_lanes(struct store *s, uint64_t list_id, int (*fn)(void *arg, uint32_t lane, uint64_t count, struct err *e), void *arg,
+                      struct err *e)
+{
+    struct store *behind = gate_of(s)->behind;
+    return behind->ops->load_lanes(behind, list_id, fn, arg, e);
+}
+
+void tq_let_through(struct tq *tq, size_t n)
+{
+    struct tq_gate *g = &tq->gate;
+    n = n < g->n ? n : g->n;
+    for (size_t i = 0; i < n; i++)
+        g->behind->ops->entries(g->behind, g->held[i]);
+    g->n -= n;
+    memmove(g->held, g->held + n, g->n * sizeof g->held[0]);
+}
+
 static void open_queue(struct tq *tq)
 {
     struct err e = {0};
-    const struct queue_deps deps = {&tq->fe.env, tq->store, tq->metrics, &tq->consumer};
+    const struct queue_deps deps = {&tq->fe.env, &tq->gate.store, tq->metrics, &tq->consumer};
     tq->queue = queue_new(&deps, TQ_QUEUE, 7, &tq->config, &e);
     if (!tq->queue)
         die("queue_new", e.msg);
@@ -77,6 +109,9 @@ void tq_init(struct tq *tq, const struct queue_config *c)
     tq->starts = calloc(TQ_STARTS_MAX, sizeof *tq->starts);
     if (!tq->store || !tq->metrics || !tq->starts)
         die("out of memory", NULL);
+    tq->gate.behind = tq->store;
+    tq->gate.ops = (struct store_ops){.submit = gate_submit, .entries = gate_entries, .load_lanes = gate_lanes};
+    tq->gate.store.ops = &tq->gate.ops;
     open_queue(tq);
 }
 
@@ -118,6 +153,7 @@ struct tq *tq_begin(void **state, const struct queue_config *c)
 void tq_crash(struct tq *tq)
 {
     store_memory_crash(tq->store);
+    tq->gate.n = 0;
     queue_free(tq->queue);
     for (size_t i = 0; i < tq->n_starts; i++)
         tq->starts[i].run = NULL;
@@ -135,6 +171,7 @@ void tq_run(struct tq *tq)
     for (size_t moved = 1, turns = 0; moved; turns++) {
         if (turns > 1000000)
             die("it does not come to rest", NULL);
+        tq_let_through(tq, TQ_HELD_MAX);
         moved = store_memory_step(tq->store, 1, tq->store_fails);
         tq->store_steps += moved;
         if (timers_next_ns(tq->fe.env.timers) <= tq->fe.clock.mono_ns)

@@ -12,6 +12,7 @@
 #define TQ_HOLD (-1)        /* an answer: none yet */
 #define TQ_UNDELIVERED (-2) /* ... for want of something of ours */
 #define TQ_TIMEOUT (-3)
+#define TQ_HELD_MAX 1000
 #define TQ_QUEUE "projects/p/locations/l/queues/q"
 
 struct tq_start {
@@ -20,9 +21,18 @@ struct tq_start {
     uint32_t attempt;
     struct task_run *run; /* NULL: settled */
 };
+/* Stands before the store: reads wait until they are let through, so that later transactions overtake them, as they do in the real one. */
+struct tq_gate {
+    struct store store;
+    struct store_ops ops;
+    struct store *behind;
+    struct store_entries *held[TQ_HELD_MAX];
+    size_t n;
+};
 struct tq {
     struct fake_env fe;
     struct store *store;
+    struct tq_gate gate;
     struct metrics *metrics;
     struct queue *queue;
     struct queue_config config;
@@ -62,6 +72,8 @@ int tq_setup(void **state);
 int tq_teardown(void **state);
 struct tq *tq_begin(void **state, const struct queue_config *c); /* NULL: tq_config */
 void tq_crash(struct tq *tq);
+/** Let `n` held reads through, oldest first. */
+void tq_let_through(struct tq *tq, size_t n);
 /** Let the store answer and due timers fire until nothing moves. */
 void tq_run(struct tq *tq);
 void tq_advance(struct tq *tq, int64_t ns);

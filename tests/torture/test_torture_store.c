@@ -4,6 +4,7 @@
  *  given the accepted transactions alone, says how that looks. One promise is weaker (core/store/README.md, Failed sync): a refused
  *  transaction whose sync failed may be found after the machine died in that moment, whole. */
 #include "tests/unit/store_bench.h"
+#include "tests/unit/store_schema_1.h"
 
 #include "tests/support/support_fault.h"
 #include "tests/support/support_sqlite.h"
@@ -468,7 +469,8 @@ static bool read_all(const struct torture *t, enum fault what, size_t nth, size_
     r.b.store->ops->read(r.b.store, &read);
     bench_wait(&r.b, &rows.done, 1);
     for (int by = STORE_BY_KEY; by <= STORE_KEYS; by++) {
-        ask[by] = (struct store_entries){.by = by, .list_id = 8, .lane_max = STORE_LANE_MAX, .due_wall_ns = INT64_MIN};
+        ask[by] =
+            (struct store_entries){.by = (enum store_entries_by)by, .list_id = 8, .lane_max = STORE_LANE_MAX, .due_wall_ns = INT64_MIN};
         ask[by].key = by == STORE_BY_KEY ? "shared" : "";
         ask[by].max_count = ask[by].max_bytes = 1000;
         ask[by].done = on_entries_dump;

@@ -10,16 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define L "projects/test-project/locations/europe-west1"
-#define Q L "/queues/q"
-#define T Q "/tasks/"
+#define LOC "projects/test-project/locations/europe-west1"
+#define QUEUE LOC "/queues/q"
+#define TASKS QUEUE "/tasks/"
 #define DAY_NS (24 * 3600 * NS_PER_S)
 #define HTTP "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\"}"
 #define QUEUE_MISSING "Queue does not exist. If you just created the queue, wait at least a minute for the queue to initialize."
 
 static inline void make_queue(struct tb *tb, const char *more)
 {
-    tb_call(tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"%s}}", more);
+    tb_call(tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" QUEUE "\"%s}}", more);
 }
 
 static inline void setup(struct tb *tb, const char *more)
@@ -32,7 +32,7 @@ static inline void setup(struct tb *tb, const char *more)
 static inline void make_task(struct tb *tb, const char *id)
 {
     tb_call(tb, ERR_OK, "CloudTasks/CreateTask",
-            "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" T "%s\",\"scheduleTime\":\"2026-01-01T01:00:00Z\"," HTTP "}}", id);
+            "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "%s\",\"scheduleTime\":\"2026-01-01T01:00:00Z\"," HTTP "}}", id);
 }
 
 static inline void says(const char *got, const char *want)
@@ -43,8 +43,8 @@ static inline void says(const char *got, const char *want)
 
 #define CREATE_QUEUE "CloudTasks/CreateQueue"
 #define CREATE_TASK "CloudTasks/CreateTask"
-#define NEW_QUEUE(more) "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/new\"," more "}}"
-#define NEW_TASK(task) "{\"parent\":\"" Q "\",\"task\":{" task "}}"
+#define NEW_QUEUE(more) "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/new\"," more "}}"
+#define NEW_TASK(task) "{\"parent\":\"" QUEUE "\",\"task\":{" task "}}"
 #define NEW_HTTP(http) NEW_TASK("\"httpRequest\":{\"url\":\"http://127.0.0.1:9/\"," http "}")
 
 /* The names of all pages, two items each, as "/a/b/c". */

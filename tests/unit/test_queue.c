@@ -350,6 +350,32 @@ static void a_name_is_taken_while_it_lives_and_an_hour_longer(void **state)
     assert_int_equal(tq_count(tq, "a"), 4);
 }
 
+static void a_second_of_the_name_leaves_the_first_alone_that_is_on_disk(void **state)
+{
+    struct tq *tq = *state;
+    tq->window_tasks = 4;
+    tq->page_tasks = 3;
+    tq_begin(state, NULL);
+    struct tq_done twice[12] = {0}, got = {0};
+    char id[12];
+    tq_add_many(tq, "t", 12, (struct tq_task){.in_ns = HOUR});
+    tq_run(tq);
+    tq_crash(tq); /* and while all is read again: */
+    for (size_t i = 0; i < ARRAY_LEN(twice); i++) {
+        snprintf(id, sizeof id, "t%04zu", i);
+        tq_create(tq, &(struct tq_task){.id = id}, &twice[i]);
+        queue_get(tq->queue, id, tq_done, &got);
+        tq_run(tq);
+        CASE_INT(id, twice[i].code, ERR_ALREADY_EXISTS);
+        CASE_INT(id, got.code, ERR_OK);
+        got.done = false;
+    }
+    pb_free(got.record);
+    tq->answer = 200;
+    tq_advance(tq, HOUR);
+    assert_int_equal(tq->n_starts, 12);
+}
+
 static void held_names_are_swept_later(void **state)
 {
     struct tq *tq = tq_begin(state, NULL);
@@ -607,6 +633,7 @@ int main(void)
         TEST(keys_take_turns_and_priorities_go_first),
         TEST(inside_a_key_the_earlier_due_goes_first),
         TEST(a_name_is_taken_while_it_lives_and_an_hour_longer),
+        TEST(a_second_of_the_name_leaves_the_first_alone_that_is_on_disk),
         TEST(held_names_are_swept_later),
         TEST(pause_holds_and_resume_goes_on),
         TEST(run_now_ignores_time_pause_rate_and_concurrency),

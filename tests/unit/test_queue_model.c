@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define S NS_PER_S
-#define IDS 40
+#define IDS 60
 #define STEPS 1500
 #define SEEDS_DEFAULT 60
 
@@ -29,7 +29,7 @@ struct model {
     struct thing things[IDS];
     double tokens;
     int64_t tokens_ns;
-    uint64_t seed, step;
+    uint64_t seed, step, keys, priorities;
     size_t crashes, starts, pages;
 };
 
@@ -132,8 +132,8 @@ static void create(struct model *m, struct thing *t)
     static const char *const keys[] = {NULL, "a", "b", "c"};
     if (t->is != NOT_THERE || t->unsure_ended)
         return;
-    t->key = keys[rng_below(&m->rng, ARRAY_LEN(keys))];
-    t->priority = (uint32_t)rng_below(&m->rng, 2);
+    t->key = keys[rng_below(&m->rng, m->keys)];
+    t->priority = (uint32_t)rng_below(&m->rng, m->priorities);
     t->failed = 0;
     t->forced = t->removing = false;
     int64_t in_ns = chance(m, 3) ? 0 : (int64_t)rng_below(&m->rng, chance(m, 4) ? 3600 : 20) * S;
@@ -151,10 +151,10 @@ static void settle(struct model *m, struct thing *t)
     struct tq_start *s = tq_running(&m->tq, t->id);
     int answer = chance(m, 2) ? 200 : chance(m, 5) ? TQ_UNDELIVERED : 404;
     const struct queue_config *c = &m->tq.config;
-    if (!s || t->removing || purged(m, t)) {
+    if (!s || purged(m, t)) {
         if (s)
             tq_settle(&m->tq, s, answer);
-        t->is = t->removing ? LIVE : NOT_THERE;
+        t->is = NOT_THERE;
         t->unsure_ended = true; /* what the removal came to decides */
         return;
     }
@@ -380,6 +380,8 @@ static void run_seed(struct model *m, uint64_t seed)
     c.max_attempts = -1;
     *m = (struct model){.seed = seed, .tokens = c.burst, .tokens_ns = FAKE_MONO_NS};
     rng_seed(&m->rng, seed);
+    m->keys = 1 + rng_below(&m->rng, 4);
+    m->priorities = 1 + rng_below(&m->rng, 2);
     m->tq.window_tasks = 2 + (size_t)rng_below(&m->rng, 8);
     m->tq.page_tasks = 1 + (size_t)rng_below(&m->rng, 4);
     tq_init(&m->tq, &c);
@@ -392,6 +394,8 @@ static void run_seed(struct model *m, uint64_t seed)
     }
     for (m->step = 0; m->step < STEPS; m->step++) {
         one_step(m);
+        if (chance(m, 3))
+            tq_let_through(&m->tq, 1);
         store_memory_step(m->tq.store, (size_t)rng_below(&m->rng, 3), m->tq.store_fails);
         check_memory(&m->tq);
         if (timers_next_ns(m->tq.fe.env.timers) <= m->tq.fe.clock.mono_ns)

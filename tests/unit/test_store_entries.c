@@ -1,4 +1,4 @@
-/** test_store_entries.c: entries: one table of promises, held by the SQLite store and the one in memory; then upgrades of older files. */
+/** test_store_entries.c: entries: one table of promises, held by the SQLite store and the one in memory. */
 #include "tests/unit/store_bench.h"
 
 #define L 7 /* the list of most cases; its neighbours must never show */
@@ -436,6 +436,23 @@ static void a_dropped_list_is_empty_at_once_and_stays_so(struct bench *b)
     expect_all(b, L, "");
 }
 
+/* As an engine does it: the number of a new list and its first entry are one transaction. */
+static void list_ids_come_from_a_number_that_is_as_durable(struct bench *b)
+{
+    for (uint64_t want = 0; want < 3; want++) {
+        assert_int_equal(meta(b, STORE_META_NEXT_LIST), want);
+        struct store_txn *t = store_txn_new();
+        add(t, want, "first", 0, 1, "x"); /* 0 is a list like others */
+        if (want)
+            drop(t, want - 1);
+        assert_int_equal(store_txn_meta(t, STORE_META_NEXT_LIST, want + 1, NULL), 0);
+        assert_int_equal(bench_submit(b, t), ERR_OK);
+        bench_restart(b);
+        expect_all(b, want, "first@0.1=x,");
+    }
+    expect_all(b, 0, "");
+}
+
 static void the_highest_numbers_work(struct bench *b)
 {
     char key[STORE_ENTRY_KEY_MAX + 1];
@@ -466,12 +483,19 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } promises[] = {
-    PROMISE(entries_are_added_replaced_and_deleted),       PROMISE(operations_of_one_transaction_are_done_in_their_order),
-    PROMISE(a_taken_key_fails_its_own_transaction_only),   PROMISE(a_refused_transaction_leaves_lists_as_they_were),
-    PROMISE(a_lane_comes_in_the_order_of_time_then_key),   PROMISE(keys_come_in_their_order_over_lanes),
-    PROMISE(an_answer_is_bounded_by_count_and_bytes),      PROMISE(pages_together_are_the_whole),
-    PROMISE(a_read_sees_what_was_submitted_before_it),     PROMISE(large_bodies_come_back_whole),
-    PROMISE(a_dropped_list_is_empty_at_once_and_stays_so), PROMISE(the_highest_numbers_work),
+    PROMISE(entries_are_added_replaced_and_deleted),
+    PROMISE(operations_of_one_transaction_are_done_in_their_order),
+    PROMISE(a_taken_key_fails_its_own_transaction_only),
+    PROMISE(a_refused_transaction_leaves_lists_as_they_were),
+    PROMISE(a_lane_comes_in_the_order_of_time_then_key),
+    PROMISE(keys_come_in_their_order_over_lanes),
+    PROMISE(an_answer_is_bounded_by_count_and_bytes),
+    PROMISE(pages_together_are_the_whole),
+    PROMISE(a_read_sees_what_was_submitted_before_it),
+    PROMISE(large_bodies_come_back_whole),
+    PROMISE(a_dropped_list_is_empty_at_once_and_stays_so),
+    PROMISE(list_ids_come_from_a_number_that_is_as_durable),
+    PROMISE(the_highest_numbers_work),
 };
 
 static void both_stores_keep_the_same_promises(void **state)

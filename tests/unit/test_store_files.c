@@ -1,5 +1,6 @@
 /** test_store_files.c: the SQLite store and its directory: modes, locks, strange files, full disks, groups and the space of dropped messages. */
 #include "tests/unit/store_bench.h"
+#include "tests/unit/store_schema_1.h"
 
 #include <fcntl.h>
 #include <sched.h>

@@ -12,7 +12,7 @@ static void a_task_is_kept_as_it_was_given(void **state)
     fake_clock_move(&tb.fe.clock, 1234567890);
     const char *r =
         tb_call(&tb, ERR_OK, CREATE_TASK,
-                NEW_TASK("\"name\":\"" T "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30s\","
+                NEW_TASK("\"name\":\"" TASKS "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30s\","
                          "\"dispatchCount\":7,\"responseCount\":7,\"view\":\"FULL\",\"createTime\":\"2020-01-01T00:00:00Z\","
                          "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\",\"body\":\"eyJhIjoxfQ==\","
                          "\"headers\":{\"X-Mixed-Case\":\"b\",\"Host\":\"evil\",\"content-length\":\"3\",\"X-Google-Foo\":\"1\","
@@ -20,18 +20,19 @@ static void a_task_is_kept_as_it_was_given(void **state)
                          "\"User-Agent\":\"mine\"},"
                          "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}}"));
     assert_string_equal(
-        r, "{\"name\":\"" T "t-1_A\",\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\","
+        r, "{\"name\":\"" TASKS "t-1_A\",\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\","
            "\"headers\":{\"X-Mixed-Case\":\"b\",\"User-Agent\":\"Google-Cloud-Tasks\"},"
            "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}},\"scheduleTime\":\"2026-01-01T02:00:00.123456Z\","
            "\"createTime\":\"2026-01-01T00:00:01Z\",\"dispatchDeadline\":\"30s\",\"view\":\"BASIC\"}");
     tb_restart(&tb, true);
-    r = tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" T "t-1_A\",\"responseView\":\"FULL\"}");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "t-1_A\",\"responseView\":\"FULL\"}");
     assert_string_equal(tb_json(r, "body", 0), "eyJhIjoxfQ==");
     assert_string_equal(tb_json(r, "view", 0), "FULL");
-    assert_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" T "t-1_A\"}"), "body", 0));
-    assert_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "body", 0));
-    assert_non_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"responseView\":\"FULL\"}"), "body", 0));
-    r = tb_call(&tb, ERR_ALREADY_EXISTS, CREATE_TASK, NEW_TASK("\"name\":\"" T "t-1_A\"," HTTP));
+    assert_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "t-1_A\"}"), "body", 0));
+    assert_null(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "body", 0));
+    assert_non_null(
+        tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\",\"responseView\":\"FULL\"}"), "body", 0));
+    r = tb_call(&tb, ERR_ALREADY_EXISTS, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "t-1_A\"," HTTP));
     assert_string_equal(r, "Requested entity already exists");
     tb_stop(&tb);
 }
@@ -40,7 +41,7 @@ static void a_task_without_a_name_gets_a_number(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
     fake_clock_move(&tb.fe.clock, 1500);
     const char *r = tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"scheduleTime\":\"2020-01-01T00:00:00Z\"," HTTP));
     const char *id = strrchr(tb_json(r, "name", 0), '/') + 1;
@@ -49,10 +50,10 @@ static void a_task_without_a_name_gets_a_number(void **state)
     assert_string_equal(tb_json(r, "dispatchDeadline", 0), "600s");
     assert_string_equal(tb_json(r, "httpMethod", 0), "POST");
     r = tb_call(&tb, ERR_OK, CREATE_TASK,
-                "{\"parent\":\"" Q "\",\"responseView\":\"FULL\",\"task\":{\"httpRequest\":{\"url\":"
+                "{\"parent\":\"" QUEUE "\",\"responseView\":\"FULL\",\"task\":{\"httpRequest\":{\"url\":"
                 "\"http://127.0.0.1:9/\",\"body\":\"eA==\"}}}");
     assert_string_equal(tb_json(r, "body", 0), "eA==");
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 2);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "\"name\""), 2);
     tb_stop(&tb);
 }
 
@@ -73,14 +74,14 @@ static void sizes_have_limits(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
     /* What the stored proto takes beside the body is found by trying: the limit is sharp. */
     size_t low = 1000000, high = 1048569;
     while (low < high) {
         size_t mid = (low + high + 1) / 2;
         char *body = big_body(mid), *json;
-        assert_true(
-            asprintf(&json, NEW_TASK("\"name\":\"" T "big%zu\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"%s\"}"), mid, body) > 0);
+        assert_true(asprintf(&json, NEW_TASK("\"name\":\"" TASKS "big%zu\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"%s\"}"), mid,
+                             body) > 0);
         struct tb_call *c = tb_begin(&tb, CREATE_TASK, json);
         tb_run(&tb);
         assert_true(c->done);
@@ -110,15 +111,15 @@ static void sizes_have_limits(void **state)
     char id[502];
     memset(id, 'i', sizeof id);
     id[500] = '\0';
-    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "%s\"," HTTP), id);
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "%s\"," HTTP), id);
     id[500] = 'i';
     id[501] = '\0';
-    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK("\"name\":\"" T "%s\"," HTTP), id), "task.name");
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "%s\"," HTTP), id), "task.name");
     id[100] = '\0';
-    tb_call(&tb, ERR_OK, CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/%s\"}}", id);
+    tb_call(&tb, ERR_OK, CREATE_QUEUE, "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/%s\"}}", id);
     id[100] = 'i';
     id[101] = '\0';
-    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/%s\"}}", id),
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_QUEUE, "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/%s\"}}", id),
          "1 to 100");
     tb_stop(&tb);
 }
@@ -189,19 +190,19 @@ static void tasks_are_listed_run_and_deleted(void **state)
     for (size_t i = 0; i < ARRAY_LEN(ids); i++)
         make_task(&tb, ids[i]);
     char seen[512];
-    list_all(&tb, "CloudTasks/ListTasks", Q, seen, sizeof seen);
+    list_all(&tb, "CloudTasks/ListTasks", QUEUE, seen, sizeof seen);
     assert_string_equal(seen, "/a/b/c/d/e");
-    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/RunTask", "{\"name\":\"" T "b\"}");
-    assert_string_equal(tb_json(r, "name", 0), T "b");
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/RunTask", "{\"name\":\"" TASKS "b\"}");
+    assert_string_equal(tb_json(r, "name", 0), TASKS "b");
     tb_advance(&tb, NS_PER_S);
     assert_int_equal(tb.tasks.n, 1);
     tb_settle(&tb, 0, 200);
     tb_run(&tb);
-    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/DeleteTask", "{\"name\":\"" T "c\"}"), "{}");
-    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/DeleteTask", "{\"name\":\"" T "c\"}");
-    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/RunTask", "{\"name\":\"" T "b\"}");
-    tb_call(&tb, ERR_ALREADY_EXISTS, CREATE_TASK, NEW_TASK("\"name\":\"" T "c\"," HTTP)); /* remembered for an hour */
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 3);
+    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/DeleteTask", "{\"name\":\"" TASKS "c\"}"), "{}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/DeleteTask", "{\"name\":\"" TASKS "c\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/RunTask", "{\"name\":\"" TASKS "b\"}");
+    tb_call(&tb, ERR_ALREADY_EXISTS, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "c\"," HTTP)); /* remembered for an hour */
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "\"name\""), 3);
     tb_stop(&tb);
 }
 
@@ -209,16 +210,16 @@ static void pages_of_large_tasks_end_early(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
     char *body = big_body(1000000);
     for (int i = 0; i < 30; i++)
-        tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "t%02d\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"%s\"}"), i,
-                body);
+        tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "t%02d\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"%s\"}"),
+                i, body);
     free(body);
     size_t seen = 0, pages = 0;
     for (char *token = strdup(""); token; pages++) {
-        const char *r =
-            tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"responseView\":\"FULL\",\"pageToken\":\"%s\"}", token);
+        const char *r = tb_call(&tb, ERR_OK, "CloudTasks/ListTasks",
+                                "{\"parent\":\"" QUEUE "\",\"responseView\":\"FULL\",\"pageToken\":\"%s\"}", token);
         seen += tb_count(r, "\"name\"");
         free(token);
         token = tb_json(r, "nextPageToken", 0) ? strdup(tb_json(r, "nextPageToken", 0)) : NULL;
@@ -234,27 +235,27 @@ static void a_batch_has_a_result_for_each(void **state)
     setup(&tb, "");
     make_task(&tb, "taken");
     struct tb_call *c = tb_begin(&tb, "Tasks/BatchCreateTasks",
-                                 "{\"parent\":\"" Q "\",\"tasks\":[{\"name\":\"" T "one\"," HTTP "},{\"name\":\"" T "taken\"," HTTP
-                                 "},{\"dispatchDeadline\":\"1s\"," HTTP "},{},{" HTTP "}]}");
+                                 "{\"parent\":\"" QUEUE "\",\"tasks\":[{\"name\":\"" TASKS "one\"," HTTP "},{\"name\":\"" TASKS
+                                 "taken\"," HTTP "},{\"dispatchDeadline\":\"1s\"," HTTP "},{},{" HTTP "}]}");
     assert_false(c->done); /* only when all are durable */
     tb_run(&tb);
     assert_true(c->done);
     assert_int_equal(c->call.err.code, ERR_OK);
-    says(c->text, "{\"results\":[{\"task\":{\"name\":\"" T "one\"");
+    says(c->text, "{\"results\":[{\"task\":{\"name\":\"" TASKS "one\"");
     says(c->text, "},{\"error\":{\"code\":6,\"message\":\"Requested entity already exists\"}},"
                   "{\"error\":{\"code\":3,\"message\":\"task.dispatch_deadline: 1s; 15s to 1800s are allowed\"}},"
-                  "{\"error\":{\"code\":3,\"message\":\"task.http_request: must be given\"}},{\"task\":{\"name\":\"" T);
+                  "{\"error\":{\"code\":3,\"message\":\"task.http_request: must be given\"}},{\"task\":{\"name\":\"" TASKS);
     assert_int_equal(tb_count(c->text, "\"task\":"), 2);
     tb_end(c);
     struct buf b;
     buf_init(&b, 1 << 20);
-    assert_int_equal(buf_addz(&b, "{\"parent\":\"" Q "\",\"tasks\":["), 0);
+    assert_int_equal(buf_addz(&b, "{\"parent\":\"" QUEUE "\",\"tasks\":["), 0);
     for (int i = 0; i < 1001; i++)
         assert_int_equal(buf_addz(&b, i ? ",{" HTTP "}" : "{" HTTP "}"), 0);
     assert_int_equal(buf_addz(&b, "]}"), 0);
     says(tb_call(&tb, ERR_INVALID_ARGUMENT, "Tasks/BatchCreateTasks", "%s", buf_cstr(&b)), "tasks: 1001; 1 to 1000");
     buf_fini(&b);
-    c = tb_begin(&tb, "Tasks/BatchCreateTasks", "{\"parent\":\"" Q "\",\"tasks\":[{},{}]}");
+    c = tb_begin(&tb, "Tasks/BatchCreateTasks", "{\"parent\":\"" QUEUE "\",\"tasks\":[{},{}]}");
     assert_true(c->done); /* nothing to wait for */
     assert_int_equal(tb_count(c->text, "\"code\":3"), 2);
     tb_end(c);
@@ -266,9 +267,9 @@ static void a_batch_has_a_result_for_each(void **state)
 static void kill_task(struct tb *tb, const char *id)
 {
     tb->tasks.status = 503;
-    tb_call(tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "%s\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"eA==\"}"), id);
+    tb_call(tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "%s\",\"httpRequest\":{\"url\":\"http://a/\",\"body\":\"eA==\"}"), id);
     tb_advance(tb, 600 * NS_PER_S);
-    tb_call(tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "%s\"}", id);
+    tb_call(tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "%s\"}", id);
     tb->tasks.status = 0;
 }
 
@@ -278,42 +279,42 @@ static void dead_letters_are_kept_and_put_back(void **state)
     setup(&tb, ",\"retryConfig\":{\"maxAttempts\":2,\"minBackoff\":\"1s\"}");
     kill_task(&tb, "abc");
     kill_task(&tb, "abd");
-    const char *r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\"}");
+    const char *r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" QUEUE "\"}");
     assert_int_equal(tb_count(r, "\"deadTime\""), 2);
-    assert_string_equal(tb_json(r, "name", 0), T "abc");
+    assert_string_equal(tb_json(r, "name", 0), TASKS "abc");
     assert_string_equal(tb_json(r, "body", 0), "eA==");
     assert_string_equal(tb_json(r, "view", 0), "FULL");
     says(r, "\"expireTime\":\"2026-01-08T");
-    r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\",\"pageSize\":1}");
+    r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" QUEUE "\",\"pageSize\":1}");
     char *token = strdup(tb_json(r, "nextPageToken", 0));
-    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"pageToken\":\"%s\"}", token), "pageToken");
-    r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\",\"pageSize\":1,\"pageToken\":\"%s\"}", token);
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\",\"pageToken\":\"%s\"}", token), "pageToken");
+    r = tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" QUEUE "\",\"pageSize\":1,\"pageToken\":\"%s\"}", token);
     free(token);
-    assert_string_equal(tb_json(r, "name", 0), T "abd");
+    assert_string_equal(tb_json(r, "name", 0), TASKS "abd");
     assert_null(tb_json(r, "nextPageToken", 0));
-    r = tb_call(&tb, ERR_OK, "Tasks/GetTaskTimeline", "{\"name\":\"" T "abc\"}");
+    r = tb_call(&tb, ERR_OK, "Tasks/GetTaskTimeline", "{\"name\":\"" TASKS "abc\"}");
     says(r, "\"dead\":true");
     assert_int_equal(tb_count(r, "\"type\":\"CREATED\""), 1);
     assert_int_equal(tb_count(r, "\"type\":\"ATTEMPT\""), 2);
     assert_int_equal(tb_count(r, "\"httpStatus\":503"), 2);
     assert_int_equal(tb_count(r, "\"type\":\"DEAD\""), 1);
-    tb_call(&tb, ERR_NOT_FOUND, "Tasks/GetTaskTimeline", "{\"name\":\"" T "abb\"}");
-    tb_call(&tb, ERR_NOT_FOUND, "Tasks/GetTaskTimeline", "{\"name\":\"" T "ab\"}");
-    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "Tasks/GetTaskTimeline", "{\"name\":\"" TASKS "abb\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "Tasks/GetTaskTimeline", "{\"name\":\"" TASKS "ab\"}");
+    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" QUEUE "\"}");
     assert_string_equal(tb_json(r, "deadCount", 0), "2");
-    r = tb_call(&tb, ERR_OK, "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"ids\":[\"abc\",\"none\"]}");
+    r = tb_call(&tb, ERR_OK, "Tasks/RedriveDeadTasks", "{\"parent\":\"" QUEUE "\",\"ids\":[\"abc\",\"none\"]}");
     assert_string_equal(tb_json(r, "redrivenCount", 0), "1");
     tb_advance(&tb, 100 * NS_PER_S);
     assert_int_equal(tb.tasks.n, 1);
-    assert_string_equal(tb.tasks.runs[0]->record->task->name, T "abc");
-    r = tb_call(&tb, ERR_OK, "Tasks/GetTaskTimeline", "{\"name\":\"" T "abc\"}");
+    assert_string_equal(tb.tasks.runs[0]->record->task->name, TASKS "abc");
+    r = tb_call(&tb, ERR_OK, "Tasks/GetTaskTimeline", "{\"name\":\"" TASKS "abc\"}");
     assert_null(strstr(r, "\"dead\""));
     assert_int_equal(tb_count(r, "\"type\":\"REDRIVEN\""), 1);
     tb_settle(&tb, 0, 200);
     tb_run(&tb);
-    r = tb_call(&tb, ERR_OK, "Tasks/DeleteDeadTasks", "{\"parent\":\"" Q "\",\"all\":true}");
+    r = tb_call(&tb, ERR_OK, "Tasks/DeleteDeadTasks", "{\"parent\":\"" QUEUE "\",\"all\":true}");
     assert_string_equal(tb_json(r, "deletedCount", 0), "1");
-    assert_string_equal(tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" Q "\"}"), "{}");
+    assert_string_equal(tb_call(&tb, ERR_OK, "Tasks/ListDeadTasks", "{\"parent\":\"" QUEUE "\"}"), "{}");
     tb_stop(&tb);
 }
 
@@ -321,20 +322,20 @@ static void settings(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    const char *r = tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" Q "/settings\"}");
-    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"deadKeep\":\"604800s\",\"deadMax\":10000}");
+    const char *r = tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" QUEUE "/settings\"}");
+    assert_string_equal(r, "{\"name\":\"" QUEUE "/settings\",\"deadKeep\":\"604800s\",\"deadMax\":10000}");
     r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings",
-                "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadMax\":5},\"updateMask\":\"keyConcurrent\"}");
-    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"604800s\",\"deadMax\":10000}");
+                "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"keyConcurrent\":2,\"deadMax\":5},\"updateMask\":\"keyConcurrent\"}");
+    assert_string_equal(r, "{\"name\":\"" QUEUE "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"604800s\",\"deadMax\":10000}");
     r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings",
-                "{\"settings\":{\"name\":\"" Q "/settings\",\"deadKeep\":\"0s\"},\"updateMask\":\"dead_keep\"}");
-    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"0s\",\"deadMax\":10000}");
-    tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"}}"); /* Google's update leaves ours alone */
+                "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"deadKeep\":\"0s\"},\"updateMask\":\"dead_keep\"}");
+    assert_string_equal(r, "{\"name\":\"" QUEUE "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"0s\",\"deadMax\":10000}");
+    tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" QUEUE "\"}}"); /* Google's update leaves ours alone */
     tb_restart(&tb, true);
-    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" Q "/settings\"}");
-    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"0s\",\"deadMax\":10000}");
-    r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"deadMax\":5}}");
-    assert_string_equal(r, "{\"name\":\"" Q "/settings\",\"deadKeep\":\"604800s\",\"deadMax\":5}"); /* without a mask: all */
+    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" QUEUE "/settings\"}");
+    assert_string_equal(r, "{\"name\":\"" QUEUE "/settings\",\"keyConcurrent\":2,\"deadKeep\":\"0s\",\"deadMax\":10000}");
+    r = tb_call(&tb, ERR_OK, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"deadMax\":5}}");
+    assert_string_equal(r, "{\"name\":\"" QUEUE "/settings\",\"deadKeep\":\"604800s\",\"deadMax\":5}"); /* without a mask: all */
     tb_stop(&tb);
 }
 
@@ -343,10 +344,10 @@ static void figures(void **state)
     struct tb tb;
     setup(&tb, "");
     make_task(&tb, "later");
-    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" T "now\"," HTTP));
+    tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "now\"," HTTP));
     tb_advance(&tb, NS_PER_S);
-    const char *r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" Q "\"}");
-    assert_string_equal(tb_json(r, "name", 0), Q);
+    const char *r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" QUEUE "\"}");
+    assert_string_equal(tb_json(r, "name", 0), QUEUE);
     assert_string_equal(tb_json(r, "waitingCount", 0), "1");
     assert_string_equal(tb_json(r, "runningCount", 0), "1");
     assert_null(tb_json(r, "deadCount", 0));
@@ -354,7 +355,7 @@ static void figures(void **state)
     assert_non_null(tb_json(r, "oldestDueTime", 0));
     tb_settle(&tb, 0, 204);
     tb_run(&tb);
-    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" Q "\"}");
+    r = tb_call(&tb, ERR_OK, "Tasks/GetQueueStats", "{\"name\":\"" QUEUE "\"}");
     assert_null(tb_json(r, "runningCount", 0));
     assert_string_equal(tb_json(r, "endedLastMinuteCount", 0), "1");
     tb_stop(&tb);

@@ -9,16 +9,16 @@ static void a_queue_has_googles_defaults(void **state)
 {
     struct tb tb;
     tb_start(&tb);
-    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
-    assert_string_equal(r, "{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":500,\"maxBurstSize\":100,"
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" QUEUE "\"}}");
+    assert_string_equal(r, "{\"name\":\"" QUEUE "\",\"rateLimits\":{\"maxDispatchesPerSecond\":500,\"maxBurstSize\":100,"
                            "\"maxConcurrentDispatches\":1000},\"retryConfig\":{\"maxAttempts\":100,\"minBackoff\":\"0.100s\","
                            "\"maxBackoff\":\"3600s\",\"maxDoublings\":16},\"state\":\"RUNNING\"}");
-    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"RUNNING\"");
-    assert_true(queues_has(tb.queues, Q));
-    r = tb_call(&tb, ERR_ALREADY_EXISTS, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}"), "\"state\":\"RUNNING\"");
+    assert_true(queues_has(tb.queues, QUEUE));
+    r = tb_call(&tb, ERR_ALREADY_EXISTS, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" QUEUE "\"}}");
     assert_string_equal(r, "Requested entity already exists");
     tb_restart(&tb, true);
-    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), "\"maxBurstSize\":100");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}"), "\"maxBurstSize\":100");
     tb_stop(&tb);
 }
 
@@ -45,7 +45,7 @@ static void durations_and_bursts_are_google_s(void **state)
     tb_start(&tb);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *r = tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue",
-                                "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/q%zu\",%s}}", i, cases[i].queue);
+                                "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/q%zu\",%s}}", i, cases[i].queue);
         if (!strstr(r, cases[i].want))
             fail_msg("case \"%s\": %s", cases[i].name, r);
     }
@@ -56,37 +56,38 @@ static void updates(void **state)
 {
     struct tb tb;
     setup(&tb, ",\"rateLimits\":{\"maxConcurrentDispatches\":7},\"retryConfig\":{\"maxAttempts\":3}");
-    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
-    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
-                            "{\"queue\":{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":50,\"maxConcurrentDispatches\":9}},"
-                            "\"updateMask\":\"rate_limits.max_dispatches_per_second\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
+    const char *r =
+        tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
+                "{\"queue\":{\"name\":\"" QUEUE "\",\"rateLimits\":{\"maxDispatchesPerSecond\":50,\"maxConcurrentDispatches\":9}},"
+                "\"updateMask\":\"rate_limits.max_dispatches_per_second\"}");
     says(r, "\"maxDispatchesPerSecond\":50,\"maxBurstSize\":10,\"maxConcurrentDispatches\":7");
     says(r, "\"maxAttempts\":3");
     says(r, "\"state\":\"PAUSED\"");
     r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
-                "{\"queue\":{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":60}},"
+                "{\"queue\":{\"name\":\"" QUEUE "\",\"rateLimits\":{\"maxDispatchesPerSecond\":60}},"
                 "\"updateMask\":\"rateLimits.maxDispatchesPerSecond\"}");
     says(r, "\"maxDispatchesPerSecond\":60,\"maxBurstSize\":12,\"maxConcurrentDispatches\":7");
-    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"},\"updateMask\":\"retryConfig.maxAttempts\"}");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" QUEUE "\"},\"updateMask\":\"retryConfig.maxAttempts\"}");
     says(r, "\"maxAttempts\":100"); /* named and not given: the default again */
     r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
-                "{\"queue\":{\"name\":\"" Q "\",\"state\":\"RUNNING\",\"purgeTime\":\"2020-01-01T00:00:00Z\","
+                "{\"queue\":{\"name\":\"" QUEUE "\",\"state\":\"RUNNING\",\"purgeTime\":\"2020-01-01T00:00:00Z\","
                 "\"rateLimits\":{\"maxBurstSize\":3}},\"updateMask\":\"state,purgeTime,name,rateLimits.maxBurstSize\"}");
     says(r, "\"state\":\"PAUSED\"");
     says(r, "\"maxBurstSize\":12");
     assert_null(strstr(r, "purgeTime"));
-    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\",\"retryConfig\":{\"maxAttempts\":4}}}");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" QUEUE "\",\"retryConfig\":{\"maxAttempts\":4}}}");
     says(r, "\"maxConcurrentDispatches\":1000"); /* without a mask all fields are set */
     says(r, "\"maxAttempts\":4");
     tb_restart(&tb, true);
-    r = tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}");
+    r = tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}");
     says(r, "\"maxAttempts\":4");
     says(r, "\"state\":\"PAUSED\"");
     r = tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
-                "{\"queue\":{\"name\":\"" L "/queues/new\",\"retryConfig\":{\"maxAttempts\":5}},\"updateMask\":\"retryConfig\"}");
+                "{\"queue\":{\"name\":\"" LOC "/queues/new\",\"retryConfig\":{\"maxAttempts\":5}},\"updateMask\":\"retryConfig\"}");
     says(r, "\"maxAttempts\":5"); /* made, since there was none */
     says(r, "\"state\":\"RUNNING\"");
-    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" L "/queues/new\"}"), "\"maxAttempts\":5");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" LOC "/queues/new\"}"), "\"maxAttempts\":5");
     tb_stop(&tb);
 }
 
@@ -94,27 +95,43 @@ static void pause_resume_and_purge(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    says(tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"PAUSED\"");
-    says(tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"PAUSED\"");
-    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" T "old\"," HTTP "}}");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}"), "\"state\":\"PAUSED\"");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}"), "\"state\":\"PAUSED\"");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "old\"," HTTP "}}");
     tb_advance(&tb, 60 * NS_PER_S);
     assert_int_equal(tb.tasks.started, 0);
-    tb_call(&tb, ERR_OK, "CloudTasks/RunTask", "{\"name\":\"" T "old\"}"); /* also of a paused queue */
+    tb_call(&tb, ERR_OK, "CloudTasks/RunTask", "{\"name\":\"" TASKS "old\"}"); /* also of a paused queue */
     tb_advance(&tb, NS_PER_S);
     assert_int_equal(tb.tasks.started, 1);
     tb_settle(&tb, 0, 500);
     tb_advance(&tb, NS_PER_S);
-    says(tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" Q "\"}"), "\"purgeTime\":\"2026-01-01T00:01:02Z\"");
-    says(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "old\"}"), T "old");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" QUEUE "\"}"), "\"purgeTime\":\"2026-01-01T00:01:02Z\"");
+    says(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "old\"}"), TASKS "old");
     tb_advance(&tb, NS_PER_S);
-    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" Q "\",\"task\":{\"name\":\"" T "fresh\"," HTTP "}}");
-    says(tb_call(&tb, ERR_OK, "CloudTasks/ResumeQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"RUNNING\"");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "fresh\"," HTTP "}}");
+    says(tb_call(&tb, ERR_OK, "CloudTasks/ResumeQueue", "{\"name\":\"" QUEUE "\"}"), "\"state\":\"RUNNING\"");
     tb_advance(&tb, NS_PER_S);
     assert_int_equal(tb.tasks.started, 2);
-    assert_string_equal(tb.tasks.runs[0]->record->task->name, T "fresh");
+    assert_string_equal(tb.tasks.runs[0]->record->task->name, TASKS "fresh");
     tb_settle(&tb, 0, 200);
     tb_advance(&tb, NS_PER_S);
-    says(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "fresh\"}"), "Task does not exist");
+    says(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}"), "Task does not exist");
+    tb_stop(&tb);
+}
+
+static void a_purge_goes_by_the_exact_time(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "old\"," HTTP "}}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" QUEUE "\"}"); /* at the same instant */
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "old\"}");
+    fake_clock_move(&tb.fe.clock, 1000);
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "fresh\"," HTTP "}}");
+    tb_restart(&tb, true);
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "old\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}");
     tb_stop(&tb);
 }
 
@@ -123,18 +140,18 @@ static void a_deleted_queue_takes_its_tasks_along(void **state)
     struct tb tb;
     setup(&tb, "");
     make_task(&tb, "t1");
-    tb_call(&tb, ERR_OK, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
-    assert_string_equal(tb.gone, Q);
-    assert_false(queues_has(tb.queues, Q));
-    assert_string_equal(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), QUEUE_MISSING);
-    assert_string_equal(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" T "t1\"}"), QUEUE_MISSING);
+    tb_call(&tb, ERR_OK, "CloudTasks/DeleteQueue", "{\"name\":\"" QUEUE "\"}");
+    assert_string_equal(tb.gone, QUEUE);
+    assert_false(queues_has(tb.queues, QUEUE));
+    assert_string_equal(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}"), QUEUE_MISSING);
+    assert_string_equal(tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "t1\"}"), QUEUE_MISSING);
     make_queue(&tb, ""); /* at once: no hold was asked for */
-    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "{}");
+    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "{}");
     make_task(&tb, "t1");
     tb_restart(&tb, true);
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "\"name\""), 1);
     tb_advance(&tb, 120 * NS_PER_S);
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "\"name\""), 1);
     tb_stop(&tb);
 }
 
@@ -143,12 +160,12 @@ static void a_deleted_queues_name_is_held(void **state)
     struct tb tb;
     tb_start_with(&tb, &(struct queues_config){.name_hold_ns = 7 * DAY_NS});
     make_queue(&tb, "");
-    tb_call(&tb, ERR_OK, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/DeleteQueue", "{\"name\":\"" QUEUE "\"}");
     for (int i = 0; i < 3; i++) {
         const char *r =
-            tb_call(&tb, ERR_FAILED_PRECONDITION, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}");
+            tb_call(&tb, ERR_FAILED_PRECONDITION, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" QUEUE "\"}}");
         assert_string_equal(r, "The queue cannot be created because a queue with this name existed too recently.");
-        says(tb_call(&tb, ERR_FAILED_PRECONDITION, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"}}"), "too recently");
+        says(tb_call(&tb, ERR_FAILED_PRECONDITION, "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" QUEUE "\"}}"), "too recently");
         tb_restart(&tb, i == 0);
         tb_advance(&tb, 3 * DAY_NS);
     }
@@ -161,16 +178,16 @@ static void lists_of_queues(void **state)
     struct tb tb;
     tb_start(&tb);
     for (int i = 0; i < 5; i++)
-        tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/q%d\"}}", i);
+        tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/q%d\"}}", i);
     tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue",
             "{\"parent\":\"projects/test-project/locations/us-central1\",\"queue\":{\"name\":\"projects/test-project/locations/us-central1/"
             "queues/far\"}}");
-    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" L "/queues/q3\"}");
-    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" LOC "/queues/q3\"}");
+    const char *r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\"}");
     assert_int_equal(tb_count(r, "\"name\""), 5);
     assert_null(strstr(r, "nextPageToken"));
     char seen[512];
-    list_all(&tb, "CloudTasks/ListQueues", L, seen, sizeof seen);
+    list_all(&tb, "CloudTasks/ListQueues", LOC, seen, sizeof seen);
     assert_string_equal(seen, "/q0/q1/q2/q3/q4");
     static const struct {
         const char *filter;
@@ -184,9 +201,11 @@ static void lists_of_queues(void **state)
                    {"name:q3", 1},
                    {"state:RUNNING AND name:q1", 1},
                    {"state:RUNNING name:queues", 4},
-                   {"name=\\\"" L "/queues/q2\\\"", 1}};
+                   {"-NOT state:PAUSED", 1},
+                   {"NOT state!=PAUSED", 1},
+                   {"name=\\\"" LOC "/queues/q2\\\"", 1}};
     for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
-        r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"%s\"}", filters[i].filter);
+        r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"%s\"}", filters[i].filter);
         CASE_INT(filters[i].filter, tb_count(r, "\"name\""), filters[i].want);
     }
     tb_stop(&tb);
@@ -196,16 +215,16 @@ static void page_tokens_last_two_hours(void **state)
 {
     struct tb tb;
     setup(&tb, "");
-    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/r\"}}");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/r\"}}");
     char *token =
-        strdup(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageSize\":1}"), "nextPageToken", 0));
-    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"name:q\",\"pageToken\":\"%s\"}",
+        strdup(tb_json(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageSize\":1}"), "nextPageToken", 0));
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"name:q\",\"pageToken\":\"%s\"}",
                  token),
          "pageToken"); /* of another filter */
     tb_advance(&tb, 7200 * NS_PER_S);
-    tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageToken\":\"%s\"}", token);
+    tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageToken\":\"%s\"}", token);
     tb_advance(&tb, NS_PER_S);
-    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageToken\":\"%s\"}", token), "expired");
+    says(tb_call(&tb, ERR_INVALID_ARGUMENT, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageToken\":\"%s\"}", token), "expired");
     free(token);
     tb_stop(&tb);
 }
@@ -215,14 +234,14 @@ static void locations(void **state)
     struct tb tb;
     tb_start_with(&tb, &(struct queues_config){.region = "europe-north1"});
     make_queue(&tb, "");
-    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/r\"}}");
+    tb_call(&tb, ERR_OK, "CloudTasks/CreateQueue", "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/r\"}}");
     const char *r = tb_call(&tb, ERR_OK, "Locations/ListLocations", "{\"name\":\"projects/test-project\",\"pageSize\":100}");
     assert_int_equal(tb_count(r, "\"locationId\""), 2);
     assert_string_equal(tb_json(r, "locationId", 0), "europe-north1");
-    assert_string_equal(tb_json(r, "name", 1), L);
+    assert_string_equal(tb_json(r, "name", 1), LOC);
     r = tb_call(&tb, ERR_OK, "Locations/ListLocations", "{\"name\":\"projects/another\"}");
     assert_int_equal(tb_count(r, "\"locationId\""), 1);
-    r = tb_call(&tb, ERR_OK, "Locations/GetLocation", "{\"name\":\"" L "\"}");
+    r = tb_call(&tb, ERR_OK, "Locations/GetLocation", "{\"name\":\"" LOC "\"}");
     assert_string_equal(tb_json(r, "locationId", 0), "europe-west1");
     tb_stop(&tb);
 }
@@ -234,15 +253,15 @@ static const struct {
     enum err_code want;
     const char *says;
 } refused[] = {
-    {"a queue without a location", CREATE_QUEUE, "{\"parent\":\"projects/p\",\"queue\":{\"name\":\"" Q "\"}}", ERR_INVALID_ARGUMENT,
+    {"a queue without a location", CREATE_QUEUE, "{\"parent\":\"projects/p\",\"queue\":{\"name\":\"" QUEUE "\"}}", ERR_INVALID_ARGUMENT,
      "parent: \"projects/p\""},
-    {"no queue", CREATE_QUEUE, "{\"parent\":\"" L "\"}", ERR_INVALID_ARGUMENT, "queue: must be given"},
-    {"a queue without a name", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{}}", ERR_INVALID_ARGUMENT, "queue.name"},
-    {"a queue with an underscore", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" L "/queues/a_b\"}}", ERR_INVALID_ARGUMENT,
-     "letters, digits or hyphens"},
-    {"a queue elsewhere", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"projects/test-project/locations/x/queues/q\"}}",
-     ERR_INVALID_ARGUMENT, "is not in " L},
-    {"a queue that is there", CREATE_QUEUE, "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}", ERR_ALREADY_EXISTS,
+    {"no queue", CREATE_QUEUE, "{\"parent\":\"" LOC "\"}", ERR_INVALID_ARGUMENT, "queue: must be given"},
+    {"a queue without a name", CREATE_QUEUE, "{\"parent\":\"" LOC "\",\"queue\":{}}", ERR_INVALID_ARGUMENT, "queue.name"},
+    {"a queue with an underscore", CREATE_QUEUE, "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" LOC "/queues/a_b\"}}",
+     ERR_INVALID_ARGUMENT, "letters, digits or hyphens"},
+    {"a queue elsewhere", CREATE_QUEUE, "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"projects/test-project/locations/x/queues/q\"}}",
+     ERR_INVALID_ARGUMENT, "is not in " LOC},
+    {"a queue that is there", CREATE_QUEUE, "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" QUEUE "\"}}", ERR_ALREADY_EXISTS,
      "Requested entity already exists"},
     {"App Engine routing", CREATE_QUEUE, NEW_QUEUE("\"appEngineRoutingOverride\":{\"service\":\"s\"}"), ERR_UNIMPLEMENTED,
      "app_engine_routing_override: there is no App Engine here"},
@@ -269,42 +288,42 @@ static const struct {
      ERR_INVALID_ARGUMENT, "min_backoff (9s) is longer than max_backoff (8s)"},
     {"an update of nothing", "CloudTasks/UpdateQueue", "{}", ERR_INVALID_ARGUMENT, "queue: must be given"},
     {"an update of no name", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"q\"}}", ERR_INVALID_ARGUMENT, "queue.name"},
-    {"an update of an unknown field", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\"},\"updateMask\":\"colour\"}",
+    {"an update of an unknown field", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" QUEUE "\"},\"updateMask\":\"colour\"}",
      ERR_INVALID_ARGUMENT, "colour"},
     {"an update to App Engine", "CloudTasks/UpdateQueue",
-     "{\"queue\":{\"name\":\"" Q "\",\"appEngineRoutingOverride\":{}},\"updateMask\":\"appEngineRoutingOverride\"}", ERR_UNIMPLEMENTED,
+     "{\"queue\":{\"name\":\"" QUEUE "\",\"appEngineRoutingOverride\":{}},\"updateMask\":\"appEngineRoutingOverride\"}", ERR_UNIMPLEMENTED,
      "App Engine"},
-    {"an update to too much", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"" Q "\",\"rateLimits\":{\"maxDispatchesPerSecond\":501}}}",
-     ERR_INVALID_ARGUMENT, "501"},
-    {"a pause of nothing", "CloudTasks/PauseQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"an update to too much", "CloudTasks/UpdateQueue",
+     "{\"queue\":{\"name\":\"" QUEUE "\",\"rateLimits\":{\"maxDispatchesPerSecond\":501}}}", ERR_INVALID_ARGUMENT, "501"},
+    {"a pause of nothing", "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"a pause of no name", "CloudTasks/PauseQueue", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "name: \"x\""},
-    {"a resume of nothing", "CloudTasks/ResumeQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
-    {"a purge of nothing", "CloudTasks/PurgeQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
-    {"a deletion of nothing", "CloudTasks/DeleteQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
-    {"a deletion of no name", "CloudTasks/DeleteQueue", "{\"name\":\"" T "x\"}", ERR_INVALID_ARGUMENT, "queues/QUEUE"},
-    {"an unknown queue", "CloudTasks/GetQueue", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a resume of nothing", "CloudTasks/ResumeQueue", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a purge of nothing", "CloudTasks/PurgeQueue", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a deletion of nothing", "CloudTasks/DeleteQueue", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a deletion of no name", "CloudTasks/DeleteQueue", "{\"name\":\"" TASKS "x\"}", ERR_INVALID_ARGUMENT, "queues/QUEUE"},
+    {"an unknown queue", "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"no queue's name", "CloudTasks/GetQueue", "{\"name\":\"\"}", ERR_INVALID_ARGUMENT, "name"},
     {"a list of nowhere", "CloudTasks/ListQueues", "{\"parent\":\"projects/p\"}", ERR_INVALID_ARGUMENT, "locations/LOCATION"},
-    {"a filter by something else", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"rateLimits.maxBurstSize:1\"}",
+    {"a filter by something else", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"rateLimits.maxBurstSize:1\"}",
      ERR_INVALID_ARGUMENT, "\"rateLimits.maxBurstSize\" cannot be filtered by"},
-    {"a filter with another operator", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"state > PAUSED\"}",
+    {"a filter with another operator", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state > PAUSED\"}",
      ERR_INVALID_ARGUMENT, "operators"},
-    {"a filter without a value", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"state:\"}", ERR_INVALID_ARGUMENT, "value"},
-    {"a filter with an open quote", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"name:\\\"q\"}", ERR_INVALID_ARGUMENT,
+    {"a filter without a value", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:\"}", ERR_INVALID_ARGUMENT, "value"},
+    {"a filter with an open quote", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"name:\\\"q\"}", ERR_INVALID_ARGUMENT,
      "closing quote"},
-    {"a filter with OR", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"filter\":\"state:PAUSED OR name:x\"}", ERR_INVALID_ARGUMENT,
+    {"a filter with OR", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:PAUSED OR name:x\"}", ERR_INVALID_ARGUMENT,
      "OR is not supported"},
-    {"a bad page token", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
-    {"a negative page", "CloudTasks/ListQueues", "{\"parent\":\"" L "\",\"pageSize\":-1}", ERR_INVALID_ARGUMENT, "pageSize"},
+    {"a bad page token", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
+    {"a negative page", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageSize\":-1}", ERR_INVALID_ARGUMENT, "pageSize"},
     {"locations of no project", "Locations/ListLocations", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "projects/PROJECT"},
     {"locations with a filter", "Locations/ListLocations", "{\"name\":\"projects/p\",\"filter\":\"x\"}", ERR_INVALID_ARGUMENT, "filter"},
     {"locations with a token", "Locations/ListLocations", "{\"name\":\"projects/p\",\"pageToken\":\"x\"}", ERR_INVALID_ARGUMENT,
      "pageToken"},
     {"no location", "Locations/GetLocation", "{\"name\":\"projects/p\"}", ERR_INVALID_ARGUMENT, "locations/LOCATION"},
 
-    {"a task in no queue", CREATE_TASK, "{\"parent\":\"" Q "x\",\"task\":{" HTTP "}}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a task in no queue", CREATE_TASK, "{\"parent\":\"" QUEUE "x\",\"task\":{" HTTP "}}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"a task in no name", CREATE_TASK, "{\"parent\":\"q\",\"task\":{" HTTP "}}", ERR_INVALID_ARGUMENT, "parent"},
-    {"no task", CREATE_TASK, "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "task: must be given"},
+    {"no task", CREATE_TASK, "{\"parent\":\"" QUEUE "\"}", ERR_INVALID_ARGUMENT, "task: must be given"},
     {"a task without a target", CREATE_TASK, NEW_TASK("\"dispatchDeadline\":\"20s\""), ERR_INVALID_ARGUMENT,
      "task.http_request: must be given"},
     {"a task for App Engine", CREATE_TASK, NEW_TASK("\"appEngineHttpRequest\":{\"relativeUri\":\"/\"}"), ERR_UNIMPLEMENTED,
@@ -312,9 +331,9 @@ static const struct {
     {"a task without a URL", CREATE_TASK, NEW_TASK("\"httpRequest\":{}"), ERR_INVALID_ARGUMENT, "task.http_request.url: must be given"},
     {"a task with another scheme", CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"ftp://x/\"}"), ERR_INVALID_ARGUMENT,
      "task.http_request.url"},
-    {"a task with a bad id", CREATE_TASK, NEW_TASK("\"name\":\"" T "a.b\"," HTTP), ERR_INVALID_ARGUMENT, "task.name"},
-    {"a task of another queue", CREATE_TASK, NEW_TASK("\"name\":\"" L "/queues/other/tasks/t\"," HTTP), ERR_INVALID_ARGUMENT,
-     "is not in " Q},
+    {"a task with a bad id", CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "a.b\"," HTTP), ERR_INVALID_ARGUMENT, "task.name"},
+    {"a task of another queue", CREATE_TASK, NEW_TASK("\"name\":\"" LOC "/queues/other/tasks/t\"," HTTP), ERR_INVALID_ARGUMENT,
+     "is not in " QUEUE},
     {"a task beyond 30 days", CREATE_TASK, NEW_TASK("\"scheduleTime\":\"2026-01-31T00:00:01Z\"," HTTP), ERR_INVALID_ARGUMENT,
      "too far in the future. Schedule time must be no more than 720h in the future."},
     {"a deadline of 14 s", CREATE_TASK, NEW_TASK("\"dispatchDeadline\":\"14.9s\"," HTTP), ERR_INVALID_ARGUMENT,
@@ -334,41 +353,42 @@ static const struct {
      "oidc_token.service_account_email"},
     {"an access token of nobody", CREATE_TASK, NEW_HTTP("\"oauthToken\":{\"scope\":\"x\"}"), ERR_INVALID_ARGUMENT,
      "oauth_token.service_account_email"},
-    {"an unknown view", CREATE_TASK, "{\"parent\":\"" Q "\",\"responseView\":7,\"task\":{" HTTP "}}", ERR_INVALID_ARGUMENT, "esponseView"},
-    {"an unknown task", "CloudTasks/GetTask", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist (resource=" T "x)"},
-    {"a task of an unknown queue", "CloudTasks/GetTask", "{\"name\":\"" Q "x/tasks/x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
-    {"no task's name", "CloudTasks/GetTask", "{\"name\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "tasks/TASK"},
-    {"a deletion of no task", "CloudTasks/DeleteTask", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist"},
-    {"a run of no task", "CloudTasks/RunTask", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist"},
-    {"a list of no queue's tasks", "CloudTasks/ListTasks", "{\"parent\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"an unknown view", CREATE_TASK, "{\"parent\":\"" QUEUE "\",\"responseView\":7,\"task\":{" HTTP "}}", ERR_INVALID_ARGUMENT,
+     "esponseView"},
+    {"an unknown task", "CloudTasks/GetTask", "{\"name\":\"" TASKS "x\"}", ERR_NOT_FOUND, "Task does not exist (resource=" TASKS "x)"},
+    {"a task of an unknown queue", "CloudTasks/GetTask", "{\"name\":\"" QUEUE "x/tasks/x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"no task's name", "CloudTasks/GetTask", "{\"name\":\"" QUEUE "\"}", ERR_INVALID_ARGUMENT, "tasks/TASK"},
+    {"a deletion of no task", "CloudTasks/DeleteTask", "{\"name\":\"" TASKS "x\"}", ERR_NOT_FOUND, "Task does not exist"},
+    {"a run of no task", "CloudTasks/RunTask", "{\"name\":\"" TASKS "x\"}", ERR_NOT_FOUND, "Task does not exist"},
+    {"a list of no queue's tasks", "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"a list of no name's tasks", "CloudTasks/ListTasks", "{\"parent\":\"x\"}", ERR_INVALID_ARGUMENT, "parent"},
-    {"a bad token of tasks", "CloudTasks/ListTasks", "{\"parent\":\"" Q "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
+    {"a bad token of tasks", "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
 
-    {"an empty batch", "Tasks/BatchCreateTasks", "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "tasks: 0; 1 to 1000"},
-    {"a batch for no queue", "Tasks/BatchCreateTasks", "{\"parent\":\"" Q "x\",\"tasks\":[{}]}", ERR_NOT_FOUND, QUEUE_MISSING},
-    {"settings of a queue's name", "Tasks/GetQueueSettings", "{\"name\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "/settings"},
-    {"settings of no queue", "Tasks/GetQueueSettings", "{\"name\":\"" Q "x/settings\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"an empty batch", "Tasks/BatchCreateTasks", "{\"parent\":\"" QUEUE "\"}", ERR_INVALID_ARGUMENT, "tasks: 0; 1 to 1000"},
+    {"a batch for no queue", "Tasks/BatchCreateTasks", "{\"parent\":\"" QUEUE "x\",\"tasks\":[{}]}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"settings of a queue's name", "Tasks/GetQueueSettings", "{\"name\":\"" QUEUE "\"}", ERR_INVALID_ARGUMENT, "/settings"},
+    {"settings of no queue", "Tasks/GetQueueSettings", "{\"name\":\"" QUEUE "x/settings\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"no settings", "Tasks/UpdateQueueSettings", "{}", ERR_INVALID_ARGUMENT, "settings: must be given"},
-    {"-1 of a key", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":-1}}", ERR_INVALID_ARGUMENT,
-     "key_concurrent"},
-    {"dead letters for 2 years", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"deadKeep\":\"63072000s\"}}",
+    {"-1 of a key", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"keyConcurrent\":-1}}",
+     ERR_INVALID_ARGUMENT, "key_concurrent"},
+    {"dead letters for 2 years", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"deadKeep\":\"63072000s\"}}",
      ERR_INVALID_ARGUMENT, "dead_keep"},
-    {"too many dead letters", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"deadMax\":1000001}}",
+    {"too many dead letters", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"deadMax\":1000001}}",
      ERR_INVALID_ARGUMENT, "dead_max"},
-    {"an unknown setting", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\"},\"updateMask\":\"colour\"}",
+    {"an unknown setting", "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" QUEUE "/settings\"},\"updateMask\":\"colour\"}",
      ERR_INVALID_ARGUMENT, "colour"},
-    {"figures of no queue", "Tasks/GetQueueStats", "{\"name\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"figures of no queue", "Tasks/GetQueueStats", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"figures of no name", "Tasks/GetQueueStats", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "name"},
-    {"the timeline of no task", "Tasks/GetTaskTimeline", "{\"name\":\"" T "x\"}", ERR_NOT_FOUND, "Task does not exist"},
+    {"the timeline of no task", "Tasks/GetTaskTimeline", "{\"name\":\"" TASKS "x\"}", ERR_NOT_FOUND, "Task does not exist"},
     {"the timeline of no name", "Tasks/GetTaskTimeline", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "name"},
-    {"dead letters of no queue", "Tasks/ListDeadTasks", "{\"parent\":\"" Q "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"dead letters of no queue", "Tasks/ListDeadTasks", "{\"parent\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"dead letters of no name", "Tasks/ListDeadTasks", "{\"parent\":\"x\"}", ERR_INVALID_ARGUMENT, "parent"},
-    {"a redrive of neither", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "either ids or all"},
-    {"a redrive of both", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"ids\":[\"a\"],\"all\":true}", ERR_INVALID_ARGUMENT,
+    {"a redrive of neither", "Tasks/RedriveDeadTasks", "{\"parent\":\"" QUEUE "\"}", ERR_INVALID_ARGUMENT, "either ids or all"},
+    {"a redrive of both", "Tasks/RedriveDeadTasks", "{\"parent\":\"" QUEUE "\",\"ids\":[\"a\"],\"all\":true}", ERR_INVALID_ARGUMENT,
      "either ids or all"},
-    {"a redrive of no id", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"ids\":[\"a\",\"b/c\"]}", ERR_INVALID_ARGUMENT, "ids[1]"},
-    {"a redrive of no queue", "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "x\",\"all\":true}", ERR_NOT_FOUND, QUEUE_MISSING},
-    {"a deletion of neither", "Tasks/DeleteDeadTasks", "{\"parent\":\"" Q "\"}", ERR_INVALID_ARGUMENT, "either ids or all"},
+    {"a redrive of no id", "Tasks/RedriveDeadTasks", "{\"parent\":\"" QUEUE "\",\"ids\":[\"a\",\"b/c\"]}", ERR_INVALID_ARGUMENT, "ids[1]"},
+    {"a redrive of no queue", "Tasks/RedriveDeadTasks", "{\"parent\":\"" QUEUE "x\",\"all\":true}", ERR_NOT_FOUND, QUEUE_MISSING},
+    {"a deletion of neither", "Tasks/DeleteDeadTasks", "{\"parent\":\"" QUEUE "\"}", ERR_INVALID_ARGUMENT, "either ids or all"},
 };
 
 static void bad_input_is_refused(void **state)
@@ -381,8 +401,8 @@ static void bad_input_is_refused(void **state)
             fail_msg("case \"%s\": \"%s\" does not say \"%s\"", refused[i].name, r, refused[i].says);
     }
     /* and nothing was made of it */
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\"}"), "\"name\""), 1);
-    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "{}");
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\"}"), "\"name\""), 1);
+    assert_string_equal(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "{}");
     tb_stop(&tb);
 }
 
@@ -408,18 +428,18 @@ static void one_change_at_a_time(void **state)
 {
     struct tb tb;
     tb_start(&tb);
-    static const char create[] = "{\"parent\":\"" L "\",\"queue\":{\"name\":\"" Q "\"}}";
+    static const char create[] = "{\"parent\":\"" LOC "\",\"queue\":{\"name\":\"" QUEUE "\"}}";
     struct tb_call *first = tb_begin(&tb, CREATE_QUEUE, create), *second = tb_begin(&tb, CREATE_QUEUE, create);
     assert_false(first->done); /* not before it is durable */
-    assert_false(queues_has(tb.queues, Q));
+    assert_false(queues_has(tb.queues, QUEUE));
     assert_int_equal(second->call.err.code, ERR_ABORTED);
-    says(second->text, "another change to " Q " is under way");
+    says(second->text, "another change to " QUEUE " is under way");
     tb_run(&tb);
     assert_int_equal(first->call.err.code, ERR_OK);
     tb_end(first);
     tb_end(second);
-    first = tb_begin(&tb, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
-    second = tb_begin(&tb, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
+    first = tb_begin(&tb, "CloudTasks/DeleteQueue", "{\"name\":\"" QUEUE "\"}");
+    second = tb_begin(&tb, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
     assert_int_equal(second->call.err.code, ERR_ABORTED);
     tb_run(&tb);
     assert_int_equal(first->call.err.code, ERR_OK);
@@ -435,15 +455,15 @@ static void what_cannot_be_stored_is_not(void **state)
     make_task(&tb, "t");
     tb.store_fails = ERR_UNAVAILABLE;
     tb_call(&tb, ERR_UNAVAILABLE, CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{}"));
-    tb_call(&tb, ERR_UNAVAILABLE, "CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}");
-    tb_call(&tb, ERR_UNAVAILABLE, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
-    tb_call(&tb, ERR_UNAVAILABLE, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" Q "/settings\",\"keyConcurrent\":3}}");
-    tb_call(&tb, ERR_UNAVAILABLE, CREATE_TASK, NEW_TASK("\"name\":\"" T "u\"," HTTP));
+    tb_call(&tb, ERR_UNAVAILABLE, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
+    tb_call(&tb, ERR_UNAVAILABLE, "CloudTasks/DeleteQueue", "{\"name\":\"" QUEUE "\"}");
+    tb_call(&tb, ERR_UNAVAILABLE, "Tasks/UpdateQueueSettings", "{\"settings\":{\"name\":\"" QUEUE "/settings\",\"keyConcurrent\":3}}");
+    tb_call(&tb, ERR_UNAVAILABLE, CREATE_TASK, NEW_TASK("\"name\":\"" TASKS "u\"," HTTP));
     tb.store_fails = ERR_OK;
-    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"), "\"state\":\"RUNNING\"");
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" L "\"}"), "\"name\""), 1);
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
-    assert_null(tb_json(tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" Q "/settings\"}"), "keyConcurrent", 0));
+    says(tb_call(&tb, ERR_OK, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}"), "\"state\":\"RUNNING\"");
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\"}"), "\"name\""), 1);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "\"name\""), 1);
+    assert_null(tb_json(tb_call(&tb, ERR_OK, "Tasks/GetQueueSettings", "{\"name\":\"" QUEUE "/settings\"}"), "keyConcurrent", 0));
     make_task(&tb, "u");
     tb_stop(&tb);
 }
@@ -456,15 +476,28 @@ static void after_the_end_nothing_is_made(void **state)
     queues_stop(tb.queues);
     static const char *const calls[][2] = {
         {CREATE_QUEUE, NEW_QUEUE("\"retryConfig\":{}")},
-        {"CloudTasks/PauseQueue", "{\"name\":\"" Q "\"}"},
+        {"CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}"},
         {CREATE_TASK, NEW_TASK(HTTP)},
-        {"CloudTasks/RunTask", "{\"name\":\"" T "t\"}"},
-        {"CloudTasks/DeleteTask", "{\"name\":\"" T "t\"}"},
-        {"Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"all\":true}"},
+        {"CloudTasks/RunTask", "{\"name\":\"" TASKS "t\"}"},
+        {"CloudTasks/DeleteTask", "{\"name\":\"" TASKS "t\"}"},
+        {"Tasks/RedriveDeadTasks", "{\"parent\":\"" QUEUE "\",\"all\":true}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(calls); i++)
         says(tb_call(&tb, ERR_UNAVAILABLE, calls[i][0], "%s", calls[i][1]), "shutting down");
     tb_stop(&tb);
+}
+
+static int count_lane(void *arg, uint32_t lane, uint64_t count, struct err *e)
+{
+    *(uint64_t *)arg += count;
+    return 0;
+}
+
+static uint64_t entries_of(struct tb *tb, uint64_t list_id)
+{
+    uint64_t n = 0;
+    assert_int_equal(tb->store->ops->load_lanes(tb->store, list_id, count_lane, &n, NULL), 0);
+    return n;
 }
 
 /* The server is killed between a queue's deletion and the end of its tasks in the store. */
@@ -473,17 +506,19 @@ static void a_deletion_is_finished_after_a_crash(void **state)
     struct tb tb;
     setup(&tb, "");
     make_task(&tb, "t");
-    struct tb_call *c = tb_begin(&tb, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}");
+    struct tb_call *c = tb_begin(&tb, "CloudTasks/DeleteQueue", "{\"name\":\"" QUEUE "\"}");
     while (!c->done)
         store_memory_step(tb.store, 1, ERR_OK);
     tb_end(c);
+    assert_int_equal(entries_of(&tb, 1), 1);
     tb_restart(&tb, true);
-    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "\"}");
+    assert_int_equal(entries_of(&tb, 1), 0);
     tb_advance(&tb, 200 * NS_PER_S);
     make_queue(&tb, "");
     make_task(&tb, "t"); /* a list of its own */
     tb_restart(&tb, false);
-    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" Q "\"}"), "\"name\""), 1);
+    assert_int_equal(tb_count(tb_call(&tb, ERR_OK, "CloudTasks/ListTasks", "{\"parent\":\"" QUEUE "\"}"), "\"name\""), 1);
     tb_stop(&tb);
 }
 
@@ -494,6 +529,7 @@ int main(void)
         cmocka_unit_test(durations_and_bursts_are_google_s),
         cmocka_unit_test(updates),
         cmocka_unit_test(pause_resume_and_purge),
+        cmocka_unit_test(a_purge_goes_by_the_exact_time),
         cmocka_unit_test(a_deleted_queue_takes_its_tasks_along),
         cmocka_unit_test(a_deleted_queues_name_is_held),
         cmocka_unit_test(lists_of_queues),

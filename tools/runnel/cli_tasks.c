@@ -7,7 +7,8 @@
 
 #include <ctype.h>
 
-const char *tasks_task_name(struct cli *c, const char *given)
+/* A full name, or a short one of the queue in --queue; NULL after saying what is wrong with it. */
+static const char *task_name(struct cli *c, const char *given)
 {
     if (strncmp(given, "projects/", 9) == 0 && strstr(given, "/tasks/"))
         return given;
@@ -83,7 +84,7 @@ static int tasks_create(struct cli *c)
 {
     struct jv *request = jv_object(), *answer = NULL, *task = jv_need_object(request, "task"), *http = jv_need_object(task, "httpRequest");
     const char *queue = tasks_queue_name(c, cli_text(c, "queue"));
-    const char *name = c->n_args && queue ? tasks_task_name(c, c->args[0]) : NULL;
+    const char *name = c->n_args && queue ? task_name(c, c->args[0]) : NULL;
     if (!queue || (c->n_args && !name))
         return CLI_USAGE;
     jv_put_text(http, "url", cli_text(c, "url"));
@@ -109,7 +110,7 @@ static int tasks_show(struct cli *c, const char *version, const char *suffix)
 {
     struct err e = {0};
     struct jv *answer = NULL;
-    const char *name = tasks_task_name(c, c->args[0]);
+    const char *name = task_name(c, c->args[0]);
     if (!name)
         return CLI_USAGE;
     if (api_call(c, "GET", api_path(c, version, name, suffix), NULL, &answer, &e))
@@ -138,7 +139,7 @@ static int tasks_delete(struct cli *c)
 {
     struct err e = {0};
     struct jv *answer = NULL;
-    const char *name = tasks_task_name(c, c->args[0]);
+    const char *name = task_name(c, c->args[0]);
     if (!name)
         return CLI_USAGE;
     if (!cli_confirm(c, "You are about to delete task [%s].\n", c->args[0]))
@@ -152,7 +153,7 @@ static int tasks_delete(struct cli *c)
 static int tasks_run(struct cli *c)
 {
     struct jv *answer = NULL;
-    const char *name = tasks_task_name(c, c->args[0]);
+    const char *name = task_name(c, c->args[0]);
     if (!name)
         return CLI_USAGE;
     if (tasks_post(c, "v2", name, ":run", NULL, &answer))

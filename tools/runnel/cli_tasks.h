@@ -9,10 +9,8 @@
 #define QUEUE_FLAG CLI_FLAG("queue", CLI_TEXT, "QUEUE", "the queue of the task", .required = true)
 #define LIMIT_FLAG CLI_FLAG("limit", CLI_INT, "N", "at most so many", .min = 1, .max = 1000000)
 
-/** Full names from what the user gave and --location; NULL after saying what is wrong with it. */
+/** The full name from what the user gave and --location; NULL after saying what is wrong with it. */
 const char *tasks_queue_name(struct cli *c, const char *given);
-/** A full name, or a short one of the queue in --queue. */
-const char *tasks_task_name(struct cli *c, const char *given);
 /** The items of `field` over as many pages as --limit asks for, shown as the command's table. */
 int tasks_list(struct cli *c, const char *path, const char *field);
 /** One request without a body in the answer that anybody would read. */
