@@ -108,6 +108,8 @@ static void open_schedules(struct ts *ts)
         .metrics = ts->metrics,
         .http = &ts->target,
         .pubsub = &ts->target,
+        .workers = ts->workers,
+        .engine = ts->engine,
     };
     ts->s = schedules_new(&config, &deps, &e);
     if (!ts->s || schedules_register(ts->s, ts->registry, &e) || schedules_load(ts->s, &e))
@@ -115,9 +117,13 @@ static void open_schedules(struct ts *ts)
     ts_run(ts);
 }
 
-void ts_start(struct ts *ts)
+void ts_start(struct ts *ts) { ts_start_with(ts, NULL, NULL); }
+
+void ts_start_with(struct ts *ts, struct workers *workers, struct mailbox *engine)
 {
     memset(ts, 0, sizeof *ts);
+    ts->workers = workers;
+    ts->engine = engine;
     support_env(&ts->fe);
     ts->store = store_memory_new();
     if (!ts->store)

@@ -21,6 +21,8 @@ struct ts {
     struct schedules *s;
     struct registry *registry;
     struct metrics *metrics;
+    struct workers *workers;
+    struct mailbox *engine;
     struct target target; /* of both kinds */
     enum err_code store_fails;
     bool store_stands;        /* the store answers nothing */
@@ -34,6 +36,8 @@ struct ts {
 };
 
 void ts_start(struct ts *ts);
+/** With workers that look at the time-zone files, whose answers come to `engine`: the test delivers them. */
+void ts_start_with(struct ts *ts, struct workers *workers, struct mailbox *engine);
 void ts_stop(struct ts *ts);    /* properly; frees everything */
 void ts_restart(struct ts *ts); /* a proper stop and a new start */
 void ts_crash(struct ts *ts);

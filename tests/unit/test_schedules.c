@@ -1,4 +1,5 @@
 /** test_schedules.c: when jobs fire: overlap, misses, retries, clocks that jump, restarts and kills at every write; on a virtual clock. */
+#include "tests/support/support_dispatcher.h"
 #include "tests/support/support_schedules.h"
 #include "tests/support/unit.h"
 
@@ -10,6 +11,7 @@
 #define J L "/jobs/job"
 #define MINUTE (60 * NS_PER_S)
 #define HOUR (60 * MINUTE)
+#define ZONE_BYTES_MAX 65536
 #define HTTP "\"httpTarget\":{\"uri\":\"http://127.0.0.1:9/\"}"
 
 static void create(struct ts *ts, const char *id, const char *schedule, const char *more)
@@ -708,6 +710,58 @@ static void jitter_is_kept(void **state)
     ts_stop(&ts);
 }
 
+/* ---- time zones ---- */
+
+static void copy_zone(const char *from, const char *dir)
+{
+    char path[512], bytes[ZONE_BYTES_MAX];
+    snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", from);
+    FILE *f = fopen(path, "rbe");
+    assert_non_null(f);
+    size_t n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/Here.new", dir);
+    f = fopen(path, "wbe");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    fclose(f);
+    char to[512];
+    snprintf(to, sizeof to, "%s/Here", dir);
+    assert_int_equal(rename(path, to), 0); /* as packages do it */
+}
+
+static void tzdata_is_updated(void **state)
+{
+    const char *dir = support_tmpdir();
+    struct engine_box box;
+    struct err e;
+    struct ts ts;
+    copy_zone("Europe/Berlin", dir);
+    setenv("TZDIR", dir, 1);
+    engine_box_init(&box);
+    struct workers *workers = workers_start(1, &e);
+    assert_non_null(workers);
+    ts_start_with(&ts, workers, box.mailbox);
+    ts.answer = 200;
+    create(&ts, "job", "0 12 * * *", ",\"timeZone\":\"Here\"");
+    assert_string_equal(ts_json(ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}"), "scheduleTime"), "2026-01-01T11:00:00Z");
+    ts_advance(&ts, 2 * MINUTE); /* nothing has changed */
+    engine_box_once(&box);
+    assert_string_equal(ts_json(ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}"), "scheduleTime"), "2026-01-01T11:00:00Z");
+    copy_zone("Asia/Tokyo", dir);
+    ts_advance(&ts, 2 * MINUTE);
+    engine_box_once(&box);
+    assert_string_equal(ts_json(ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}"), "scheduleTime"), "2026-01-01T03:00:00Z");
+    unsetenv("TZDIR");
+    ts_advance(&ts, 3 * HOUR);
+    assert_int_equal(ts.n_fired, 1);
+    assert_string_equal(last(&ts)->schedule_time, "2026-01-01T12:00:00+09:00");
+    engine_box_once(&box); /* the last look: its worker must be done before the end */
+    ts_stop(&ts);
+    workers_stop(workers);
+    engine_box_fini(&box);
+}
+
 /* ---- many ---- */
 
 static void ten_thousand(void **state)
@@ -774,6 +828,7 @@ int main(void)
         cmocka_unit_test(deleted_while_it_runs),
         cmocka_unit_test(start_and_end),
         cmocka_unit_test(jitter_is_kept),
+        cmocka_unit_test(tzdata_is_updated),
         cmocka_unit_test(ten_thousand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
