@@ -121,6 +121,11 @@ static void move_floor(struct ackset *a, uint64_t to)
         clear_below(a, c, n == was ? word : 0, a->floor % ACK_CHUNK_BITS);
 }
 
+static int no_room(struct err *e)
+{
+    return err_set(e, ERR_RESOURCE_EXHAUSTED, "acknowledgements: %d chunks ahead of the oldest waiting message", ACKSET_CHUNKS_MAX);
+}
+
 int ackset_add(struct ackset *a, uint64_t seq, struct err *e)
 {
     if (ackset_has(a, seq))
@@ -130,7 +135,7 @@ int ackset_add(struct ackset *a, uint64_t seq, struct err *e)
         return 1;
     }
     if (seq >= ackset_room(a))
-        return err_set(e, ERR_RESOURCE_EXHAUSTED, "acknowledgements: %d chunks ahead of the oldest waiting message", ACKSET_CHUNKS_MAX);
+        return no_room(e);
     struct ack_chunk *c = chunk_make(a, chunk_of(seq), e);
     if (!c)
         return -ERR_RESOURCE_EXHAUSTED;
@@ -142,6 +147,20 @@ int ackset_add(struct ackset *a, uint64_t seq, struct err *e)
     return 1;
 }
 
+/* Set [from, to) of the chunk; returns how many were not set before. */
+static uint32_t set_bits(struct ack_chunk *c, uint64_t from, uint64_t to)
+{
+    uint32_t fresh = 0;
+    while (from < to) {
+        uint64_t next = (from / 64 + 1) * 64 < to ? (from / 64 + 1) * 64 : to;
+        uint64_t mask = (next - from == 64 ? UINT64_MAX : (UINT64_C(1) << (next - from)) - 1) << (from % 64);
+        fresh += (uint32_t)__builtin_popcountll(mask & ~c->words[from / 64]);
+        c->words[from / 64] |= mask;
+        from = next;
+    }
+    return fresh;
+}
+
 int ackset_add_range(struct ackset *a, uint64_t from, uint64_t to, struct err *e)
 {
     if (from <= a->floor) {
@@ -149,12 +168,21 @@ int ackset_add_range(struct ackset *a, uint64_t from, uint64_t to, struct err *e
             move_floor(a, to);
         return 0;
     }
-    for (uint64_t seq = from; seq < to; seq++) {
-        int rc = ackset_add(a, seq, e);
-        if (rc < 0)
-            return rc;
+    uint64_t room = ackset_room(a);
+    for (uint64_t end = to < room ? to : room; from < end;) {
+        struct ack_chunk *c = chunk_make(a, chunk_of(from), e);
+        if (!c)
+            return -ERR_RESOURCE_EXHAUSTED;
+        uint64_t next = (chunk_of(from) + 1) * ACK_CHUNK_BITS;
+        next = next < end ? next : end;
+        uint32_t fresh = set_bits(c, from % ACK_CHUNK_BITS, from % ACK_CHUNK_BITS + (next - from));
+        c->count += fresh;
+        a->above += fresh;
+        if (fresh)
+            set_dirty(a, c);
+        from = next;
     }
-    return 0;
+    return to > room ? no_room(e) : 0;
 }
 
 void ackset_raise(struct ackset *a, uint64_t seq)

@@ -27,7 +27,7 @@ void ackset_fini(struct ackset *a);
 bool ackset_has(const struct ackset *a, uint64_t seq);
 /** Acknowledge one; 1 when it was not before, 0 when it was, -RESOURCE_EXHAUSTED when there is no room. */
 MUST_USE int ackset_add(struct ackset *a, uint64_t seq, struct err *e);
-/** Acknowledge [from, to). */
+/** Acknowledge [from, to); on failure perhaps the beginning of it. */
 MUST_USE int ackset_add_range(struct ackset *a, uint64_t from, uint64_t to, struct err *e);
 /** Everything below `seq` is acknowledged. */
 void ackset_raise(struct ackset *a, uint64_t seq);

@@ -51,8 +51,8 @@ struct adapter_ops {
     void (*topic_create)(struct adapter *a, const char *name, adapter_handle_fn done, void *arg);
     int (*topic_open)(struct adapter *a, const char *handle, struct adapter_topic **out, struct err *e);
     void (*topic_close)(struct adapter_topic *t); /* forget the handle, keep the messages */
-    void (*topic_delete)(struct adapter_topic *t, adapter_done_fn done,
-                         void *arg); /* closes; messages go once no subscription or snapshot needs them */
+    /* Closes; the topic goes with its messages once no subscription or snapshot needs them and nobody has opened it again. */
+    void (*topic_delete)(struct adapter_topic *t, adapter_done_fn done, void *arg);
     /* Accept all or none. Fills pos, id and publish_wall_ns of each in order; the adapter holds its own references. */
     void (*append)(struct adapter_topic *t, struct message **msgs, size_t n, adapter_done_fn done, void *arg);
     /* How long the topic itself keeps messages (0: only as long as a subscription needs them). */

@@ -181,7 +181,8 @@ static void on_retry(struct timer *timer, int64_t now_ns)
 
 int parse_handle(const char *handle, char kind, uint64_t *id, struct err *e)
 {
-    if (handle[0] != kind || parse_u64(str_of(handle + 1), UINT64_MAX, id, NULL))
+    bool zero = handle[0] && handle[1] == '0'; /* numbers start at 1 and are written in one way only */
+    if (handle[0] != kind || zero || parse_u64(str_of(handle + 1), UINT64_MAX, id, NULL))
         return err_set(e, ERR_NOT_FOUND, "embedded: \"%.40s\" is no handle of this kind", handle);
     return 0;
 }
@@ -208,85 +209,100 @@ int reader_put(struct store_txn *t, const struct reader *r, struct err *e)
 
 /* ---- loading ---- */
 
+static int damaged(const char *kind, const char *handle, const char *why, struct err *e)
+{
+    return err_set(e, ERR_DATA_LOSS, "%s record \"%.40s\": %s", kind, handle, why);
+}
+
 static int load_topic(void *arg, const char *name, struct str body, struct err *e)
 {
     struct embedded *a = arg;
-    uint64_t id, first, next, kept;
-    char key[64];
-    if (parse_handle(name, 't', &id, e))
-        return err_set(e, ERR_DATA_LOSS, "embedded topic record \"%.40s\": malformed name", name);
+    uint64_t id;
+    if (parse_handle(name, 't', &id, e) || id > STORE_TOPIC_ID_MAX)
+        return damaged("embedded-topic", name, "no topic has such a handle", e);
     Runnel__Broker__EmbeddedTopic *record = pb_unpack_heap(&runnel__broker__embedded_topic__descriptor, body);
     if (!record)
-        return err_set(e, ERR_DATA_LOSS, "embedded topic record \"%.40s\": malformed", name);
+        return damaged("embedded-topic", name, "malformed", e);
     bool deleted = record->deleted;
     pb_free(record);
-    snprintf(key, sizeof key, "embedded.next.%llu", (unsigned long long)id);
-    if (a->store->ops->topic_bounds(a->store, id, &first, &next, e) || a->store->ops->load_meta(a->store, key, &kept, e))
-        return -(int)e->code;
     struct adapter_topic *t = topic_make(a, id, e);
     if (!t)
         return -ERR_RESOURCE_EXHAUSTED;
-    /* Sequences are never used again, also when every message that had one has been trimmed. */
-    t->next = next > kept ? next : kept;
-    t->next = t->next ? t->next : 1;
-    t->first = first != next ? first : t->next;
-    t->visible = t->cache_from = t->next;
     t->deleted = deleted;
-    return 0;
+    return topic_load(t, e) ? err_wrap(e, "embedded-topic record \"%.40s\"", name) : 0;
 }
 
 struct chunk_loader {
     struct ackset *acks;
+    const uint64_t *floor;
 };
 
+/* Also called for chunks that the floor has passed. */
 static int load_chunk(void *arg, uint64_t chunk, const uint8_t *bits, struct err *e)
 {
     struct chunk_loader *l = arg;
-    return ackset_load_chunk(l->acks, chunk, bits, e);
+    uint64_t low = *l->floor / ACK_CHUNK_BITS;
+    if (chunk > STORE_SEQ_MAX / ACK_CHUNK_BITS || (chunk > low && chunk - low >= ACKSET_CHUNKS_MAX))
+        return err_set(e, ERR_DATA_LOSS, "acknowledgements of messages that it cannot have had");
+    return chunk < low ? 0 : ackset_load_chunk(l->acks, chunk, bits, e);
+}
+
+/* The floor is stored with the chunks above it. */
+static int load_acks(struct reader *r, struct err *e)
+{
+    struct embedded *a = r->topic->a;
+    struct ackset stored;
+    uint64_t floor = 0;
+    if (ackset_init(&stored, 0, e))
+        return -ERR_RESOURCE_EXHAUSTED;
+    struct chunk_loader loader = {&stored, &floor};
+    int rc = a->store->ops->load_acks(a->store, r->id, &floor, load_chunk, &loader, e);
+    if (rc == 0 && (floor > STORE_SEQ_MAX + 1 || r->start_seq > STORE_SEQ_MAX + 1))
+        rc = err_set(e, ERR_DATA_LOSS, "acknowledgements of messages that it cannot have had");
+    rc = rc ? rc : ackset_copy(&r->acks, &stored, e);
+    ackset_fini(&stored);
+    if (rc)
+        return rc;
+    ackset_raise(&r->acks, floor > r->topic->first ? floor : r->topic->first);
+    r->acks.floor_dirty = r->acks.rewrite = false;
+    return 0;
 }
 
 static int load_reader(struct embedded *a, const char *name, struct str body, bool snapshot, struct err *e)
 {
+    const char *kind = snapshot ? "embedded-snapshot" : "embedded-sub";
     uint64_t id;
-    if (parse_handle(name, snapshot ? 'n' : 's', &id, e))
-        return err_set(e, ERR_DATA_LOSS, "embedded reader record \"%.40s\": malformed name", name);
+    if (parse_handle(name, snapshot ? 'n' : 's', &id, e) || id > READER_ID_MAX)
+        return damaged(kind, name, "no reader has such a handle", e);
+    if (u64map_get(a->readers, id))
+        return damaged(kind, name, "a subscription and a snapshot have this number", e);
     Runnel__Broker__EmbeddedReader *record = pb_unpack_heap(&runnel__broker__embedded_reader__descriptor, body);
     if (!record)
-        return err_set(e, ERR_DATA_LOSS, "embedded reader record \"%.40s\": malformed", name);
+        return damaged(kind, name, "malformed", e);
     struct adapter_topic *t = u64map_get(a->topics, record->topic_id);
-    uint64_t start = record->start_seq, floor = 0;
+    uint64_t start = record->start_seq, topic_id = record->topic_id;
     pb_free(record);
-    if (!t)
-        return 0; /* its topic is gone: nothing to read */
-    struct reader *r = NULL;
-    if (snapshot) {
-        r = snapshot_make(t, id, e);
-    } else {
-        struct adapter_sub *s = sub_make(t, id, start, e);
-        r = s ? &s->r : NULL;
+    if (a->next_reader <= id)
+        a->next_reader = id + 1; /* never the number of another, whatever was kept of it */
+    if (!t) {
+        if (topic_id <= STORE_TOPIC_ID_MAX && a->next_topic <= topic_id)
+            a->next_topic = topic_id + 1; /* a new topic is not the one it read */
+        log_kv(a->env->log, LOG_WARN, "embedded.reader", LSTR("handle", name), LINT("topic", topic_id),
+               LSTR("message", "its topic has no record: there is nothing to read"));
+        return 0;
     }
+    struct adapter_sub *s = snapshot ? NULL : sub_make(t, id, start, e);
+    struct reader *r = snapshot ? snapshot_make(t, id, e) : s ? &s->r : NULL;
     if (!r)
         return -ERR_RESOURCE_EXHAUSTED;
-    /* The floor is stored with the chunks above it; load it first, so that chunks below it are skipped. */
-    struct ackset none;
-    if (ackset_init(&none, 0, e))
-        return -ERR_RESOURCE_EXHAUSTED;
-    struct chunk_loader loader = {&none};
-    int rc = a->store->ops->load_acks(a->store, id, &floor, load_chunk, &loader, e);
-    if (rc == 0)
-        rc = ackset_copy(&r->acks, &none, e);
-    ackset_fini(&none);
-    if (rc)
-        return rc;
     r->start_seq = start;
-    ackset_raise(&r->acks, floor > t->first ? floor : t->first);
-    r->acks.floor_dirty = r->acks.rewrite = false;
+    if (load_acks(r, e))
+        return err_wrap(e, "%s record \"%.40s\"", kind, name);
     /* Holes that failed appends left at the end were acknowledged, but have no row: a message there would be lost. */
     uint64_t end = ackset_end(&r->acks);
     if (end > t->next)
         t->next = t->visible = t->cache_from = end;
-    if (!snapshot) {
-        struct adapter_sub *s = CONTAINER_OF(r, struct adapter_sub, r);
+    if (s) {
         s->read_seq = r->acks.floor;
         s->acked_unread = r->acks.above;
     }
@@ -301,12 +317,14 @@ static int load_all(struct embedded *a, struct err *e)
     const struct store_ops *ops = a->store->ops;
     int rc = ops->load_meta(a->store, "embedded.next_topic", &a->next_topic, e);
     rc = rc ? rc : ops->load_meta(a->store, "embedded.next_reader", &a->next_reader, e);
-    rc = rc ? rc : ops->load_resources(a->store, "embedded-topic", load_topic, a, e);
-    rc = rc ? rc : ops->load_resources(a->store, "embedded-sub", load_sub, a, e);
-    rc = rc ? rc : ops->load_resources(a->store, "embedded-snapshot", load_snapshot, a, e);
+    if (rc == 0 && (a->next_reader > READER_ID_MAX + 1 || a->next_topic > READER_ID_MAX + 1))
+        rc = err_set(e, ERR_DATA_LOSS, "meta \"embedded.next_%s\": the number is too large",
+                     a->next_reader > READER_ID_MAX + 1 ? "reader" : "topic");
     a->next_topic += a->next_topic == 0;
     a->next_reader += a->next_reader == 0;
-    return rc;
+    rc = rc ? rc : ops->load_resources(a->store, "embedded-topic", load_topic, a, e);
+    rc = rc ? rc : ops->load_resources(a->store, "embedded-sub", load_sub, a, e);
+    return rc ? rc : ops->load_resources(a->store, "embedded-snapshot", load_snapshot, a, e);
 }
 
 /* ---- maintenance ---- */
@@ -330,10 +348,12 @@ static void drop_unopened(struct embedded *a)
     }
     for (it = 0; u64map_next(a->topics, &it, &id, &p);) {
         struct adapter_topic *t = p;
-        if (t->deleted)
+        if (t->deleted) {
             topic_reader_gone(t);
-        else if (!t->opened)
+        } else if (!t->opened) {
+            log_kv(a->env->log, LOG_INFO, "embedded.orphan", LINT("topic", id));
             embedded_topic_delete(t, NULL, NULL);
+        }
     }
 }
 

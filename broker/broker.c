@@ -34,6 +34,17 @@ int record_put(struct store_txn *txn, const char *kind, const char *name, const 
     return rc;
 }
 
+int record_refuse(const char *kind, const char *name, struct err *e)
+{
+    bool kept = e->code == ERR_RESOURCE_EXHAUSTED || e->code == ERR_FAILED_PRECONDITION;
+    return err_set(e, kept ? e->code : ERR_DATA_LOSS, "%s record \"%.120s\": %s", kind, name, e->msg);
+}
+
+int record_check_name(const char *name, const char *within, struct err *e)
+{
+    return strcmp(name, within) == 0 ? 0 : err_set(e, ERR_DATA_LOSS, "it is one of \"%.120s\"", within);
+}
+
 static void on_undone(void *arg, const struct err *e) {}
 
 void record_undo(struct broker *b, const char *kind, const char *name)

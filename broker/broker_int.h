@@ -118,6 +118,10 @@ void change_end(struct change *ch);
 /** A transaction for `ch`; NULL: the change was failed. */
 struct store_txn *change_txn(struct change *ch);
 MUST_USE int record_put(struct store_txn *txn, const char *kind, const char *name, const ProtobufCMessage *m, struct err *e);
+/** A stored record that cannot be used: say which before why. DATA_LOSS, unless it was for want of room or of its adapter. */
+int record_refuse(const char *kind, const char *name, struct err *e);
+/** A record says in its body whose it is, too. */
+MUST_USE int record_check_name(const char *name, const char *within, struct err *e);
 /** Take back a record whose resource could not be made after all. */
 void record_undo(struct broker *b, const char *kind, const char *name);
 /** The server stops: refuse. True: the call was failed. */
@@ -185,6 +189,8 @@ MUST_USE int check_name(const char *name, const char *collection, const char *fi
 MUST_USE int check_project(const char *name, struct err *e);
 MUST_USE int check_topic(const PbTopic *t, struct err *e);
 /** Also fills in the defaults. */
+/** A subscription as it was stored. */
+MUST_USE int check_stored(const PbSubscription *s, struct err *e);
 MUST_USE int check_subscription(struct broker *b, struct arena *a, PbSubscription *s, struct err *e);
 /* list.c */
 /* What a list method was asked for: the names that begin with `parent`, a page of them. */

@@ -143,23 +143,37 @@ static void on_attempts_written(void *arg, const struct err *e)
         arm_attempts(sub);
 }
 
+static bool add_entry(struct arena *a, Runnel__Broker__AttemptsRecord *record, struct msg_pos pos, uint32_t attempt)
+{
+    Runnel__Broker__AttemptsRecord__Entry *entry = pb_new(a, &runnel__broker__attempts_record__entry__descriptor);
+    if (!entry)
+        return false;
+    entry->hi = pos.hi;
+    entry->lo = pos.lo;
+    entry->attempt = attempt;
+    record->entries[record->n_entries++] = entry;
+    return true;
+}
+
 static bool fill_attempts(struct arena *a, const struct subscription *s, Runnel__Broker__AttemptsRecord *record)
 {
-    record->entries = arena_alloc(a, (s->leases + 1) * sizeof *record->entries);
-    for (int state = 0; record->entries && state < LEASE_N; state++)
+    size_t it = 0;
+    uint64_t key;
+    void *attempt;
+    record->entries = arena_alloc(a, LEASES_MAX * sizeof *record->entries);
+    if (!record->entries)
+        return false;
+    for (int state = 0; state < LEASE_N; state++)
         LIST_EACH(&s->states[state], n) {
             const struct lease *l = CONTAINER_OF(n, struct lease, link);
-            if (l->attempt == 0)
-                continue;
-            Runnel__Broker__AttemptsRecord__Entry *entry = pb_new(a, &runnel__broker__attempts_record__entry__descriptor);
-            if (!entry)
+            if (l->attempt && !add_entry(a, record, l->msg->pos, l->attempt))
                 return false;
-            entry->hi = l->msg->pos.hi;
-            entry->lo = l->msg->pos.lo;
-            entry->attempt = l->attempt;
-            record->entries[record->n_entries++] = entry;
         }
-    return record->entries != NULL;
+    /* Counts of the time before a restart, of messages that have not been read again yet. */
+    while (s->attempts && record->n_entries < LEASES_MAX && u64map_next(s->attempts, &it, &key, &attempt))
+        if (!add_entry(a, record, (struct msg_pos){0, key}, (uint32_t)(uintptr_t)attempt))
+            return false;
+    return true;
 }
 
 static void write_attempts(struct timer *timer, int64_t now_ns)
@@ -205,21 +219,28 @@ void attempts_fini(struct sub *sub)
     sub->attempts_write = NULL;
 }
 
+static int load_record(struct subscription *s, const Runnel__Broker__AttemptsRecord *record, struct err *e)
+{
+    if (!s->attempts && !(s->attempts = u64map_new(LEASES_MAX * 2)))
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    if (record->n_entries > LEASES_MAX)
+        return err_set(e, ERR_DATA_LOSS, "%zu messages; a subscription has at most %d under way", record->n_entries, LEASES_MAX);
+    for (size_t i = 0; i < record->n_entries; i++) {
+        const Runnel__Broker__AttemptsRecord__Entry *entry = record->entries[i];
+        if (u64map_put(s->attempts, entry->lo ^ entry->hi << 40, (void *)(uintptr_t)entry->attempt, e))
+            return -(int)e->code;
+    }
+    return 0;
+}
+
+/* A subscription that is gone needs none. */
 static int load_attempts(void *arg, const char *name, struct str body, struct err *e)
 {
     struct sub *sub = map_get(arg, name);
     Runnel__Broker__AttemptsRecord *record = pb_unpack_heap(&runnel__broker__attempts_record__descriptor, body);
-    int rc = 0;
-    if (!record)
-        return err_set(e, ERR_DATA_LOSS, "attempts record \"%.100s\": malformed", name);
-    if (sub && !sub->s->attempts && !(sub->s->attempts = u64map_new(LEASES_MAX * 2)))
-        rc = err_set(e, ERR_RESOURCE_EXHAUSTED, "attempts record: out of memory");
-    for (size_t i = 0; sub && rc == 0 && i < record->n_entries && i < LEASES_MAX; i++) {
-        const Runnel__Broker__AttemptsRecord__Entry *entry = record->entries[i];
-        rc = u64map_put(sub->s->attempts, entry->lo ^ entry->hi << 40, (void *)(uintptr_t)entry->attempt, e);
-    }
+    int rc = !record ? err_set(e, ERR_DATA_LOSS, "malformed") : sub ? load_record(sub->s, record, e) : 0;
     pb_free(record);
-    return rc;
+    return rc ? record_refuse("attempts", name, e) : 0;
 }
 
 int attempts_load(struct broker *b, struct err *e)

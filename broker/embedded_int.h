@@ -20,13 +20,13 @@
 #define WORK_SUBS_MAX 32      /* readers served by one turn of the pump, so that a topic's many hold up nobody else */
 #define PAGES_MAX 32          /* pages asked of the store at a time: its answers come in one batch, and others ask too */
 #define FLUSH_SUBS_MAX 256    /* readers in one acknowledgement transaction */
-#define TRIM_ROWS_MAX 50000   /* deleted in one transaction, so that nobody waits long behind it */
 #define TRIM_EARLY_ROWS 65536 /* trim without waiting for maintain */
 #define SAMPLES_MAX 256
 #define SAMPLE_MIN_NS NS_PER_S
 #define ACK_GATHER_NS (5 * NS_PER_MS) /* acknowledgements of pushes are flushed that often: a kill -9 repeats those of one pause */
 #define RETRY_NS NS_PER_S             /* after the store failed */
 #define HANDLE_BYTES 24
+#define READER_ID_MAX ((UINT64_C(1) << 62) - 1)
 
 struct embedded;
 struct adapter_topic;
@@ -153,6 +153,8 @@ MUST_USE int reader_put(struct store_txn *t, const struct reader *r, struct err 
 
 /* embedded_topic.c */
 struct adapter_topic *topic_make(struct embedded *a, uint64_t id, struct err *e);
+/** Where the numbers of its messages stand, at the start. */
+MUST_USE int topic_load(struct adapter_topic *t, struct err *e);
 void topic_free(struct adapter_topic *t);
 void embedded_topic_create(struct adapter *a, const char *name, adapter_handle_fn done, void *arg);
 int embedded_topic_open(struct adapter *a, const char *handle, struct adapter_topic **out, struct err *e);

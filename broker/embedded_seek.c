@@ -259,6 +259,8 @@ int embedded_snapshot_open(struct adapter_topic *t, const char *snapshot, struct
     struct reader *r = u64map_get(t->a->readers, id);
     if (!r || !r->snapshot || r->topic != t)
         return err_set(e, ERR_NOT_FOUND, "embedded snapshot \"%s\" does not exist", snapshot);
+    if (r->opened)
+        return err_set(e, ERR_ALREADY_EXISTS, "embedded snapshot \"%s\" is another snapshot's", snapshot);
     r->opened = true;
     return 0;
 }

@@ -98,6 +98,8 @@ void embedded_sub_create(struct adapter_topic *t, const char *name, adapter_hand
     struct op *op = op_new(a, on_created, arg);
     struct err e = {.code = ERR_RESOURCE_EXHAUSTED, .msg = "subscription: out of memory"};
     struct adapter_sub *s = txn && op ? sub_make(t, a->next_reader, t->next, &e) : NULL;
+    if (s)
+        ackset_spoil(&s->r.acks); /* what may be left under this number goes */
     if (s && reader_put(txn, &s->r, &e) == 0 && ackset_store(&s->r.acks, txn, s->r.id, true, &e) == 0 &&
         store_txn_meta(txn, "embedded.next_reader", a->next_reader + 1, &e) == 0) {
         a->next_reader++;
@@ -145,6 +147,8 @@ int embedded_sub_open(struct adapter_topic *t, const char *handle, const struct 
     if (!r || r->snapshot || r->topic != t)
         return err_set(e, ERR_NOT_FOUND, "embedded subscription \"%s\" does not exist", handle);
     struct adapter_sub *s = CONTAINER_OF(r, struct adapter_sub, r);
+    if (s->events)
+        return err_set(e, ERR_ALREADY_EXISTS, "embedded subscription \"%s\" has a reader already", handle);
     r->opened = true;
     s->events = events;
     s->arg = arg;
@@ -223,17 +227,30 @@ void embedded_credit(struct adapter_sub *s, size_t count, size_t bytes)
     sub_wake(s);
 }
 
-/* Nothing was ever stored at [read_seq, to): settle the hole, so that the floor can pass it. False: no room. */
+static void stall(struct adapter_sub *s, const struct err *e)
+{
+    struct embedded *a = s->r.topic->a;
+    log_kv(a->env->log, LOG_WARN, "embedded.read", LSTR("error", e->msg), LSTR("do", "trying again in a second"));
+    work_move(s, &a->stalled);
+    retry_arm(a);
+    if (s->events)
+        s->events->on_trouble(s->arg, e);
+}
+
+/* Nothing was ever stored at [read_seq, to): settle the hole, so that the floor can pass it. False: not all of it. What has no room
+ * so far ahead of the floor waits for the floor; without memory it is tried again in a second. */
 static bool pass_hole(struct adapter_sub *s, uint64_t to)
 {
     struct err e;
-    if (s->read_seq < to) {
-        if (ackset_add_range(&s->r.acks, s->read_seq, to, &e))
-            return false;
-        s->read_seq = to;
-        sub_mark_dirty(s);
-    }
-    return true;
+    if (s->read_seq >= to)
+        return true;
+    bool whole = ackset_add_range(&s->r.acks, s->read_seq, to, &e) == 0;
+    s->read_seq = whole ? to : ackset_next(&s->r.acks, s->read_seq);
+    s->acked_unread = ackset_count_from(&s->r.acks, s->read_seq);
+    sub_mark_dirty(s);
+    if (!whole && s->read_seq < ackset_room(&s->r.acks))
+        stall(s, &e);
+    return whole;
 }
 
 /* Step over what is acknowledged already. */
@@ -277,16 +294,6 @@ static size_t read_cache(struct adapter_sub *s, struct message **batch)
         count_read(s, m);
     }
     return n;
-}
-
-static void stall(struct adapter_sub *s, const struct err *e)
-{
-    struct embedded *a = s->r.topic->a;
-    log_kv(a->env->log, LOG_WARN, "embedded.read", LSTR("error", e->msg), LSTR("do", "trying again in a second"));
-    work_move(s, &a->stalled);
-    retry_arm(a);
-    if (s->events)
-        s->events->on_trouble(s->arg, e);
 }
 
 /* What the receiver had no memory for goes back: it is read again in a second. */

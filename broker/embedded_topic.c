@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define KEY_BYTES 40
+
 static void topic_handle(const struct adapter_topic *t, char out[HANDLE_BYTES])
 {
     snprintf(out, HANDLE_BYTES, "t%llu", (unsigned long long)t->id);
@@ -61,6 +63,29 @@ static void on_created(struct op *op, const struct err *e)
     op_complete(op, e);
 }
 
+static void next_key(const struct adapter_topic *t, char out[KEY_BYTES])
+{
+    snprintf(out, KEY_BYTES, "embedded.next.%llu", (unsigned long long)t->id);
+}
+
+int topic_load(struct adapter_topic *t, struct err *e)
+{
+    const struct store_ops *ops = t->a->store->ops;
+    uint64_t first, next, kept;
+    char key[KEY_BYTES];
+    next_key(t, key);
+    if (ops->topic_bounds(t->a->store, t->id, &first, &next, e) || ops->load_meta(t->a->store, key, &kept, e))
+        return -(int)e->code;
+    if (kept > STORE_SEQ_MAX + 1)
+        return err_set(e, ERR_DATA_LOSS, "the number of its next message is too large");
+    /* Sequences are never used again, also when every message that had one has been trimmed. */
+    t->next = next > kept ? next : kept;
+    t->next = t->next ? t->next : 1;
+    t->first = first != next ? first : t->next;
+    t->visible = t->cache_from = t->next;
+    return 0;
+}
+
 /* An id that no topic has; they come round again after STORE_TOPIC_ID_MAX creations. */
 static int pick_id(struct embedded *a, uint64_t *id, struct err *e)
 {
@@ -74,26 +99,53 @@ static int pick_id(struct embedded *a, uint64_t *id, struct err *e)
     return err_set(e, ERR_RESOURCE_EXHAUSTED, "topic: all %llu topic ids are in use", (unsigned long long)STORE_TOPIC_ID_MAX);
 }
 
-void embedded_topic_create(struct adapter *base, const char *name, adapter_handle_fn done, void *arg)
+/* Its record, in place of all that is left of a topic that had this id. */
+static int put_new(struct store_txn *txn, const struct adapter_topic *t, struct err *e)
 {
-    struct embedded *a = embedded_of(base);
-    struct store_txn *txn = store_txn_new();
-    struct op *op = op_new(a, on_created, arg);
-    struct err e = {.code = ERR_RESOURCE_EXHAUSTED, .msg = "topic: out of memory"};
-    struct adapter_topic *t = NULL;
-    uint64_t id;
-    if (txn && op && pick_id(a, &id, &e) == 0 && (t = topic_make(a, id, &e)) && put_record(txn, t, &e) == 0 &&
-        store_txn_meta(txn, "embedded.next_topic", a->next_topic, &e) == 0) {
-        t->opened = true; /* its maker is about to */
+    char key[KEY_BYTES];
+    next_key(t, key);
+    if (put_record(txn, t, e) || store_txn_meta(txn, "embedded.next_topic", t->a->next_topic, e) || store_txn_meta(txn, key, t->next, e))
+        return -(int)e->code;
+    return t->next > 1 ? store_txn_trim(txn, t->id, t->next, e) : 0;
+}
+
+/* The store has said which sequences were used under this id before. */
+static void on_numbers(struct op *found, const struct err *e)
+{
+    struct adapter_topic *t = found->topic;
+    struct store_txn *txn = e ? NULL : store_txn_new();
+    struct op *op = e ? NULL : op_new(t->a, on_created, found->arg);
+    struct err why = {.code = ERR_RESOURCE_EXHAUSTED, .msg = "topic: out of memory"};
+    t->next = !e && found->seek.seq > 1 ? found->seek.seq : 1;
+    t->first = t->visible = t->cache_from = t->next;
+    if (txn && op && put_new(txn, t, &why) == 0) {
         op->topic = t;
-        op->handle_done = done;
+        op->handle_done = found->handle_done;
         topic_handle(t, op->handle);
         op_submit(op, txn);
         return;
     }
-    if (t)
-        topic_free(t);
     store_txn_free(txn);
+    free(op);
+    topic_free(t);
+    op_complete(found, e ? e : &why);
+}
+
+void embedded_topic_create(struct adapter *base, const char *name, adapter_handle_fn done, void *arg)
+{
+    struct embedded *a = embedded_of(base);
+    struct op *op = op_new(a, on_numbers, arg);
+    struct err e = {.code = ERR_RESOURCE_EXHAUSTED, .msg = "topic: out of memory"};
+    struct adapter_topic *t = NULL;
+    uint64_t id;
+    if (op && pick_id(a, &id, &e) == 0 && (t = topic_make(a, id, &e))) {
+        t->opened = true; /* its maker is about to */
+        op->topic = t;
+        op->handle_done = done;
+        op->seek = (struct store_seek){.topic_id = id, .wall_ns = INT64_MAX};
+        op_seek(op);
+        return;
+    }
     free(op);
     fail_later(a, NULL, done, arg, &e);
 }
@@ -112,7 +164,12 @@ int embedded_topic_open(struct adapter *base, const char *handle, struct adapter
     return 0;
 }
 
-void embedded_topic_close(struct adapter_topic *t) { t->opened = false; }
+void embedded_topic_close(struct adapter_topic *t)
+{
+    t->opened = false;
+    topic_reader_gone(t); /* perhaps it was only kept for who had it open */
+}
+
 void embedded_topic_retention(struct adapter_topic *t, int64_t retention_ns) { t->retention_ns = retention_ns; }
 
 /* ---- publish times ---- */
@@ -277,7 +334,7 @@ static int fill_append(struct adapter_topic *t, struct store_txn *txn, struct me
         return err_set(e, ERR_NOT_FOUND, "the topic was deleted");
     if (t->a->closing)
         return err_set(e, ERR_CANCELLED, "the server is shutting down");
-    if (n > STORE_SEQ_MAX - t->next)
+    if (n > STORE_SEQ_MAX + 1 - t->next)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "the topic is full: it has had %llu messages; publish to a new one",
                        (unsigned long long)t->next);
     stamp(t, msgs, n);
@@ -315,8 +372,6 @@ void embedded_append(struct adapter_topic *t, struct message **msgs, size_t n, a
 
 /* ---- trimming ---- */
 
-static void trim_to(struct adapter_topic *t, uint64_t below);
-
 static void on_trimmed(struct op *op, const struct err *e)
 {
     struct adapter_topic *t = op->topic;
@@ -326,29 +381,24 @@ static void on_trimmed(struct op *op, const struct err *e)
         return;
     }
     t->first = op->seq;
-    if (op->seq < op->read.from_seq)
-        trim_to(t, op->read.from_seq);
-    else
-        try_purge(t);
+    try_purge(t);
 }
 
-/* In steps; `read.from_seq` of the op carries how far it shall go in the end. */
+/* However many they are: the store drops the rows little by little. */
 static void trim_to(struct adapter_topic *t, uint64_t below)
 {
-    uint64_t step = below - t->first > TRIM_ROWS_MAX ? t->first + TRIM_ROWS_MAX : below;
     struct store_txn *txn = store_txn_new();
     struct op *op = op_new(t->a, on_trimmed, NULL);
     struct err e;
-    char key[64];
-    snprintf(key, sizeof key, "embedded.next.%llu", (unsigned long long)t->id);
-    if (!txn || !op || store_txn_trim(txn, t->id, step, &e) || store_txn_meta(txn, key, t->next, &e)) {
+    char key[KEY_BYTES];
+    next_key(t, key);
+    if (!txn || !op || store_txn_trim(txn, t->id, below, &e) || store_txn_meta(txn, key, t->next, &e)) {
         store_txn_free(txn);
         free(op);
         return; /* the next maintain tries again */
     }
     op->topic = t;
-    op->seq = step;
-    op->read.from_seq = below;
+    op->seq = below;
     t->trimming = true;
     op_submit(op, txn);
 }
@@ -415,12 +465,12 @@ static void on_purged(struct op *op, const struct err *e)
     topic_free(op->topic);
 }
 
-/* A deleted topic goes once nothing reads it and nothing of it is under way. */
+/* A deleted topic goes once nobody has it open, nothing reads it and nothing of it is under way. */
 static void try_purge(struct adapter_topic *t)
 {
     struct err e;
     char handle[HANDLE_BYTES];
-    if (!t->deleted || t->trimming || t->under_way || t->readers.count || t->a->closing)
+    if (!t->deleted || t->opened || t->trimming || t->under_way || t->readers.count || t->a->closing)
         return;
     if (t->first < t->visible) {
         trim_to(t, t->visible);

@@ -71,29 +71,32 @@ static int put_record(struct store_txn *txn, const PbSnapshot *config, const cha
     return record_put(txn, "snapshot", config->name, &record.base, e);
 }
 
+static int load_record(struct broker *b, const Runnel__Broker__SnapshotRecord *record, const char *name, struct err *e)
+{
+    if (!record || !record->snapshot)
+        return err_set(e, ERR_DATA_LOSS, "malformed");
+    if (record_check_name(name, record->snapshot->name, e))
+        return -(int)e->code;
+    struct topic *t = topic_of_handle(b, record->topic_handle, record->snapshot->topic);
+    if (!t)
+        return err_set(e, ERR_DATA_LOSS, "its topic has no record");
+    if (b->adapter->ops->snapshot_open(t->source, record->handle, e))
+        return -(int)e->code;
+    PbSnapshot *config = pb_dup(&record->snapshot->base);
+    if (!config)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    if (snapshot_new(b, t, config, record->handle, e))
+        return 0;
+    pb_free(config);
+    return -(int)e->code;
+}
+
 static int load_snapshot(void *arg, const char *name, struct str body, struct err *e)
 {
-    struct broker *b = arg;
     Runnel__Broker__SnapshotRecord *record = pb_unpack_heap(&runnel__broker__snapshot_record__descriptor, body);
-    if (!record || !record->snapshot) {
-        pb_free(record);
-        return err_set(e, ERR_DATA_LOSS, "snapshot record \"%.200s\": malformed", name);
-    }
-    struct topic *t = topic_of_handle(b, record->topic_handle, record->snapshot->topic);
-    PbSnapshot *config = pb_dup(&record->snapshot->base);
-    int rc = 0;
-    if (!t)
-        rc = err_set(e, ERR_DATA_LOSS, "snapshot record \"%.200s\": its topic has no record", name);
-    else if (!config)
-        rc = err_set(e, ERR_RESOURCE_EXHAUSTED, "snapshot %.200s: out of memory", name);
-    else
-        rc = b->adapter->ops->snapshot_open(t->source, record->handle, e);
-    if (rc || !snapshot_new(b, t, config, record->handle, e)) {
-        pb_free(config);
-        rc = -(int)e->code;
-    }
+    int rc = load_record(arg, record, name, e);
     pb_free(record);
-    return rc;
+    return rc ? record_refuse("snapshot", name, e) : 0;
 }
 
 int snapshots_load(struct broker *b, struct err *e) { return b->store->ops->load_resources(b->store, "snapshot", load_snapshot, b, e); }

@@ -137,26 +137,31 @@ struct topic *topic_of_handle(struct broker *b, const char *handle, const char *
     return NULL;
 }
 
+static int load_record(struct broker *b, const Runnel__Broker__SubscriptionRecord *record, const char *name, struct err *e)
+{
+    if (!record || !record->subscription)
+        return err_set(e, ERR_DATA_LOSS, "malformed");
+    if (record_check_name(name, record->subscription->name, e) || check_stored(record->subscription, e))
+        return -(int)e->code;
+    if (record->active_wall_ns <= 0)
+        return err_set(e, ERR_DATA_LOSS, "the time of its last use is missing"); /* it would expire at once */
+    struct topic *t = topic_of_handle(b, record->topic_handle, record->subscription->topic);
+    if (!t)
+        return err_set(e, ERR_DATA_LOSS, "its topic has no record");
+    struct sub *sub = sub_new(b, t, record->subscription, record->handle, e);
+    if (!sub)
+        return -(int)e->code;
+    sub->recorded_wall_ns = record->active_wall_ns;
+    sub->s->active_ns = env_now(b->env) - (env_wall(b->env) - record->active_wall_ns);
+    return sub_start(sub, e);
+}
+
 static int load_sub(void *arg, const char *name, struct str body, struct err *e)
 {
-    struct broker *b = arg;
     Runnel__Broker__SubscriptionRecord *record = pb_unpack_heap(&runnel__broker__subscription_record__descriptor, body);
-    if (!record || !record->subscription) {
-        pb_free(record);
-        return err_set(e, ERR_DATA_LOSS, "subscription record \"%.200s\": malformed", name);
-    }
-    struct topic *t = topic_of_handle(b, record->topic_handle, record->subscription->topic);
-    struct sub *sub = NULL;
-    int rc = t ? 0 : err_set(e, ERR_DATA_LOSS, "subscription record \"%.200s\": its topic has no record", name);
-    if (t && (sub = sub_new(b, t, record->subscription, record->handle, e))) {
-        sub->recorded_wall_ns = record->active_wall_ns;
-        sub->s->active_ns = env_now(b->env) - (env_wall(b->env) - record->active_wall_ns);
-        rc = sub_start(sub, e);
-    } else if (t) {
-        rc = -(int)e->code;
-    }
+    int rc = load_record(arg, record, name, e);
     pb_free(record);
-    return rc ? err_wrap(e, "subscription %.150s", name) : 0;
+    return rc ? record_refuse("subscription", name, e) : 0;
 }
 
 int subs_load(struct broker *b, struct err *e) { return b->store->ops->load_resources(b->store, "subscription", load_sub, b, e); }

@@ -79,53 +79,69 @@ static int put_record(struct store_txn *txn, const char *kind, const char *name,
     return record_put(txn, kind, name, &record.base, e);
 }
 
-static struct topic *load_topic(struct broker *b, const char *name, struct str body, struct err *e)
-{
-    Runnel__Broker__TopicRecord *record = pb_unpack_heap(&runnel__broker__topic_record__descriptor, body);
-    if (!record || !record->topic) {
-        pb_free(record);
-        err_set(e, ERR_DATA_LOSS, "topic record \"%.200s\": malformed", name);
-        return NULL;
-    }
-    struct topic *t = NULL;
-    PbTopic *config = pb_dup(&record->topic->base);
-    if (strcmp(record->adapter, b->adapter->ops->name) != 0)
-        err_set(e, ERR_FAILED_PRECONDITION, "topic %.200s is kept by \"%.40s\"; this server runs with --broker %s", name, record->adapter,
-                b->adapter->ops->name);
-    else if (!config)
-        err_set(e, ERR_RESOURCE_EXHAUSTED, "topic %.200s: out of memory", name);
-    else if (!(t = topic_open(b, config, record->handle, e)))
-        err_wrap(e, "topic %.150s", name);
-    if (!t)
-        pb_free(config);
-    pb_free(record);
-    return t;
-}
+/* Topics while they are loaded: no two may have the messages of one. */
+struct topic_loader {
+    struct broker *b;
+    struct map *handles;
+    bool deleted;
+};
 
-static int load_live(void *arg, const char *name, struct str body, struct err *e)
+static int check_record(const struct topic_loader *l, const Runnel__Broker__TopicRecord *record, const char *name, struct err *e)
 {
-    struct broker *b = arg;
-    struct topic *t = load_topic(b, name, body, e);
-    if (!t)
+    if (!record || !record->topic)
+        return err_set(e, ERR_DATA_LOSS, "malformed");
+    if (record_check_name(name, l->deleted ? record->handle : record->topic->name, e))
         return -(int)e->code;
-    return map_put(b->topics, t->config->name, t, e);
-}
-
-static int load_deleted(void *arg, const char *name, struct str body, struct err *e)
-{
-    struct broker *b = arg;
-    struct topic *t = load_topic(b, name, body, e);
-    if (!t)
-        return -(int)e->code;
-    t->deleted = true;
-    list_append(&b->deleted, &t->link);
+    if (map_get(l->handles, record->handle))
+        return err_set(e, ERR_DATA_LOSS, "another topic has its messages (%.40s)", record->handle);
+    if (strcmp(record->adapter, l->b->adapter->ops->name) != 0)
+        return err_set(e, ERR_FAILED_PRECONDITION, "it is kept by \"%.40s\"; this server runs with --broker %s", record->adapter,
+                       l->b->adapter->ops->name);
     return 0;
+}
+
+static int load_record(struct topic_loader *l, const Runnel__Broker__TopicRecord *record, const char *name, struct err *e)
+{
+    if (check_record(l, record, name, e))
+        return -(int)e->code;
+    PbTopic *config = pb_dup(&record->topic->base);
+    if (!config)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    struct topic *t = topic_open(l->b, config, record->handle, e);
+    if (!t) {
+        pb_free(config);
+        return -(int)e->code;
+    }
+    t->deleted = l->deleted;
+    if (t->deleted) {
+        list_append(&l->b->deleted, &t->link);
+    } else if (map_put(l->b->topics, t->config->name, t, e)) {
+        pb_free(config);
+        free(t);
+        return -(int)e->code;
+    }
+    return map_put(l->handles, t->handle, t, e);
+}
+
+static int load_topic(void *arg, const char *name, struct str body, struct err *e)
+{
+    struct topic_loader *l = arg;
+    Runnel__Broker__TopicRecord *record = pb_unpack_heap(&runnel__broker__topic_record__descriptor, body);
+    int rc = load_record(l, record, name, e);
+    pb_free(record);
+    return rc ? record_refuse(l->deleted ? "deleted-topic" : "topic", name, e) : 0;
 }
 
 int topics_load(struct broker *b, struct err *e)
 {
-    int rc = b->store->ops->load_resources(b->store, "topic", load_live, b, e);
-    return rc ? rc : b->store->ops->load_resources(b->store, "deleted-topic", load_deleted, b, e);
+    struct topic_loader l = {.b = b, .handles = map_new(BROKER_TOPICS_MAX * 2)};
+    if (!l.handles)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "topics: out of memory");
+    int rc = b->store->ops->load_resources(b->store, "topic", load_topic, &l, e);
+    l.deleted = true;
+    rc = rc ? rc : b->store->ops->load_resources(b->store, "deleted-topic", load_topic, &l, e);
+    map_free(l.handles);
+    return rc;
 }
 
 /* ---- create ---- */

@@ -248,6 +248,14 @@ static int check_settings(const PbSubscription *s, struct err *e)
     return rc ? rc : check_filter(s->filter, e);
 }
 
+/* Those who use it count on what fill_defaults filled in. */
+int check_stored(const PbSubscription *s, struct err *e)
+{
+    if (!s->push_config || !s->message_retention_duration || !s->expiration_policy)
+        return err_set(e, ERR_DATA_LOSS, "push_config, message_retention_duration or expiration_policy is missing");
+    return check_settings(s, e);
+}
+
 int check_subscription(struct broker *b, struct arena *a, PbSubscription *s, struct err *e)
 {
     int rc = check_name(s->name, "subscriptions", "name", e);

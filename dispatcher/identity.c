@@ -373,13 +373,15 @@ static int load_key(void *arg, const char *name, struct str body, struct err *e)
 {
     struct identity *id = arg;
     Runnel__Identity__SigningKey *r = pb_unpack_heap(&runnel__identity__signing_key__descriptor, body);
-    if (!r)
-        return err_set(e, ERR_DATA_LOSS, "the signing key %s cannot be read", name);
-    struct rsa_key *key = rsa_from_pem(str_of(r->private_pem), e);
-    int rc = key ? keep_key(id, key, r->created_wall_ns, e) : -(int)e->code;
+    char kid[RSA_KID_LEN + 1];
+    struct rsa_key *key = r ? rsa_from_pem(str_of(r->private_pem), e) : NULL;
+    int rc = key ? rsa_kid(key, kid, e) : err_set(e, ERR_DATA_LOSS, "%s", r ? e->msg : "malformed");
+    if (rc == 0 && strcmp(kid, name) != 0)
+        rc = err_set(e, ERR_DATA_LOSS, "it is one of the key %s", kid);
+    rc = rc ? rc : keep_key(id, key, r->created_wall_ns, e);
     if (rc) {
         rsa_unref(key);
-        rc = err_set(e, key ? e->code : ERR_DATA_LOSS, "the stored signing key %.60s cannot be used: %s", name, e->msg);
+        err_wrap(e, KEY_KIND " record \"%.60s\"", name);
     }
     pb_free(r);
     return rc;

@@ -427,11 +427,11 @@ static int load_one(void *arg, const char *name, struct str body, struct err *e)
     struct policy *p = arg;
     Google__Iam__V1__Policy *policy = pb_unpack_heap(&google__iam__v1__policy__descriptor, body);
     if (!policy)
-        return err_set(e, ERR_DATA_LOSS, "the policy of %s cannot be read", name);
-    int rc = map_put(p->policies, name, policy, e);
-    if (rc)
-        pb_free(policy);
-    return rc;
+        return err_set(e, ERR_DATA_LOSS, POLICY_KIND " record \"%.150s\": malformed", name);
+    if (map_put(p->policies, name, policy, e) == 0)
+        return 0;
+    pb_free(policy);
+    return err_wrap(e, POLICY_KIND " record \"%.150s\"", name);
 }
 
 int policy_load(struct policy *p, struct err *e) { return p->store->ops->load_resources(p->store, POLICY_KIND, load_one, p, e); }

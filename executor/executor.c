@@ -103,21 +103,49 @@ static void on_reap(struct timer *t, int64_t now_ns)
 
 /* ---- load */
 
+static int damaged(const char *kind, const char *name, const char *why, struct err *e)
+{
+    return err_set(e, ERR_DATA_LOSS, "%s record \"%.150s\": %s", kind, name, why);
+}
+
+/* projects/P/locations/L/services/S */
+static bool service_name_ok(const char *name)
+{
+    static const char *const want[] = {"projects", NULL, "locations", NULL, "services", NULL};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        size_t n = strcspn(name, "/");
+        if (n == 0 || (want[i] && (strlen(want[i]) != n || memcmp(want[i], name, n) != 0)))
+            return false;
+        name += n;
+        if (*name == '/' && i + 1 < ARRAY_LEN(want))
+            name++;
+    }
+    return *name == '\0';
+}
+
 static int load_service(void *arg, const char *name, struct str body, struct err *e)
 {
     struct executor *x = arg;
     RUN(Service) *m = pb_unpack_heap(RUN_DESC(service), body);
-    if (!m)
-        return err_set(e, ERR_DATA_LOSS, "the stored service %s cannot be read", name);
+    const char *why = !m                             ? "malformed"
+                      : strcmp(m->name, name) != 0   ? "it is another one's"
+                      : !service_name_ok(name)       ? "that is no name of a service"
+                      : !m->template_                ? "it has no template"
+                      : traffic_check_percents(m, e) ? e->msg
+                                                     : NULL;
+    if (why) {
+        pb_free(m);
+        return damaged(RUN_KIND_SERVICE, name, why, e);
+    }
     struct service *s = service_new(x, name, e);
     if (!s) {
         pb_free(m);
-        return -(int)e->code;
+        return err_wrap(e, RUN_KIND_SERVICE " record");
     }
     s->msg = m;
     if (map_put(x->services, s->name, s, e)) {
         service_free(s);
-        return -(int)e->code;
+        return err_wrap(e, RUN_KIND_SERVICE " record \"%.150s\"", name);
     }
     return 0;
 }
@@ -128,14 +156,19 @@ static int load_revision(void *arg, const char *name, struct str body, struct er
     RUN(Revision) *m = pb_unpack_heap(RUN_DESC(revision), body);
     const char *tail = strstr(name, "/revisions/");
     struct service *s = tail ? map_get_n(x->services, name, (size_t)(tail - name)) : NULL;
-    if (!m || !s || m->n_containers == 0) {
-        if (m)
-            pb_free(m);
-        return err_set(e, ERR_DATA_LOSS, "the stored revision %s cannot be read or has no service", name);
+    const char *why = !m                                             ? "malformed"
+                      : strcmp(m->name, name) != 0                   ? "it is another one's"
+                      : !s                                           ? "its service has no record"
+                      : strchr(tail + sizeof "/revisions/" - 1, '/') ? "that is no name of a revision"
+                      : m->n_containers != 1                         ? "it has not one container"
+                                                                     : NULL;
+    if (why) {
+        pb_free(m);
+        return damaged(RUN_KIND_REVISION, name, why, e);
     }
     struct revision *r = revision_new(s, m, e);
     if (!r)
-        return -(int)e->code;
+        return err_wrap(e, RUN_KIND_REVISION " record \"%.150s\"", name);
     /* Newest first; they come ordered by name, so this is at the front or nearly. */
     struct node *at = s->revisions.head.next;
     while (at != &s->revisions.head && CONTAINER_OF(at, struct revision, link)->msg->generation > m->generation)

@@ -200,6 +200,7 @@ uint64_t plan_memory_bytes(const char *text); /* "512Mi", "1G"; 0: not such */
 MUST_USE int traffic_resolve(struct service *s, struct err *e);
 /** The statuses for the API, in the arena of `m`. */
 MUST_USE int traffic_statuses(const struct service *s, struct arena *a, RUN(Service) * m, struct err *e);
+MUST_USE int traffic_check_percents(const RUN(Service) * m, struct err *e);
 MUST_USE int traffic_check(const struct service *s, const RUN(Service) * m, const char *new_revision, struct err *e);
 
 /* validate.c */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define FIXED_VARS 8
+#define PROBE_TOTAL_MAX_S 3600 /* far beyond the end of any rollout */
 
 uint32_t plan_cpu_millis(const char *text)
 {
@@ -139,7 +140,8 @@ static int build_probe(struct revision *r, const RUN(Probe) * p)
     int64_t period_s = p->period_seconds > 0 ? p->period_seconds : 10, threshold = p->failure_threshold > 0 ? p->failure_threshold : 3;
     r->plan.probe_delay_ns = p->initial_delay_seconds * NS_PER_S;
     r->plan.probe_timeout_ns = (p->timeout_seconds > 0 ? p->timeout_seconds : 1) * NS_PER_S;
-    r->plan.probe_total_ns = r->plan.probe_delay_ns + period_s * threshold * NS_PER_S;
+    int64_t total_s = period_s * threshold < PROBE_TOTAL_MAX_S ? period_s * threshold : PROBE_TOTAL_MAX_S;
+    r->plan.probe_total_ns = r->plan.probe_delay_ns + total_s * NS_PER_S;
     if (p->probe_type_case != GOOGLE__CLOUD__RUN__V2__PROBE__PROBE_TYPE_HTTP_GET)
         return 0;
     r->plan.probe_every_ns = NS_PER_S; /* requests are work for the program */

@@ -96,8 +96,6 @@ static bool tag_ok(const char *tag)
 static int check_target(const struct service *s, const RUN(Service) * m, size_t i, const char *new_revision, struct err *e)
 {
     const RUN(TrafficTarget) *t = m->traffic[i];
-    if (t->percent < 0 || t->percent > 100)
-        return err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].percent: %d is not between 0 and 100", i, t->percent);
     if (t->tag && *t->tag && !tag_ok(t->tag))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "traffic[%zu].tag: '%.60s' must be lower case letters, digits and single hyphens, "
@@ -126,17 +124,25 @@ static int check_target(const struct service *s, const RUN(Service) * m, size_t 
     return 0;
 }
 
-int traffic_check(const struct service *s, const RUN(Service) * m, const char *new_revision, struct err *e)
+int traffic_check_percents(const RUN(Service) * m, struct err *e)
 {
     int sum = 0;
     if (m->n_traffic > RUN_TARGETS_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "traffic: %zu entries; at most %d", m->n_traffic, RUN_TARGETS_MAX);
     for (size_t i = 0; i < m->n_traffic; i++) {
-        if (check_target(s, m, i, new_revision, e))
-            return -(int)e->code;
+        if (m->traffic[i]->percent < 0 || m->traffic[i]->percent > 100)
+            return err_set(e, ERR_INVALID_ARGUMENT, "traffic[%zu].percent: %d is not between 0 and 100", i, m->traffic[i]->percent);
         sum += m->traffic[i]->percent;
     }
     if (m->n_traffic && sum != 100)
         return err_set(e, ERR_INVALID_ARGUMENT, "traffic: the percents add up to %d instead of 100", sum);
     return 0;
+}
+
+int traffic_check(const struct service *s, const RUN(Service) * m, const char *new_revision, struct err *e)
+{
+    int rc = traffic_check_percents(m, e);
+    for (size_t i = 0; i < m->n_traffic && rc == 0; i++)
+        rc = check_target(s, m, i, new_revision, e);
+    return rc;
 }

@@ -268,7 +268,8 @@ static void head_deliver(struct client_conn *c, const struct h1_head *h)
     r->status = h->status;
     r->upgraded = h->status == 101;
     bool bodiless = framing == H1_NO_BODY && h->framing == H1_NO_BODY;
-    r->body_bytes = h->has_length && h->status != 204 ? h->body_bytes : bodiless ? 0 : -1; /* of 204 a length means nothing */
+    bool meant = h->has_length && h->status >= 200 && h->status != 204; /* of those that never have a body a length says nothing */
+    r->body_bytes = meant ? h->body_bytes : bodiless ? 0 : -1;
     x->st.keep_alive = h->keep_alive;
     h1_body_init(&c->body, framing, h->framing == H1_LENGTH ? h->body_bytes : 0);
     c->rx = r->upgraded ? CLIENT_RAW : CLIENT_BODY;

@@ -256,6 +256,17 @@ static void drop_chunks_below(struct ack_state *a, uint64_t below)
         }
 }
 
+static void drop_chunks(struct ack_state *a)
+{
+    size_t it = 0;
+    uint64_t chunk;
+    void *bits;
+    while (u64map_next(a->chunks, &it, &chunk, &bits)) {
+        free(bits);
+        u64map_remove(a->chunks, chunk);
+    }
+}
+
 static void apply_chunk(struct store_memory *s, const struct store_op *op, char *copy)
 {
     struct ack_state *a = u64map_get(s->acks, op->id);
@@ -282,7 +293,7 @@ static void apply_acks(struct store_memory *s, const struct store_op *op)
         drop_chunks_below(a, store_floor_chunk(op->num));
     } else if (a) {
         a->floor = 0;
-        drop_chunks_below(a, UINT64_MAX);
+        drop_chunks(a);
     }
 }
 
@@ -588,7 +599,7 @@ static void free_tables(struct store_memory *s)
     }
     for (it = 0; s->acks && u64map_next(s->acks, &it, &id, &v);) {
         struct ack_state *a = v;
-        drop_chunks_below(a, UINT64_MAX);
+        drop_chunks(a);
         u64map_free(a->chunks);
         free(a);
     }

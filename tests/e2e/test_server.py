@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 
@@ -15,6 +16,13 @@ def refused(*args, word, code=(1, 2)):
     assert done.returncode in code, (args, done.returncode, done.stderr)
     assert word in done.stderr, (args, done.stderr)
     assert "ready" not in done.stdout
+
+
+def change(path, sql):
+    database = sqlite3.connect(path)
+    equal(database.execute(sql).rowcount, 1, sql)
+    database.commit()
+    database.close()
 
 
 @case("/healthz and /metrics answer")
@@ -91,6 +99,23 @@ def _():
     with open(databases[0], "wb") as f:
         f.write(b"this is no database at all, but some text that is long enough to look at" * 100)
     refused(f"--listen=127.0.0.1:{free_port()}", f"--data={own.data}", word="", code=(1,))
+
+
+@case("a record that is damaged is named, with what to do; without it the server starts and has the others")
+def _():
+    own = Server()
+    own.api("PUT", "/v1/projects/p-1/topics/bad", {})
+    own.api("PUT", "/v1/projects/p-1/topics/good", {})
+    own.api("PUT", "/v1/projects/p-1/subscriptions/held", {"topic": "projects/p-1/topics/good"})
+    own.stop()
+    path = os.path.join(own.data, "runnel.db")
+    change(path, "UPDATE resources SET body = x'ff' WHERE kind = 'topic' AND name = 'projects/p-1/topics/bad'")
+    for word in ('topic record "projects/p-1/topics/bad": malformed', f"remove it from {path} with the program sqlite3"):
+        refused(f"--listen=127.0.0.1:{free_port()}", f"--data={own.data}", word=word, code=(1,))
+    change(path, "DELETE FROM resources WHERE kind = 'topic' AND name = 'projects/p-1/topics/bad'")  # as it was told
+    again = Server(data=own.data)
+    equal(again.api("GET", "/v1/projects/p-1/subscriptions/held")["topic"], "projects/p-1/topics/good", "subscription")
+    equal([t["name"] for t in again.api("GET", "/v1/projects/p-1/topics")["topics"]], ["projects/p-1/topics/good"], "topics")
 
 
 @case("a data folder in use is given free by the end of its server")

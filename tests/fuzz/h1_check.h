@@ -154,7 +154,9 @@ static inline void h1_check_other(enum h1_kind kind, struct str in, const struct
     FUZZ_CHECK(o.parser.http_major == 1 && (o.parser.http_minor > 0) == h->minor, "version 1.%d", h->minor);
     FUZZ_CHECK(o.length == h->has_length && (!o.length || o.length_bytes == (uint64_t)h->body_bytes), "length %lld",
                (long long)h->body_bytes);
-    FUZZ_CHECK(!h->keep_alive || o.keep_alive || h->framing == H1_UNTIL_CLOSE, "only we would keep the connection");
+    /* In 1.0, where keep-alive must be said, it misses the word behind an empty element of the list. */
+    bool may_differ = h->minor == 0 || h->framing == H1_UNTIL_CLOSE;
+    FUZZ_CHECK(!h->keep_alive || o.keep_alive || may_differ, "only we would keep the connection");
     if (c->refused || h->framing == H1_UNTIL_CLOSE || o.error) {
         /* It minds lengths among the trailers too, which mean nothing there; we drop them. */
         bool trailer =

@@ -168,6 +168,25 @@ static void room_is_bounded(void **state)
     ackset_fini(&a);
 }
 
+/* As far as there is room, and quickly: a hole may be as long as all that is missing of a topic. */
+static void a_range_is_filled_as_far_as_there_is_room(void **state)
+{
+    struct ackset a;
+    struct err e;
+    assert_int_equal(ackset_init(&a, 5, &e), 0);
+    uint64_t room = ackset_room(&a);
+    assert_int_equal(ackset_add(&a, 100, &e), 1);
+    assert_int_equal(ackset_add_range(&a, 10, room, &e), 0);
+    assert_int_equal(ackset_add_range(&a, 20, STORE_SEQ_MAX, &e), -ERR_RESOURCE_EXHAUSTED);
+    assert_int_equal(ackset_next(&a, 10), room);
+    assert_int_equal(ackset_next(&a, 5), 5);
+    assert_int_equal(a.above, room - 10);
+    assert_int_equal(ackset_add_range(&a, 5, 10, &e), 0);
+    assert_int_equal(a.floor, room);
+    assert_int_equal(a.above, 0);
+    ackset_fini(&a);
+}
+
 static void failed_allocations_change_nothing(void **state)
 {
     for (size_t nth = 1;; nth++) {
@@ -196,6 +215,7 @@ int main(void)
         cmocka_unit_test(behaves_like_flags),
         cmocka_unit_test(copies_are_apart),
         cmocka_unit_test(room_is_bounded),
+        cmocka_unit_test(a_range_is_filled_as_far_as_there_is_room),
         cmocka_unit_test(failed_allocations_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,6 +321,10 @@ static void deleted_topic(struct fx *fx)
     fx->a->ops->sub_delete(r.sub, on_done, fx);
     wait_done(fx, want, "a deletion");
     barrier(fx);
+    assert_int_equal(fx->a->ops->topic_open(fx->a, topic, &again, &e), 0); /* it is kept for who has it open */
+    assert_ptr_equal(again, t);
+    fx->a->ops->topic_close(t);
+    barrier(fx);
     barrier(fx);
     assert_int_not_equal(fx->a->ops->topic_open(fx->a, topic, &again, &e), 0); /* and now it is gone */
     reader_free(&r);

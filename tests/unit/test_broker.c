@@ -3,6 +3,7 @@
 #include "tests/support/support_broker.h"
 #include "tests/support/unit.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -40,6 +41,103 @@ static void watchers_hear_of_loaded_subscriptions(void **state)
     tb_call(&tb, ERR_OK, "Subscriber/DeleteSubscription", "{\"subscription\":\"" S "\"}");
     assert_true(tb.watched.gone);
     assert_null(broker_subscription(tb.broker, S));
+    tb_stop(&tb);
+}
+
+static void on_put(void *arg, const struct err *e) { assert_null(e); }
+
+static void put_message(struct tb *tb, uint64_t seq)
+{
+    struct store_txn *t = store_txn_new();
+    assert_int_equal(store_txn_append(t, 1, seq, FAKE_WALL_NS, STR("\x01\x0a\x02hi"), NULL), 0);
+    store_submit(tb->store, t, on_put, NULL);
+    tb_run(tb);
+}
+
+/* More is missing between two messages than an acknowledged set has room for: the first holds up the rest, and nothing runs in circles. */
+static void a_hole_of_any_size_is_passed(void **state)
+{
+    struct tb tb;
+    char id[512];
+    tb_start(&tb);
+    tb_call(&tb, ERR_OK, "Publisher/CreateTopic", "{\"name\":\"" T "\"}");
+    tb_call(&tb, ERR_OK, "Subscriber/CreateSubscription", "{\"name\":\"" S "\",\"topic\":\"" T "\"}");
+    put_message(&tb, 1);
+    put_message(&tb, STORE_SEQ_MAX);
+    tb_restart(&tb, true);
+    const char *r = tb_call(&tb, ERR_OK, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10,\"returnImmediately\":true}");
+    assert_int_equal(tb_count(r, "\"ackId\""), 1);
+    snprintf(id, sizeof id, "%s", tb_json(r, "ackId", 0));
+    tb_call(&tb, ERR_OK, "Subscriber/Acknowledge", "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"]}", id);
+    tb_advance(&tb, NS_PER_S);
+    r = tb_call(&tb, ERR_OK, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10,\"returnImmediately\":true}");
+    assert_int_equal(tb_count(r, "\"ackId\""), 1);
+    snprintf(id, sizeof id, "%s", tb_json(r, "ackId", 0));
+    tb_call(&tb, ERR_OK, "Subscriber/Acknowledge", "{\"subscription\":\"" S "\",\"ackIds\":[\"%s\"]}", id);
+    tb_advance(&tb, 120 * NS_PER_S); /* maintenance trims it all at once */
+    tb_call(&tb, ERR_RESOURCE_EXHAUSTED, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"}]}");
+    tb_stop(&tb);
+}
+
+/* Ids of topics come round again, and records get lost: what is left under an id is nothing to its next topic. */
+static void a_new_topic_has_nothing_of_an_old_one(void **state)
+{
+    struct tb tb;
+    tb_start(&tb);
+    put_message(&tb, 5); /* of topic 1, of which there is no record */
+    tb_call(&tb, ERR_OK, "Publisher/CreateTopic", "{\"name\":\"" T "\"}");
+    tb_call(&tb, ERR_OK, "Subscriber/CreateSubscription", "{\"name\":\"" S "\",\"topic\":\"" T "\",\"retainAckedMessages\":true}");
+    tb_call(&tb, ERR_OK, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"}]}");
+    tb_restart(&tb, true);
+    tb_call(&tb, ERR_OK, "Subscriber/Seek", "{\"subscription\":\"" S "\",\"time\":\"2000-01-01T00:00:00Z\"}");
+    const char *r = tb_call(&tb, ERR_OK, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":10,\"returnImmediately\":true}");
+    assert_int_equal(tb_count(r, "\"ackId\""), 1);
+    assert_string_equal(tb_json(r, "data", 0), "eA==");
+    assert_string_equal(tb_json(r, "messageId", 0), "1099511627782"); /* the 6th of topic 1 */
+    tb_stop(&tb);
+}
+
+/* Pull and hold for ten minutes; returns how many came and the lowest count of attempts. */
+static size_t hold(struct tb *tb, int max, long *lowest)
+{
+    size_t n = 0;
+    const char *r =
+        tb_call(tb, ERR_OK, "Subscriber/Pull", "{\"subscription\":\"" S "\",\"maxMessages\":%d,\"returnImmediately\":true}", max);
+    char ids[32768] = "";
+    *lowest = LONG_MAX;
+    for (; tb_json(r, "ackId", n); n++) {
+        long attempt = strtol(tb_json(r, "deliveryAttempt", n), NULL, 10);
+        *lowest = attempt < *lowest ? attempt : *lowest;
+        snprintf(ids + strlen(ids), sizeof ids - strlen(ids), "%s\"%s\"", *ids ? "," : "", tb_json(r, "ackId", n));
+    }
+    tb_call(tb, ERR_OK, "Subscriber/ModifyAckDeadline", "{\"subscription\":\"" S "\",\"ackIds\":[%s],\"ackDeadlineSeconds\":600}", ids);
+    return n;
+}
+
+/* Also of messages that had not been read again when the counts of others were written. */
+static void attempts_outlive_two_restarts(void **state)
+{
+    enum { MANY = 900, FEW = 5 };
+    struct tb tb;
+    long lowest;
+    tb_start(&tb);
+    tb_call(&tb, ERR_OK, "Publisher/CreateTopic", "{\"name\":\"" T "\"}");
+    tb_call(&tb, ERR_OK, "Subscriber/CreateSubscription",
+            "{\"name\":\"" S "\",\"topic\":\"" T "\",\"deadLetterPolicy\":{\"deadLetterTopic\":\"" T "\",\"maxDeliveryAttempts\":100}}");
+    for (int i = 0; i < MANY; i++)
+        tb_call(&tb, ERR_OK, "Publisher/Publish", "{\"topic\":\"" T "\",\"messages\":[{\"data\":\"eA==\"}]}");
+    for (size_t n = 0; n < MANY;)
+        n += hold(&tb, MANY, &lowest);
+    tb_advance(&tb, 602 * NS_PER_S); /* they come back, and the counts are written */
+    tb_restart(&tb, true);
+    assert_int_equal(hold(&tb, FEW, &lowest), FEW);
+    assert_int_equal(lowest, 2);
+    tb_advance(&tb, 602 * NS_PER_S);
+    tb_restart(&tb, true);
+    for (size_t n = 0; n < MANY;) {
+        n += hold(&tb, MANY, &lowest);
+        assert_true(lowest >= 2);
+    }
     tb_stop(&tb);
 }
 
@@ -258,9 +356,9 @@ static void failed_allocations_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(watchers_hear_of_loaded_subscriptions),
-        cmocka_unit_test(a_consumer_is_served),
-        cmocka_unit_test(nothing_accepted_is_lost),
+        cmocka_unit_test(watchers_hear_of_loaded_subscriptions), cmocka_unit_test(a_consumer_is_served),
+        cmocka_unit_test(a_hole_of_any_size_is_passed),          cmocka_unit_test(a_new_topic_has_nothing_of_an_old_one),
+        cmocka_unit_test(attempts_outlive_two_restarts),         cmocka_unit_test(nothing_accepted_is_lost),
         cmocka_unit_test(failed_allocations_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

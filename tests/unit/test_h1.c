@@ -42,6 +42,7 @@ static void test_what_requests_say(void **state)
         {"a GET may have a body", "GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", H1_LENGTH, 3, true, false, false},
         {"1.0", "GET / HTTP/1.0\r\n\r\n", H1_NO_BODY, 0, false, false, false},
         {"1.0 that stays", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", H1_NO_BODY, 0, true, false, false},
+        {"1.0 that stays, behind an empty element", "GET / HTTP/1.0\r\nConnection:,keep-alive\r\n\r\n", H1_NO_BODY, 0, true, false, false},
         {"a later 1.x is 1.1", "GET / HTTP/1.9\r\n\r\n", H1_NO_BODY, 0, true, false, false},
         {"close", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n", H1_NO_BODY, 0, false, false, false},
         {"close wins over keep-alive", "GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", H1_NO_BODY, 0, false, false, false},

@@ -68,6 +68,8 @@ static const struct answer_case answer_cases[] = {
     {"204 has no body", "HTTP/1.1 204 No Content\r\n\r\n", THEN_STAY, ERR_OK, 204, "", true},
     {"204 has none whatever its length", "HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n", THEN_STAY, ERR_OK, 204, "", true},
     {"304 has no body whatever its length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", THEN_STAY, ERR_OK, 304, "", true},
+    {"a 102 that is the answer has no body whatever its length", "HTTP/1.1 102 Wait\r\nContent-Length: 9\r\n\r\n", THEN_STAY, ERR_OK, 102,
+     "", false},
     {"an empty body", "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n", THEN_STAY, ERR_OK, 503, "", true},
     {"no reason phrase", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", THEN_STAY, ERR_OK, 200, "", true},
     {"interim answers are skipped",
@@ -117,7 +119,9 @@ static void test_answers(void **state)
         print_message("  %s\n", c->name);
         bench_init(&b);
         script_init(&peer, &b.net, plan, 1);
-        call_run(&b, &r, peer.port, &plain_get);
+        struct http_call_spec spec = plain_get;
+        spec.processing_ends = c->status == 102;
+        call_run(&b, &r, peer.port, &spec);
         CASE_INT(c->name, r.ok ? ERR_OK : r.err.code, c->code);
         CASE_INT(c->name, r.status, c->status);
         CASE_INT(c->name, r.heads, c->status ? 1 : 0);

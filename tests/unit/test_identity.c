@@ -410,6 +410,47 @@ static void keys_rotate_with_overlap_and_survive_a_restart(void **state)
     key_set_unref(keys);
 }
 
+static void on_put(void *arg, const struct err *e) { assert_null(e); }
+
+static int take_key(void *arg, const char *name, struct str body, struct err *e)
+{
+    struct buf *b = arg;
+    buf_clear(b);
+    return buf_add(b, body.p, body.n);
+}
+
+static void a_stored_key_that_is_none_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = {0};
+    struct buf key;
+    buf_init(&key, 1 << 16);
+    make_key(f);
+    assert_int_equal(f->store->ops->load_resources(f->store, "signing-key", take_key, &key, &e), 0);
+    const struct {
+        const char *name;
+        struct str body;
+        const char *says;
+    } cases[] = {
+        {"cut off", {buf_data(&key), buf_len(&key) - 1}, "signing-key record \"0\": malformed"},
+        {"no key", STR("\x12\x01x"), "signing-key record \"0\": "},
+        {"another's", buf_str(&key), "signing-key record \"0\": it is one of the key "},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct identity_config c = {.issuer = ISSUER, .project = "proj-test"};
+        struct store_txn *t = store_txn_new();
+        assert_int_equal(store_txn_put(t, "signing-key", "0", cases[i].body, &e), 0);
+        store_submit(f->store, t, on_put, NULL);
+        store_memory_step(f->store, 10, ERR_OK);
+        struct identity *id = identity_new(&f->fe.env, &c, f->store, f->workers, f->box.mailbox, &e);
+        CASE_INT(cases[i].name, identity_load(id, &e), -ERR_DATA_LOSS);
+        if (!strstr(e.msg, cases[i].says))
+            fail_msg("case \"%s\": \"%s\" does not say \"%s\"", cases[i].name, e.msg, cases[i].says);
+        identity_free(id);
+    }
+    buf_fini(&key);
+}
+
 static void the_pages_are_what_verifiers_expect(void **state)
 {
     struct fixture *f = *state;
@@ -536,6 +577,7 @@ int main(void)
         WITH(a_key_that_cannot_be_stored_is_not_used_and_made_again),
         WITH(the_store_may_finish_after_the_identity_is_gone),
         WITH(keys_rotate_with_overlap_and_survive_a_restart),
+        WITH(a_stored_key_that_is_none_is_named),
         WITH(the_pages_are_what_verifiers_expect),
         cmocka_unit_test(the_openssl_program_agrees_with_the_signature),
         cmocka_unit_test(text_that_is_no_key_is_refused),

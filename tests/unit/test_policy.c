@@ -288,6 +288,23 @@ static void a_sweep_forgets_what_a_crash_left(void **state)
     store_memory_step(f->store, 10, ERR_OK);
 }
 
+static void on_put(void *arg, const struct err *e) { assert_null(e); }
+
+static void a_stored_policy_that_is_none_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = {0};
+    const struct policy_config c = {0};
+    struct store_txn *t = store_txn_new();
+    assert_int_equal(store_txn_put(t, "policy", TOPIC, STR("\xff"), &e), 0);
+    store_submit(f->store, t, on_put, NULL);
+    store_memory_step(f->store, 10, ERR_OK);
+    struct policy *p = policy_new(&f->fe.env, &c, f->store, &e);
+    assert_int_equal(policy_load(p, &e), -ERR_DATA_LOSS);
+    assert_string_equal(e.msg, "policy record \"" TOPIC "\": malformed");
+    policy_free(p);
+}
+
 static void no_failed_allocation_leaves_half_a_policy(void **state)
 {
     struct fixture *f = *state;
@@ -476,6 +493,7 @@ int main(void)
         WITH(the_store_may_finish_after_the_policies_are_gone),
         WITH(policies_go_with_their_resource),
         WITH(a_sweep_forgets_what_a_crash_left),
+        WITH(a_stored_policy_that_is_none_is_named),
         WITH(no_failed_allocation_leaves_half_a_policy),
         WITH(tokens_of_the_file_are_let_in),
         WITH(an_access_token_of_ours_opens_methods_but_not_pages),

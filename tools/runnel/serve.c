@@ -381,6 +381,12 @@ int serve_main(char **all, int argc, char **argv)
     raise_descriptors();
     if (make_ground(s, &e) || make_all(s, &e)) {
         fprintf(stderr, "ERROR: (runnel.serve) %s\n", e.msg);
+        if (e.code == ERR_DATA_LOSS)
+            fprintf(
+                stderr,
+                "The server does not start on data it cannot trust. Bring back a copy of %s; or, when a record is named, remove it from "
+                "%s/runnel.db with the program sqlite3 (table resources, by kind and name) and lose what it stands for.\n",
+                s->options.data_dir, s->options.data_dir);
         _exit(1); /* half-made threads end with the process; the warden sees it and stops what it started */
     }
     printf("ready %s\n", s->url);
