@@ -63,10 +63,14 @@ def switch(server, queues, verb):
     load("http", server.port, method="POST", path=f"/v2/{full('many')}-%d:{verb}", body="{}", requests=queues, clients=min(queues, 16))
 
 
-def drain(server, responder, queues, each):
-    """What waits in paused queues is let go: the rate from then to the last arrival, and that of all but a queue's first burst."""
-    count = queues * each
-    load("task", server.port, queue="many", queues=queues, target=responder.port, requests=queues * -(-each // 100), batch=min(each, 100), clients=8)
+def fill(server, responder, queues, each):
+    """Tasks that wait in paused queues, a multiple of 100 in each; how many."""
+    load("task", server.port, queue="many", queues=queues, target=responder.port, requests=queues * each // 100, batch=100, clients=8)
+    return queues * each
+
+
+def let_go(server, responder, queues, count):
+    """Resume them: the rate from then to the last arrival, and of a queue what is beyond its first burst."""
     responder.reset()
     began = time.monotonic_ns()
     switch(server, queues, "resume")
@@ -80,14 +84,14 @@ def drain(server, responder, queues, each):
 @measurement("task-dispatch", "tasks that wait in paused queues are called: durable, 300 B, with token; many queues, and one at its limit")
 def task_dispatch(b):
     server, responder, s = Runnel(b.area), Responder(b.area), b.samples
-    queues, each = b.n(QUEUES, 4), b.n(10, 4) * 100
-    repeated = 0
+    queues, each, repeated = b.n(QUEUES, 4), b.n(10, 4) * 100, 0
     server.queues("many", queues)
     switch(server, queues, "pause")
     for _ in b.rounds():
-        s["many"].append(b.cost("many", server.pids, lambda: drain(server, responder, queues, each))["per_second"])
-        repeated += responder.stats()["count"] - queues * each
-        s["one"].append(drain(server, responder, 1, each)["beyond_burst"])
+        count = fill(server, responder, queues, each)
+        s["many"].append(b.cost("many", server.pids, lambda: let_go(server, responder, queues, count))["per_second"])
+        repeated += responder.stats()["count"] - count
+        s["one"].append(let_go(server, responder, 1, fill(server, responder, 1, each))["beyond_burst"])
     b.note(f"task-dispatch: {each} tasks in each queue; {queues} queues may start {queues * QUEUE_RATE:,}/s and {queues * BURST:,} at once, by Google's rule of {QUEUE_RATE}/s a queue")
     if repeated:
         b.note(f"task-dispatch: {repeated} tasks came twice")
@@ -126,17 +130,16 @@ def bucket_ms(before, after, share):
     return min((bound for bound, n in counts.items() if n >= share * total), default=0) * 1000
 
 
-def run_late(b, name, server, responder, count, work):
-    """work() makes `count` tasks; how late they arrive, and how late they began by the server's own histogram."""
-    histogram = "runnel_task_lateness_seconds"
+def run_late(b, name, server, responder, count, work, histogram="runnel_task_lateness_seconds"):
+    """work() makes `count` requests come; how late they arrive, and how late they began by the server's own histogram."""
     before = server.histogram(histogram)
     responder.reset()
     work()
     seen = responder.wait_count(count, 120)
     if seen["due"] != seen["count"]:
-        raise Trouble(f"{seen['count']} tasks arrived, {seen['due']} said when they were due")
+        raise Trouble(f"{seen['count']} requests arrived, {seen['due']} said when they were due")
     if seen["early"]:
-        b.note(f"task-lateness: {seen['early']} of {seen['count']} tasks with {name} waiting came before they were due")
+        b.note(f"{name}: {seen['early']} of {seen['count']} came before they were due")
     for p in ("p50", "p99", "p999"):
         b.samples[f"{name} {p}"].append(seen[f"late_{p}_us"] / 1000)
     b.samples[f"{name} own"].append(bucket_ms(before, server.histogram(histogram), 0.99))
