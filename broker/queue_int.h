@@ -73,7 +73,7 @@ struct task {
     struct host *host;
     struct fair *fair;       /* READY, RUNNING */
     struct attempt *attempt; /* RUNNING */
-    TaskRecord *made;        /* NEW */
+    const TaskRecord *made;  /* NEW: of who creates it */
     queue_done_fn done;      /* of who creates or removes it */
     void *done_arg;
     char *fair_key;

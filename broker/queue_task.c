@@ -108,7 +108,6 @@ static void task_free(struct task *t)
     attempt_free(t->attempt);
     t->queue->bytes -= sizeof *t + t->body_n;
     host_leave(t->queue, t->host);
-    pb_free(t->made);
     free(t->body);
     free(t);
 }
@@ -334,7 +333,7 @@ void task_born(struct task *t)
 static void created(struct task *t)
 {
     struct queue *q = t->queue;
-    TaskRecord *r = t->made;
+    const TaskRecord *r = t->made;
     queue_done_fn done = t->done;
     void *arg = t->done_arg;
     struct err e = {0};
@@ -352,7 +351,6 @@ static void created(struct task *t)
     if (q->deleting)
         queue_cancelled(&e);
     done(arg, q->deleting ? NULL : r, q->deleting ? &e : NULL);
-    pb_free(r);
 }
 
 void task_not_created(struct task *t, const struct err *e)
