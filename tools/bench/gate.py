@@ -56,7 +56,7 @@ def push(counted, responder):
 
 
 def task(counted, responder):
-    """In more queues than one burst needs, so that none waits for its rate."""
+    """In so many queues that the first burst of each is enough for its tasks: none waits for its rate."""
     responder.reset()
     load("task", counted.server.port, queue="bench", queues=TASK_QUEUES, target=responder.port, requests=TASKS, clients=CLIENTS)
     responder.wait_count(TASKS, 60)

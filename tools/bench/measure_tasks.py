@@ -212,7 +212,8 @@ def on_disk_mb(folder):
 def delayed_tasks(b):
     server, s, count = Runnel(b.area), b.samples, b.n(MILLION, 20000) // 500 * 500
     server.queues("late")
-    made = load("task", server.port, queue="late", requests=count // 500, batch=500, clients=4, due_ms=wall_ms(3600), step_us=1000, timeout_ms=60000)
+    made = b.cost("made", server.pids, lambda: load("task", server.port, queue="late", requests=count // 500, batch=500, clients=4, due_ms=wall_ms(3600),
+                                                    step_us=1000, timeout_ms=60000), requests=count)
     s["created"].append(made["messages_per_second"])
     s["memory made"].append(resident_mb(server.pid))
     for _ in b.rounds():
@@ -224,6 +225,6 @@ def delayed_tasks(b):
         s["idle"].append(idle_percent(server, b))
         s["memory"].append(resident_mb(server.pid))
     name = f"{count:,} delayed tasks"
-    return [Row(f"{name}: created, 500 a request", "/s", s["created"]), Row(f"{name}: on disk, each", "KB", [mb * 1024 / count for mb in s["disk"]]),
+    return [Row(f"{name}: created, 500 a request", "/s", s["created"]), Row(f"{name}: created, CPU each", "us", s["made cpu"]), Row(f"{name}: on disk, each", "KB", [mb * 1024 / count for mb in s["disk"]]),
             Row(f"{name}: memory when created", "MB", s["memory made"]), Row(f"{name}: memory after a restart", "MB", s["memory"]),
             Row(f"{name}: until ready", "ms", s["ready"]), Row(f"{name}: CPU at rest", "%", s["idle"], goal=at_most(1))]

@@ -3,6 +3,7 @@
  *          number, so that one run can create s-0, s-1, s-2 and so on.
  *  Sizes:  `push` is what Runnel pushes for a message of `data_bytes`, header for header: an envelope with both spellings, and a token
  *          of `token_bytes`; tests/e2e/test_bench.py compares the two.
+ *  Units:  due_ms since 1970 by the wall clock.
  *  Owner:  a request keeps its bytes until it is made anew or the program ends; the options and texts are borrowed.
  *  Thread: one. */
 #ifndef TOOLS_BENCH_REQUEST_H
