@@ -96,7 +96,6 @@ static void map_of_tasks_free(struct map *tasks)
     while (tasks && map_next(tasks, &it, NULL, &v)) {
         struct task *t = v;
         attempt_free(t->attempt);
-        pb_free(t->made);
         free(t->body);
         free(t);
     }
@@ -335,7 +334,7 @@ static bool refused(struct queue *q, queue_done_fn done, void *arg)
     return q->stopped;
 }
 
-static struct task *prepare(struct queue *q, TaskRecord *r, struct err *e)
+static struct task *prepare(struct queue *q, const TaskRecord *r, struct err *e)
 {
     const char *id = record_id(r);
     if (map_get(q->tasks, id) || map_get(q->creating, id)) {
@@ -350,16 +349,13 @@ static struct task *prepare(struct queue *q, TaskRecord *r, struct err *e)
     return t;
 }
 
-void queue_create(struct queue *q, TaskRecord *r, queue_done_fn done, void *arg)
+void queue_create(struct queue *q, const TaskRecord *r, queue_done_fn done, void *arg)
 {
     struct err e = {0};
-    if (refused(q, done, arg)) {
-        pb_free(r);
+    if (refused(q, done, arg))
         return;
-    }
     struct task *t = prepare(q, r, &e);
     if (!t) {
-        pb_free(r);
         done(arg, NULL, &e);
         return;
     }

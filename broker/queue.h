@@ -98,8 +98,8 @@ struct queue_stats queue_stats(const struct queue *q);
 void queue_clock_jumped(struct queue *q);
 
 typedef void (*queue_done_fn)(void *arg, const TaskRecord *r, const struct err *e); /* r NULL with an error */
-/** Takes the record (heap, pb_free). All or none is not promised for several: each has its own done. */
-void queue_create(struct queue *q, TaskRecord *r, queue_done_fn done, void *arg);
+/** Borrows the record until done, which is given it. All or none is not promised for several: each has its own done. */
+void queue_create(struct queue *q, const TaskRecord *r, queue_done_fn done, void *arg);
 void queue_get(struct queue *q, const char *id, queue_done_fn done, void *arg);
 void queue_remove(struct queue *q, const char *id, queue_done_fn done, void *arg);
 /** Run now, also when paused or over its rate. done has the task as it is before the delivery. */

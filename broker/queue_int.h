@@ -48,6 +48,7 @@ struct host {
 struct attempt {
     struct task_run run;
     struct task *task;
+    struct arena *arena; /* of the record */
     TaskRecord *record;
     bool forced;
     int64_t start_ns, start_wall_ns, requested_wall_ns;
@@ -73,7 +74,7 @@ struct task {
     struct host *host;
     struct fair *fair;       /* READY, RUNNING */
     struct attempt *attempt; /* RUNNING */
-    TaskRecord *made;        /* NEW */
+    const TaskRecord *made;  /* NEW: of who creates it */
     queue_done_fn done;      /* of who creates or removes it */
     void *done_arg;
     char *fair_key;
@@ -158,6 +159,8 @@ void task_drop(struct task *t); /* out of memory, and freed */
 void task_move(struct task *t, enum task_state to);
 void task_set_due(struct task *t, int64_t due_wall_ns);
 MUST_USE int task_set_body(struct task *t, const TaskRecord *r, struct err *e);
+/** For one record that is `packed_n` bytes when it is packed: one allocation, mostly, instead of twenty. */
+struct arena *task_arena(size_t packed_n);
 TaskRecord *task_record(const struct task *t); /* unpacked, to be freed with pb_free; NULL: out of memory */
 void task_write(struct task *t);
 void task_born(struct task *t);                             /* NEW, and the store knows it now */

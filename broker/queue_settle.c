@@ -29,7 +29,7 @@ static TaskEvent event(int kind, int64_t wall_ns)
 
 /* ---- begun ---- */
 
-/* What readers see while it runs; the pointers are ours until record_restore. */
+/* What readers see while it runs. */
 static void record_begin(struct attempt *a)
 {
     Google__Cloud__Tasks__V2__Task *task = a->record->task;
@@ -66,13 +66,15 @@ int attempt_begin(struct task *t, bool forced, struct err *e)
 {
     struct queue *q = t->queue;
     struct attempt *a = calloc(1, sizeof *a);
-    TaskRecord *r = task_record(t);
+    struct arena *arena = task_arena(t->body_n);
+    TaskRecord *r = arena ? pb_unpack(arena, &runnel__broker__task_record__descriptor, (struct str){t->body, t->body_n}) : NULL;
     if (!a || !r || fair_hold(t, e)) {
         free(a);
-        pb_free(r);
+        arena_free(arena);
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory to run task %s", t->id);
     }
     a->task = t;
+    a->arena = arena;
     a->record = r;
     a->forced = forced;
     a->start_ns = env_now(q->env);
@@ -89,8 +91,7 @@ void attempt_free(struct attempt *a)
 {
     if (!a)
         return;
-    record_restore(a);
-    pb_free(a->record);
+    arena_free(a->arena);
     free(a);
 }
 

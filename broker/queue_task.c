@@ -7,6 +7,10 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* The most that a record takes in memory: a field that nobody knows is two bytes when it is packed, and up to two hundred when not. */
+#define RECORD_ROOM_BYTES ((size_t)64 * 1024)
+#define RECORD_GROWS 100
+
 /* ---- records ---- */
 
 const char *record_id(const TaskRecord *r)
@@ -98,6 +102,8 @@ int task_set_body(struct task *t, const TaskRecord *r, struct err *e)
     return 0;
 }
 
+struct arena *task_arena(size_t packed_n) { return arena_new(RECORD_ROOM_BYTES + RECORD_GROWS * packed_n); }
+
 TaskRecord *task_record(const struct task *t)
 {
     return pb_unpack_heap(&runnel__broker__task_record__descriptor, (struct str){t->body, t->body_n});
@@ -108,7 +114,6 @@ static void task_free(struct task *t)
     attempt_free(t->attempt);
     t->queue->bytes -= sizeof *t + t->body_n;
     host_leave(t->queue, t->host);
-    pb_free(t->made);
     free(t->body);
     free(t);
 }
@@ -162,9 +167,10 @@ struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, in
 
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e)
 {
-    TaskRecord *r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
+    struct arena *a = task_arena(row->body.n);
+    TaskRecord *r = a ? pb_unpack(a, &runnel__broker__task_record__descriptor, row->body) : NULL;
     if (!r || !r->task) {
-        pb_free(r);
+        arena_free(a);
         err_set(e, ERR_DATA_LOSS, "task %s in the store cannot be read", row->key);
         return NULL;
     }
@@ -182,7 +188,7 @@ struct task *task_load(struct queue *q, const struct store_entry *row, struct er
             t = NULL;
         }
     }
-    pb_free(r);
+    arena_free(a);
     return t;
 }
 
@@ -334,7 +340,7 @@ void task_born(struct task *t)
 static void created(struct task *t)
 {
     struct queue *q = t->queue;
-    TaskRecord *r = t->made;
+    const TaskRecord *r = t->made;
     queue_done_fn done = t->done;
     void *arg = t->done_arg;
     struct err e = {0};
@@ -352,7 +358,6 @@ static void created(struct task *t)
     if (q->deleting)
         queue_cancelled(&e);
     done(arg, q->deleting ? NULL : r, q->deleting ? &e : NULL);
-    pb_free(r);
 }
 
 void task_not_created(struct task *t, const struct err *e)

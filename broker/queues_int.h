@@ -148,7 +148,7 @@ void on_list_locations(void *qs, struct call *c, const ProtobufCMessage *r);
 void on_get_location(void *qs, struct call *c, const ProtobufCMessage *r);
 
 /* task_validate.c */
-/** A record of what the client wants, on the heap, checked and with its defaults; NULL: `e` says why not. */
+/** A record of what the client wants, in the arena and partly the request itself, checked and with its defaults; NULL: `e` says why not. */
 TaskRecord *task_record_new(struct queues *qs, struct arena *a, const char *parent, const PbTask *wanted, struct err *e);
 
 /* task_api.c */

@@ -13,17 +13,29 @@ struct task_call {
 
 const char *task_id_of(const char *name) { return strrchr(name, '/') + 1; }
 
+/* The task as it is shown, still in pieces of `t`. */
+static PbTask *task_shown(struct arena *a, const PbTask *t, PbView view)
+{
+    PbTask *shown = arena_alloc(a, sizeof *shown);
+    if (!shown)
+        return NULL;
+    *shown = *t;
+    shown->view = view;
+    if (view == GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__FULL)
+        return shown;
+    shown->view = GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__BASIC;
+    shown->http_request = arena_alloc(a, sizeof *shown->http_request);
+    if (!shown->http_request)
+        return NULL;
+    *shown->http_request = *t->http_request;
+    shown->http_request->body = (ProtobufCBinaryData){0};
+    return shown;
+}
+
 PbTask *task_view(struct arena *a, const PbTask *t, PbView view)
 {
-    PbTask shown = *t;
-    Google__Cloud__Tasks__V2__HttpRequest http;
-    shown.view = view == GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__FULL ? view : GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__BASIC;
-    if (shown.view != view || view == GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__BASIC) {
-        http = *t->http_request;
-        http.body = (ProtobufCBinaryData){0};
-        shown.http_request = &http;
-    }
-    return pb_clone(a, &shown.base);
+    PbTask *shown = task_shown(a, t, view);
+    return shown ? pb_clone(a, &shown->base) : NULL;
 }
 
 void task_error(struct err *out, const struct err *e, const char *name)
@@ -64,11 +76,8 @@ static void fail(const struct task_call *tc, const struct err *e)
     call_fail(tc->call, &shown);
 }
 
-/* The queue's answer: the task as it is. */
-static void on_task(void *arg, const TaskRecord *r, const struct err *e)
+static void answer(const struct task_call *tc, PbTask *reply, const struct err *e)
 {
-    struct task_call *tc = arg;
-    PbTask *reply = e ? NULL : task_view(tc->call->arena, r->task, tc->view);
     if (e)
         fail(tc, e);
     else if (reply)
@@ -77,7 +86,21 @@ static void on_task(void *arg, const TaskRecord *r, const struct err *e)
         tasks_no_memory(tc->call);
 }
 
+/* The queue's answer: the task as it is. */
+static void on_task(void *arg, const TaskRecord *r, const struct err *e)
+{
+    struct task_call *tc = arg;
+    answer(tc, e ? NULL : task_view(tc->call->arena, r->task, tc->view), e);
+}
+
 /* ---- create ---- */
+
+/* The record is that of task_record_new, so it is in the call's arena already. */
+static void on_created(void *arg, const TaskRecord *r, const struct err *e)
+{
+    struct task_call *tc = arg;
+    answer(tc, e ? NULL : task_shown(tc->call->arena, r->task, tc->view), e);
+}
 
 /* The queue that tasks are to be made in; NULL: the call was failed. */
 static struct tq *queue_to_fill(struct queues *qs, struct call *c, const char *parent)
@@ -109,7 +132,7 @@ void on_create_task(void *service, struct call *c, const ProtobufCMessage *r)
     if (!record)
         call_fail(c, &e);
     else
-        queue_create(t->queue, record, on_task, tc);
+        queue_create(t->queue, record, on_created, tc);
 }
 
 /* ---- create many: answered when the last of them is ---- */
@@ -150,7 +173,7 @@ static void on_batch_task(void *arg, const TaskRecord *r, const struct err *e)
     struct batch_item *item = arg;
     struct batch *b = item->batch;
     const struct err full = {.code = ERR_RESOURCE_EXHAUSTED, .msg = "the task was created; out of memory to show it"};
-    PbTask *task = e ? NULL : task_view(b->call->arena, r->task, b->view);
+    PbTask *task = e ? NULL : task_shown(b->call->arena, r->task, b->view); /* as in on_created */
     if (task) {
         item->result->result_case = RUNNEL__TASKS__V1__BATCH_CREATE_TASKS_RESPONSE__RESULT__RESULT_TASK;
         item->result->task = task;

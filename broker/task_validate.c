@@ -182,31 +182,43 @@ static int set_times(struct queues *qs, struct arena *a, PbTask *t, int64_t wall
     return t->schedule_time && t->create_time && t->dispatch_deadline ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
 }
 
+/* What is changed in the task is made anew, what is not is still the request's. */
+static TaskRecord *record_shell(struct arena *a, const PbTask *wanted)
+{
+    TaskRecord *r = pb_new(a, &runnel__broker__task_record__descriptor);
+    Runnel__Broker__TaskEvent *event = pb_new(a, &runnel__broker__task_event__descriptor), **events = arena_alloc(a, sizeof *events);
+    PbTask *task = arena_alloc(a, sizeof *task);
+    if (!r || !event || !events || !task)
+        return NULL;
+    *task = *wanted;
+    task->dispatch_count = task->response_count = 0;
+    task->first_attempt = task->last_attempt = NULL;
+    task->view = GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__VIEW_UNSPECIFIED;
+    events[0] = event;
+    r->task = task;
+    r->events = events;
+    r->n_events = 1;
+    return r;
+}
+
 TaskRecord *task_record_new(struct queues *qs, struct arena *a, const char *parent, const PbTask *wanted, struct err *e)
 {
-    TaskRecord record = RUNNEL__BROKER__TASK_RECORD__INIT, *fresh;
-    Runnel__Broker__TaskEvent event = RUNNEL__BROKER__TASK_EVENT__INIT, *events[] = {&event};
-    PbTask task = *wanted; /* what is changed in it is made anew, what is not is still the request's */
-    task.dispatch_count = task.response_count = 0;
-    task.first_attempt = task.last_attempt = NULL;
-    task.view = GOOGLE__CLOUD__TASKS__V2__TASK__VIEW__VIEW_UNSPECIFIED;
-    event.wall_ns = env_wall(qs->deps.env);
-    record.task = &task;
-    record.events = events;
-    record.n_events = ARRAY_LEN(events);
-    int rc = set_name(qs, a, parent, &task, &record, e);
-    rc = rc ? rc : set_target(qs, a, &task, &record, e);
-    rc = rc ? rc : set_times(qs, a, &task, event.wall_ns, e);
+    TaskRecord *record = record_shell(a, wanted);
+    if (!record) {
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
+        return NULL;
+    }
+    int64_t wall_ns = record->events[0]->wall_ns = env_wall(qs->deps.env);
+    int rc = set_name(qs, a, parent, record->task, record, e);
+    rc = rc ? rc : set_target(qs, a, record->task, record, e);
+    rc = rc ? rc : set_times(qs, a, record->task, wall_ns, e);
     if (rc)
         return NULL;
-    size_t bytes = protobuf_c_message_get_packed_size(&task.base);
+    size_t bytes = protobuf_c_message_get_packed_size(&record->task->base);
     if (bytes > TASK_BYTES_MAX) {
         err_set(e, ERR_INVALID_ARGUMENT, "Task size too large: it is %zu bytes as it is stored; at most %d are allowed", bytes,
                 TASK_BYTES_MAX);
         return NULL;
     }
-    fresh = pb_dup(&record.base);
-    if (!fresh)
-        err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
-    return fresh;
+    return record;
 }

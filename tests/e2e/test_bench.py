@@ -1,9 +1,11 @@
 """The measuring instrument itself: tiny runs of tools/bench/run, its options, its arithmetic, and what its programs send and count."""
+import calendar
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 
 from harness import BUILD, PROJECT, ROOT, Server, case, equal, run, temp_dir, wait_for
 
@@ -40,7 +42,7 @@ def _():
 def _():
     names = [line.split()[0] for line in bench("--list").stdout.splitlines()]
     equal(len(names), len(set(names)), "names")
-    for name in ("push", "end-to-end", "publish", "pull", "ingress", "cold-start", "wake-up", "services", "waiting", "subscriptions", "empty"):
+    for name in ("push", "end-to-end", "publish", "pull", "task-create", "task-dispatch", "task-lateness", "delayed-tasks", "schedules", "ingress", "cold-start", "wake-up", "services", "waiting", "subscriptions", "empty"):
         assert name in names, name
 
 
@@ -61,6 +63,58 @@ def _():
     equal(out["failures"], [], "failures")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("what") and any(line.startswith("publish and push at once") for line in lines), done.stdout
+
+
+@case("a tiny run measures tasks and schedules: created, dispatched, late, at rest")
+def _():
+    names = ("task-create", "task-dispatch", "task-lateness", "delayed-tasks", "schedules")
+    out = json.loads(bench("--rounds", "1", "--scale", "0.01", "--json", "-", *(word for name in names for word in ("--only", name))).stdout)
+    rows = {r["name"]: r for r in out["rows"]}
+    equal(out["failures"], [], "failures")
+    assert rows["create a task, 64 clients"]["reference_median"] > 0
+    assert rows["dispatch tasks of 4 queues"]["ours_median"] > 100
+    assert rows["dispatch tasks of one queue, after its burst"]["ours_median"] < 550, "more than Google's rule allows"
+    for what in ("1 task waits: late, p99", "3,000 tasks wait: late, p99"):
+        assert rows[what]["met"] in (True, False) and rows[what]["ours_median"] > 0, rows[what]
+    equal(rows["  pushes meanwhile, of its own rate"]["unit"], "%")
+    assert rows["20,000 delayed tasks: on disk, each"]["ours_median"] > 0.3, "less than the tasks themselves"
+    assert rows["20,000 delayed tasks: memory after a restart"]["ours_median"] < 100
+    assert rows["200 schedules in 5 s: late, p99"]["ours_median"] > 0
+    assert rows["200 schedules not due: CPU"]["met"] in (True, False)
+
+
+@case("the load generator keeps its rate, and gives each task its own queue and time")
+def _():
+    server = Server()
+    topic = server.topic("bench")
+    server.subscription("bench", topic)
+    done = json.loads(load("publish", "--port", str(server.port), "--requests", "60", "--clients", "4", "--rate", "100"))
+    assert done["seconds"] > 0.5, done
+    parent = f"projects/{PROJECT}/locations/europe-west1/queues"
+    for i in range(2):
+        server.api("POST", f"/v2/{parent}", {"name": f"{parent}/q-{i}"})
+    due_ms = int(time.time() + 3600) * 1000
+    load("task", "--port", str(server.port), "--queue", "q", "--queues", "2", "--batch", "2", "--requests", "3", "--clients", "1", "--due-ms", str(due_ms), "--step-us", "1500000")
+    times = {i: sorted(calendar.timegm(time.strptime(t["scheduleTime"][:19], "%Y-%m-%dT%H:%M:%S")) - due_ms // 1000
+                       for t in server.api("GET", f"/v2/{parent}/q-{i}/tasks")["tasks"]) for i in range(2)}
+    equal(times, {0: [0, 1, 6, 7], 1: [3, 4]}, "seconds from the first")
+    server.stop()
+
+
+@case("the responder tells how late requests come by the time in their header, in either form")
+def _():
+    with Area() as area:
+        responder = Responder(area, "--due", "X-Due")
+        def send(value):
+            with socket.create_connection(("127.0.0.1", responder.port), timeout=20) as s:
+                s.sendall(f"POST / HTTP/1.1\r\nHost: h\r\nx-due: {value}\r\nContent-Length: 0\r\n\r\n".encode())
+                assert s.recv(100).startswith(b"HTTP/1.1 204 ")
+        send(f"{time.time() - 2:.6f}")
+        send(time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - 2)))
+        send(f"{time.time() + 60:.6f}")
+        stats = responder.stats()
+        equal((stats["due"], stats["early"]), (3, 1), "counts")
+        assert 1.9e6 < stats["late_p50_us"] < 60e6 and 1.9e6 < stats["late_max_us"] < 60e6, stats
 
 
 @case("the raw client sends what Runnel pushes: the same headers, the same sizes")

@@ -28,6 +28,7 @@ struct chore { /* a task as the world knows it */
     uint32_t failed_before;
     int64_t due_before_wall_ns;
     struct task_run *run;
+    TaskRecord *made; /* of its creation, until that is answered */
 };
 struct days {
     struct sim sim; /* the world only: its clock, its events, its chance */
@@ -170,6 +171,8 @@ static void on_created(void *arg, const TaskRecord *r, const struct err *e)
 {
     struct chore *c = arg;
     sim_trace(&c->days->sim, "task %u %s", c->number, e ? e->msg : "accepted");
+    pb_free(c->made);
+    c->made = NULL;
     if (c->is != CHORE_SENT)
         return;
     c->is = e ? CHORE_NONE : CHORE_LIVE;
@@ -210,7 +213,8 @@ static void create_one(struct sim *s, void *arg)
         *c = (struct chore){.days = d, .is = CHORE_SENT, .number = (uint32_t)d->n, .key = (uint32_t)rng_below(&s->world_rng, 4)};
         c->due_wall_ns = c->due_before_wall_ns = wall_ns(d) + (sim_chance(s, 0.5) ? 0 : sim_delay(s, 0, 24 * HOUR_NS));
         d->n++;
-        queue_create(d->queue, make_record(d, c), on_created, c);
+        c->made = make_record(d, c);
+        queue_create(d->queue, c->made, on_created, c);
     }
     sim_after(s, sim_delay(s, NS_PER_S, 2 * 900 * NS_PER_S), false, create_one, NULL);
 }
@@ -320,6 +324,8 @@ static void crash(struct sim *s, void *arg)
         c->unsettled |= !c->durable || c->removing;
         c->is = c->is == CHORE_RUNS ? CHORE_LIVE : c->is;
         c->run = NULL;
+        pb_free(c->made);
+        c->made = NULL;
         c->forced = c->asked_to_run = c->removing = false;
     }
     open_queue(d);

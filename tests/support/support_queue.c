@@ -126,6 +126,10 @@ void tq_stop(struct tq *tq)
     support_env_fini(&tq->fe);
     free(tq->starts);
     tq->starts = NULL;
+    while (tq->n_records)
+        pb_free(tq->records[--tq->n_records]);
+    free(tq->records);
+    tq->records = NULL;
 }
 
 int tq_setup(void **state)
@@ -229,11 +233,12 @@ TaskRecord *tq_record(struct tq *tq, const struct tq_task *t)
     r.priority = t->priority;
     r.n_events = 1;
     r.events = evs;
-    TaskRecord *copy = pb_dup(&r.base);
+    TaskRecord **records = realloc(tq->records, (tq->n_records + 1) * sizeof *records), *copy = pb_dup(&r.base);
     free(http.body.data);
-    if (!copy)
+    if (!copy || !records)
         die("out of memory", NULL);
-    return copy;
+    tq->records = records;
+    return records[tq->n_records++] = copy;
 }
 
 void tq_done(void *arg, const TaskRecord *r, const struct err *e)

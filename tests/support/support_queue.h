@@ -44,6 +44,8 @@ struct tq {
     int (*answer_of)(struct tq *tq, const struct tq_start *s); /* instead */
     void (*check)(struct tq *tq);                              /* after every step */
     struct tq_start *starts;
+    TaskRecord **records; /* of tq_record: they live as long as this */
+    size_t n_records;
     size_t n_starts, cancelled, running_max;
     void *model;
 };
@@ -77,7 +79,7 @@ void tq_let_through(struct tq *tq, size_t n);
 /** Let the store answer and due timers fire until nothing moves. */
 void tq_run(struct tq *tq);
 void tq_advance(struct tq *tq, int64_t ns);
-TaskRecord *tq_record(struct tq *tq, const struct tq_task *t);
+TaskRecord *tq_record(struct tq *tq, const struct tq_task *t); /* it lives until tq_stop */
 /** Each begins something; *d tells, at once or after tq_run. */
 void tq_create(struct tq *tq, const struct tq_task *t, struct tq_done *d);
 void tq_done(void *arg, const TaskRecord *r, const struct err *e);

@@ -21,6 +21,7 @@ REQUESTS = 2000
 CLIENTS = 64
 DRAIN = 256  # so few that the push window, and with it the number of connections, is the same each time
 DRAINS = 6
+TASKS, TASK_QUEUES = 512, 8
 ANSWER = ("--status", "200", "--body", "64")
 
 
@@ -54,8 +55,17 @@ def push(counted, responder):
     return DRAIN, min(each)
 
 
+def task(counted, responder):
+    """In so many queues that the first burst of each is enough for its tasks: none waits for its rate."""
+    responder.reset()
+    load("task", counted.server.port, queue="bench", queues=TASK_QUEUES, target=responder.port, requests=TASKS, clients=CLIENTS)
+    responder.wait_count(TASKS, 60)
+    return TASKS
+
+
 WORK = (("publish", publish, "publish, 64 clients"), ("pull", pull, "pull and acknowledge, a message"),
-        ("push", push, "push to a remote endpoint, with token"), ("ingress", ingress, "ingress, 300 B POST"))
+        ("push", push, "push to a remote endpoint, with token"), ("ingress", ingress, "ingress, 300 B POST"),
+        ("task", task, "create and dispatch a task, with token"))
 
 
 def count_all():
@@ -65,6 +75,7 @@ def count_all():
         counted, responder = Counted(area), Responder(area, *ANSWER)
         counted.server.topic()
         counted.server.subscription()
+        counted.server.queues("bench", TASK_QUEUES)
         counted.server.deploy("bench", *ANSWER, least=1)
         for time in range(TIMES + 1):
             for name, work, _ in WORK:

@@ -20,6 +20,7 @@
 #define IN_BYTES_FIRST 4096
 #define IN_BYTES_MAX (64u << 20)
 #define RECONNECTS_MAX 10000
+#define CATCH_UP_NS (NS_PER_S / 10) /* with --rate: what was missed for longer stays missed */
 
 struct client {
     int fd;
@@ -42,6 +43,9 @@ static struct {
     struct hist latency;
     uint64_t issued, answered, failed, messages, reconnects, in_flight;
     int64_t begin_ns, end_ns, stop_ns;
+    struct client **resting; /* with --rate: they wait for their turn */
+    size_t n_resting;
+    int64_t turn_ns; /* of the next request */
     struct cpu begin_cpu, end_cpu;
     char first_failure[256];
 } l;
@@ -109,12 +113,25 @@ static void begin(int64_t at_ns)
     l.stop_ns = at_ns + l.o.seconds_ns;
 }
 
+/* With --rate: true when it must wait for its turn. */
+static bool client_rests(struct client *c, int64_t at_ns)
+{
+    if (!l.o.rate)
+        return false;
+    if (at_ns < l.turn_ns) {
+        l.resting[l.n_resting++] = c;
+        return true;
+    }
+    l.turn_ns = (l.turn_ns > at_ns - CATCH_UP_NS ? l.turn_ns : at_ns - CATCH_UP_NS) + NS_PER_S / l.o.rate;
+    return false;
+}
+
 /* The next request of a client whose last one was answered at `at_ns`; none when the run is over. */
 static void client_next(struct client *c, int64_t at_ns)
 {
     reply_reset(&c->reply);
     c->in_n = 0;
-    if (!c->acking && !may_issue(at_ns))
+    if (!c->acking && (!may_issue(at_ns) || client_rests(c, at_ns)))
         return;
     if (l.o.pause_ms) {
         pause_ms(l.o.pause_ms);
@@ -188,13 +205,23 @@ static bool all_done(void)
 {
     if (l.o.request.mode == MODE_PULL && !l.o.seconds_ns)
         return l.messages >= l.o.requests; /* some may still wait for messages that will not come */
-    return l.in_flight == 0;
+    return l.in_flight == 0 && l.n_resting == 0;
+}
+
+/* Those whose turn has come go on; ms until the next one's, or until it has been silent for too long. */
+static int64_t wake_resting(void)
+{
+    int64_t at_ns = now_ns();
+    while (l.n_resting && (at_ns >= l.turn_ns || !may_issue(at_ns)))
+        client_next(l.resting[--l.n_resting], at_ns);
+    return l.n_resting ? (l.turn_ns - at_ns) / 1000000 + 1 : l.o.timeout_ms;
 }
 
 static void run(void)
 {
     struct epoll_event events[EVENTS];
     struct client *clients = l.clients = xzalloc(l.o.clients * sizeof *clients);
+    l.resting = xzalloc(l.o.clients * sizeof *l.resting);
     for (uint64_t i = 0; i < l.o.clients; i++) {
         clients[i].request = l.request;
         if (l.request.numbered) { /* each writes its own again and again */
@@ -205,13 +232,14 @@ static void run(void)
     }
     if (!l.o.warmup)
         begin(now_ns());
+    l.turn_ns = now_ns();
     for (uint64_t i = 0; i < l.o.clients; i++)
         client_next(&clients[i], now_ns());
-    while (!all_done()) {
-        int n = epoll_wait(l.epoll, events, EVENTS, (int)l.o.timeout_ms);
+    for (int64_t wait_ms; wait_ms = wake_resting(), !all_done();) {
+        int n = epoll_wait(l.epoll, events, EVENTS, (int)wait_ms);
         if (n < 0 && errno != EINTR)
             die("epoll_wait: %s", strerror(errno));
-        if (n == 0)
+        if (n == 0 && wait_ms == l.o.timeout_ms)
             die("127.0.0.1:%u gave no answer within %lld ms; %llu were answered", l.o.request.port, (long long)l.o.timeout_ms,
                 (unsigned long long)l.answered);
         for (int i = 0; i < n; i++) {
@@ -239,9 +267,9 @@ static void print_text(const char *text)
 
 static void report(void)
 {
-    uint64_t n = l.latency.count, units = l.o.request.mode == MODE_PULL      ? l.messages
-                                          : l.o.request.mode == MODE_PUBLISH ? n * l.o.request.batch
-                                                                             : n;
+    enum mode mode = l.o.request.mode;
+    uint64_t n = l.latency.count, each = mode == MODE_PUBLISH || mode == MODE_TASK ? l.o.request.batch : 1;
+    uint64_t units = mode == MODE_PULL ? l.messages : n * each;
     double seconds = (double)(l.end_ns - l.begin_ns) / 1e9, per = n ? (double)n : 1;
     printf("{\"requests\":%llu,\"messages\":%llu,\"failed\":%llu,\"reconnects\":%llu,\"seconds\":%.6f,\"per_second\":%.1f,"
            "\"messages_per_second\":%.1f,\"user_us\":%.3f,\"system_us\":%.3f",

@@ -14,6 +14,7 @@ static const struct {
     {"publish", "durable publish of --batch messages to --topic", MODE_PUBLISH},
     {"post", "a POST of --data bytes to / (name a service by --host)", MODE_POST},
     {"pull", "pull up to --batch messages of --subscription and acknowledge them; --requests counts messages", MODE_PULL},
+    {"task", "create --batch tasks, in the queues --queue-0, -1 and so on in turns", MODE_TASK},
     {"http", "what --method, --path and --body say; %d in them is the number of the request", MODE_HTTP},
 };
 
@@ -28,7 +29,12 @@ static const struct {
     X(timeout_ms, "--timeout-ms", 1, 600000, 10000, "give up when nothing is answered for so long") \
     X(data, "--data", 0, 1000000, 300, "bytes of a message, or of a plain body")                    \
     X(token, "--token", 0, 8000, 765, "bytes of the token of a push; 0: none")                      \
-    X(batch, "--batch", 1, 1000, 1, "messages of a publish or a pull")
+    X(batch, "--batch", 1, 1000, 1, "messages of a publish or a pull, tasks of a creation")         \
+    X(rate, "--rate", 1, 10000000, 0, "at most so many requests a second, evenly")                  \
+    X(queues, "--queues", 1, 100000, 1, "how many queues take turns")                               \
+    X(target, "--target", 1, 65535, 9, "the port of 127.0.0.1 that a task calls")                   \
+    X(due_ms, "--due-ms", 1, 100000000000000, 0, "when the first task is due, since 1970")          \
+    X(step_us, "--step-us", 0, 3600000000, 0, "each further task is due so much later")
 enum {
 #define NUMBER_ENUM(field, name, min, max, def, help) N_##field,
     NUMBERS(NUMBER_ENUM)
@@ -56,6 +62,7 @@ static const struct {
     {"--body", offsetof(struct request_options, body), "JSON to send"},
     {"--topic", offsetof(struct request_options, topic), "id of a topic (bench)"},
     {"--subscription", offsetof(struct request_options, subscription), "id of a subscription (bench)"},
+    {"--queue", offsetof(struct request_options, queue), "id of the queues, without their numbers (bench)"},
 };
 
 static void help(void)
@@ -99,6 +106,8 @@ static void check(const struct load_options *o)
 {
     if (!o->request.port && !o->print)
         die_usage("--port says where the server is");
+    if (o->rate && o->pause_ms)
+        die_usage("--rate and --pause-ms do not go together");
     if (o->pause_ms && o->clients != 1)
         die_usage("--pause-ms is for --clients 1");
 }
@@ -106,7 +115,7 @@ static void check(const struct load_options *o)
 void load_options_parse(struct load_options *o, int argc, char **argv)
 {
     int64_t values[N_COUNT];
-    *o = (struct load_options){.request = {.topic = "bench", .subscription = "bench"}};
+    *o = (struct load_options){.request = {.topic = "bench", .subscription = "bench", .queue = "bench"}};
     for (size_t i = 0; i < N_COUNT; i++)
         values[i] = numbers[i].def;
     if (argc < 2 || strcmp(argv[1], "--help") == 0)
@@ -125,6 +134,11 @@ void load_options_parse(struct load_options *o, int argc, char **argv)
     o->request.data_bytes = (size_t)values[N_data];
     o->request.token_bytes = (size_t)values[N_token];
     o->request.batch = (size_t)values[N_batch];
+    o->request.queues = (uint64_t)values[N_queues];
+    o->request.target = (uint16_t)values[N_target];
+    o->request.due_ms = values[N_due_ms];
+    o->request.step_us = values[N_step_us];
+    o->rate = values[N_rate];
     o->clients = (uint64_t)values[N_clients];
     o->requests = (uint64_t)values[N_requests];
     o->warmup = (uint64_t)values[N_warmup];

@@ -13,6 +13,7 @@ struct load_options {
     uint64_t clients, requests, warmup;
     int64_t seconds_ns; /* 0: a number of requests instead */
     int64_t pause_ms, timeout_ms;
+    int64_t rate; /* requests a second; 0: as many as are answered */
     bool print;
 };
 /** Wrong usage ends the program with 2. */

@@ -12,6 +12,7 @@ import subprocess
 from clients import load
 from measure_messages import IN_FLIGHT, drain, publish_waiting
 from measure_requests import ANSWER, CLIENTS
+from measure_tasks import AHEAD_S, QUEUES, fill, let_go, switch, wall_ms
 from programs import BUILD, Area, Missing, Trouble, cpu_us, run as run_program
 from results import table
 from servers import Responder, Runnel
@@ -63,7 +64,23 @@ def push(area, count):
     return server, lambda n: drain(server, responder, waiting)
 
 
-PATHS = {"push": (push, 300000), "publish": (publish, 200000), "ingress": (ingress, 200000), "pull": (pull, 400000)}
+def task_create(area, count):
+    server = Runnel(area)
+    server.queues()
+    def work(n): load("task", server.port, clients=IN_FLIGHT, requests=n, due_ms=wall_ms(AHEAD_S), step_us=1000)
+    work(count // 10)
+    return server, work
+
+
+def task_dispatch(area, count):
+    server, responder = Runnel(area), Responder(area)
+    server.queues("many", QUEUES)
+    switch(server, QUEUES, "pause")
+    count = fill(server, responder, QUEUES, count // QUEUES // 100 * 100)
+    return server, lambda n: let_go(server, responder, QUEUES, count)
+
+
+PATHS = {"task-create": (task_create, 100000), "task-dispatch": (task_dispatch, 200000), "push": (push, 300000), "publish": (publish, 200000), "ingress": (ingress, 200000), "pull": (pull, 400000)}
 
 
 def folders():

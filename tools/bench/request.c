@@ -1,5 +1,6 @@
 /* request.c: writes the requests of each mode. */
 #include "tools/bench/request.h"
+#include "tools/bench/task.h"
 #include "tools/bench/util.h"
 
 #include <stdarg.h>
@@ -126,6 +127,11 @@ void request_make(struct request *r, const struct request_options *o)
         r->path = text_of("/v1/projects/local-project/subscriptions/%s:pull", o->subscription);
         r->body = text_of("{\"maxMessages\":%zu}", o->batch);
         break;
+    case MODE_TASK:
+        r->path = task_path(o);
+        r->body = base64_like(o->data_bytes);
+        r->tasks = o;
+        break;
     case MODE_HTTP:
         r->method = "GET";
         r->path = "/";
@@ -133,21 +139,29 @@ void request_make(struct request *r, const struct request_options *o)
     }
     r->method = o->method ? o->method : r->method;
     r->path = o->path ? o->path : r->path;
-    r->body = o->body ? o->body : r->body;
+    r->body = o->body && !r->tasks ? o->body : r->body;
     r->numbered = strstr(r->path, "%d") || strstr(r->body, "%d");
     if (strlen(r->path) >= PATH_MAX_BYTES - 24)
         die_usage("--path is longer than %d bytes", PATH_MAX_BYTES - 24);
-    write_request(r, r->path, r->body, strlen(r->body));
+    if (!r->numbered)
+        write_request(r, r->path, r->body, strlen(r->body));
+}
+
+/* `text` with its number, for xfree. */
+static char *filled(const char *text, uint64_t number)
+{
+    size_t room = strlen(text) + 24;
+    char *out = xzalloc(room);
+    fill_number(out, room, text, number);
+    return out;
 }
 
 const char *request_bytes(struct request *r, uint64_t number, size_t *n)
 {
     if (r->numbered) {
         char path[PATH_MAX_BYTES];
-        size_t room = strlen(r->body) + 24;
-        char *body = xzalloc(room);
-        fill_number(path, sizeof path, r->path, number);
-        fill_number(body, room, r->body, number);
+        char *body = r->tasks ? task_body(r->tasks, r->body, number) : filled(r->body, number);
+        fill_number(path, sizeof path, r->path, r->tasks ? number % r->tasks->queues : number);
         write_request(r, path, body, strlen(body));
         xfree(body);
     }

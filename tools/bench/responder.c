@@ -1,9 +1,11 @@
 /* responder.c: a program that answers every HTTP/1.1 request at once and counts: the target of pushes, and what stands
  * behind the ingress and behind the proxies that it is compared with. One thread, epoll, nothing but the C library.
  *
- * `responder [--port N] [--status 204|200] [--body BYTES]` listens on N (or $PORT, else a free port), prints
+ * `responder [--port N] [--status 204|200] [--body BYTES] [--due HEADER]` listens on N (or $PORT, else a free port), prints
  * `listening PORT`, and ends by SIGTERM with its counts as a line of JSON. Not counted: `GET /-/stats` answers the counts,
- * `POST /-/reset` sets them to zero. Request bodies need a Content-Length; they are read and dropped. */
+ * `POST /-/reset` sets them to zero. Request bodies need a Content-Length; they are read and dropped.
+ * HEADER says when a request was due, in seconds since 1970 or as a time in UTC: then it is counted how late each arrives. */
+#include "tools/bench/hist.h"
 #include "tools/bench/util.h"
 
 #include <errno.h>
@@ -15,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define IN_BYTES (16 * 1024) /* a head, or as much of a body as comes at once */
@@ -22,6 +25,7 @@
 #define BODY_MAX (8 * 1024)
 #define CONTROL_BYTES 1024 /* an answer to the script */
 #define EVENTS 256
+#define STATS_BYTES 768
 
 struct peer {
     int fd;
@@ -38,6 +42,9 @@ static struct {
     size_t answer_n;
     uint64_t count, body_bytes, peers, peers_peak;
     int64_t first_ns, last_ns;
+    const char *due; /* name of the header; NULL: none */
+    struct hist late;
+    uint64_t early; /* before they were due */
 } r;
 
 static void write_stats(char *to, size_t n)
@@ -45,9 +52,12 @@ static void write_stats(char *to, size_t n)
     struct cpu cpu = cpu_used();
     snprintf(to, n,
              "{\"count\":%llu,\"body_bytes\":%llu,\"first_ns\":%lld,\"last_ns\":%lld,\"connections\":%llu,\"connections_peak\":%llu,"
-             "\"user_us\":%.0f,\"system_us\":%.0f}\n",
+             "\"user_us\":%.0f,\"system_us\":%.0f,\"due\":%llu,\"early\":%llu,\"late_p50_us\":%.1f,\"late_p99_us\":%.1f,"
+             "\"late_p999_us\":%.1f,\"late_max_us\":%.1f}\n",
              (unsigned long long)r.count, (unsigned long long)r.body_bytes, (long long)r.first_ns, (long long)r.last_ns,
-             (unsigned long long)r.peers, (unsigned long long)r.peers_peak, cpu.user_us, cpu.system_us);
+             (unsigned long long)r.peers, (unsigned long long)r.peers_peak, cpu.user_us, cpu.system_us, (unsigned long long)r.late.count,
+             (unsigned long long)r.early, hist_percentile(&r.late, 0.5) / 1e3, hist_percentile(&r.late, 0.99) / 1e3,
+             hist_percentile(&r.late, 0.999) / 1e3, (double)r.late.max / 1e3);
 }
 
 static void peer_close(struct peer *p)
@@ -79,6 +89,40 @@ static int64_t body_length(const char *head, const char *end)
     return 0;
 }
 
+/* Seconds since 1970 with a fraction, or 2026-01-02T03:04:05 in UTC; -1: neither. */
+static int64_t due_time(const char *text)
+{
+    struct tm tm = {0};
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (rest)
+        return *rest == 'Z' || strncmp(rest, "+00:00", 6) == 0 ? timegm(&tm) * NS_PER_S : -1;
+    char *end;
+    int64_t ns = strtoll(text, &end, 10) * NS_PER_S, unit = NS_PER_S / 10;
+    if (end == text || *end != '.')
+        return -1;
+    for (end++; *end >= '0' && *end <= '9'; end++, unit /= 10)
+        ns += (*end - '0') * unit;
+    return ns;
+}
+
+/* How late the request is whose head is [head, end), if it says when it was due. */
+static void count_late(const char *head, const char *end)
+{
+    size_t name_n = strlen(r.due);
+    for (const char *line = memchr(head, '\n', (size_t)(end - head)); line && (size_t)(end - line) > name_n + 3;
+         line = memchr(line, '\n', (size_t)(end - line))) {
+        line++;
+        if (strncasecmp(line, r.due, name_n) != 0 || line[name_n] != ':')
+            continue;
+        int64_t due_ns = due_time(line + name_n + 2), late_ns = wall_ns() - due_ns;
+        if (due_ns < 0)
+            die("%s is no time: %.40s", r.due, line);
+        r.early += late_ns < 0;
+        hist_add(&r.late, late_ns);
+        return;
+    }
+}
+
 static void put(struct peer *p, const char *text, size_t n)
 {
     memcpy(p->out_bytes + p->out, text, n);
@@ -88,9 +132,10 @@ static void put(struct peer *p, const char *text, size_t n)
 /* The requests of the script itself. */
 static void control(struct peer *p, const char *head)
 {
-    char body[512] = "", text[CONTROL_BYTES];
+    char body[STATS_BYTES] = "", text[CONTROL_BYTES];
     if (strncmp(head, "POST /-/reset ", 14) == 0) {
-        r.count = r.body_bytes = 0;
+        r.count = r.body_bytes = r.early = 0;
+        r.late = (struct hist){0};
         r.first_ns = r.last_ns = 0;
         r.peers_peak = r.peers;
     } else {
@@ -119,6 +164,8 @@ static bool answer(struct peer *p, const char *head, const char *end)
     if (!r.count++)
         r.first_ns = r.now_ns;
     r.last_ns = r.now_ns;
+    if (r.due)
+        count_late(head, end);
     r.body_bytes += (uint64_t)length;
     put(p, r.answer, r.answer_n);
     return true;
@@ -223,6 +270,8 @@ static void prepare(int argc, char **argv)
             status = (int)parse_number(name, value, 200, 599);
         else if (strcmp(name, "--body") == 0)
             body = (size_t)parse_number(name, value, 0, BODY_MAX);
+        else if (strcmp(name, "--due") == 0)
+            r.due = value;
         else
             die_usage("unknown option %s; see the first lines of responder.c", name);
     }
@@ -260,7 +309,7 @@ int main(int argc, char **argv)
         r.now_ns = now_ns();
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &r.signals) {
-                char text[512];
+                char text[STATS_BYTES];
                 write_stats(text, sizeof text);
                 fputs(text, stdout);
                 return 0;

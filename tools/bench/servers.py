@@ -4,10 +4,12 @@ import os
 import re
 import time
 
+from clients import json_text, load
 from programs import BENCH, BUILD, Web, children, first_line, free_port, program, trouble, wait_for
 
 ACCOUNT = "pusher@local-project.iam.gserviceaccount.com"
 PROJECT, REGION = "local-project", "europe-west1"
+LOCATION = f"projects/{PROJECT}/locations/{REGION}"
 
 
 class Responder:
@@ -37,11 +39,11 @@ class Responder:
 
 
 class Runnel:
-    """`runnel serve` with one io thread and a fresh data folder."""
+    """`runnel serve` with one io thread and a fresh data folder, unless it is given one."""
 
-    def __init__(self, area, *options, wrapper=()):
+    def __init__(self, area, *options, wrapper=(), data=None):
         self.area = area
-        self.data = area.sub("data")
+        self.data = data or area.sub("data")
         began = time.monotonic()
         self.process = area.start([*wrapper, os.path.join(BUILD, "runnel"), "serve", "--listen=127.0.0.1:0", f"--data={self.data}", "--io-threads=1",
                                    "--log-level=warn", *options], "runnel")
@@ -77,6 +79,27 @@ class Runnel:
 
     def push_no_more(self, name="bench"):
         self.web("POST", f"/v1/projects/{PROJECT}/subscriptions/{name}:modifyPushConfig", {"pushConfig": {}})
+
+    # ---- tasks and schedules
+
+    def queues(self, name="bench", count=1):
+        """NAME-0, NAME-1 and so on, as the load generator numbers them; with Google's defaults, which are its largest rate."""
+        for i in range(count):
+            self.web("POST", f"/v2/{LOCATION}/queues", {"name": f"{LOCATION}/queues/{name}-{i}"})
+
+    def jobs(self, name, schedule, port, count):
+        """Scheduled jobs that call this port, by 64 clients at once."""
+        body = {"name": f"{LOCATION}/jobs/{name}-%d", "schedule": schedule, "timeZone": "Etc/UTC", "httpTarget": {"uri": f"http://127.0.0.1:{port}/job"}}
+        return load("http", self.port, method="POST", path=f"/v1/{LOCATION}/jobs", body=json_text(body), requests=count, clients=min(count, 64), timeout_ms=60000)
+
+    def histogram(self, name, **labels):
+        """{upper bound: how many up to it} of a histogram, over all series that have these labels."""
+        found = {}
+        for line in self.web("GET", "/metrics").splitlines():
+            m = re.match(name + r'_bucket\{(.*)le="([^"]+)"\} (\d+)$', line)
+            if m and all(f'{k}="{v}"' in m.group(1) for k, v in labels.items()):
+                found[float(m.group(2))] = found.get(float(m.group(2)), 0) + int(m.group(3))
+        return found
 
     # ---- services
 

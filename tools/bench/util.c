@@ -40,12 +40,15 @@ void die_usage(const char *fmt, ...)
     exit(2);
 }
 
-int64_t now_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
+
+int64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+int64_t wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
 
 struct cpu cpu_used(void)
 {

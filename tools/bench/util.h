@@ -12,6 +12,7 @@
 
 #define BENCH_PRINTF __attribute__((format(printf, 1, 2)))
 #define BENCH_VPRINTF __attribute__((format(printf, 1, 0)))
+#define NS_PER_S INT64_C(1000000000)
 #define BENCH_NORETURN __attribute__((noreturn))
 
 /** CPU time, as getrusage counts it */
@@ -21,6 +22,8 @@ struct cpu {
 BENCH_NORETURN BENCH_PRINTF void die(const char *fmt, ...);
 BENCH_NORETURN BENCH_PRINTF void die_usage(const char *fmt, ...);
 int64_t now_ns(void);
+/** Since 1970, by the clock that people see. */
+int64_t wall_ns(void);
 /** CPU time of this process so far. */
 struct cpu cpu_used(void);
 void *xzalloc(size_t bytes);
