@@ -249,6 +249,12 @@ void queue_stop(struct queue *q)
 
 const char *queue_name(const struct queue *q) { return q->name; }
 
+int64_t queue_latest_wall(const struct queue *q)
+{
+    int64_t wall_ns = env_wall(q->env), came_ns = not_purged(q, q->came_wall_ns);
+    return wall_ns > came_ns ? wall_ns : came_ns;
+}
+
 /* ---- deletion ---- */
 
 static void submit_drop(struct queue *q);
@@ -357,6 +363,8 @@ void queue_create(struct queue *q, TaskRecord *r, queue_done_fn done, void *arg)
         pb_free(r);
         return;
     }
+    if (r->n_events)
+        r->events[0]->wall_ns = not_purged(q, r->events[0]->wall_ns);
     struct task *t = prepare(q, r, &e);
     if (!t) {
         pb_free(r);
