@@ -307,6 +307,43 @@ static void a_stopped_queue_starts_nothing_but_takes_answers(void **state)
 
 /* ---- trouble ---- */
 
+/* A page that is on its way has been asked for by the lane's edge: what comes meanwhile stays beside it, however full the window is. */
+static void nothing_leaves_memory_while_a_page_is_read(void **state)
+{
+    struct tq *tq = *state;
+    struct queue_config c = tq_config();
+    c.paused = true;
+    tq->window_tasks = 8;
+    tq->page_tasks = 2;
+    tq_init(tq, &c);
+    tq_add_many(tq, "t", 20, (struct tq_task){.in_ns = HOUR});
+    tq_run(tq);
+    assert_int_equal(tq->queue->states[TASK_WAITING], 8);
+    for (int i = 0; i < 4; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "t%04d", i);
+        queue_remove(tq->queue, id, tq_done, NULL);
+    }
+    for (int i = 0; i < 100 && !tq->gate.n; i++) { /* until the next page is asked for */
+        store_memory_step(tq->store, 1, ERR_OK);
+        timers_run(tq->fe.env.timers, tq->fe.clock.mono_ns);
+    }
+    assert_int_equal(tq->gate.n, 1);
+    tq_add_many(tq, "new", 9, (struct tq_task){.in_ns = S});
+    for (int i = 0; i < 100; i++)
+        store_memory_step(tq->store, 1, ERR_OK);
+    assert_true(tq->queue->states[TASK_WAITING] > 8 + 4);
+    tq_let_through(tq, 1);
+    tq_run(tq);
+    assert_int_equal(tq->queue->states[TASK_WAITING], 8); /* and then it is trimmed */
+    tq->config.paused = false;
+    tq->answer = 200;
+    queue_configure(tq->queue, &tq->config);
+    tq_advance(tq, 2 * HOUR);
+    assert_int_equal(tq->n_starts, 20 - 4 + 9);
+    assert_int_equal(queue_stats(tq->queue).tasks, 0);
+}
+
 static void a_success_that_cannot_be_written_is_not_repeated(void **state)
 {
     struct tq *tq = tq_begin(state, NULL);
@@ -425,6 +462,7 @@ int main(void)
         TEST(a_stopped_queue_starts_nothing_but_takes_answers),
         TEST(a_success_that_cannot_be_written_is_not_repeated),
         TEST(a_retry_that_cannot_be_written_comes_all_the_same),
+        TEST(nothing_leaves_memory_while_a_page_is_read),
         TEST(the_wall_clock_may_jump),
         TEST(a_crash_after_any_write_loses_nothing),
     };
