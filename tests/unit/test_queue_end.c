@@ -326,7 +326,7 @@ static void nothing_leaves_memory_while_a_page_is_read(void **state)
     tq_run(tq);
     assert_int_equal(tq->queue->states[TASK_WAITING], 8);
     for (int i = 0; i < 4; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "t%04d", i);
         queue_remove(tq->queue, id, tq_done, NULL);
     }
