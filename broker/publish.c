@@ -144,17 +144,21 @@ void broker_publish(struct broker *b, const char *topic, const Google__Pubsub__V
 {
     struct err e = {0};
     struct topic *t = NULL;
-    struct own_publish *p = NULL;
+    struct message *message = NULL;
     if (b->stopping)
         err_set(&e, ERR_UNAVAILABLE, "the server is stopping");
-    else if ((t = topic_find(b, topic, &e)) && !(p = calloc(1, sizeof *p)))
-        err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for a message to %.200s", topic);
-    else if (p && !(p->message = message_new(m, 0, &e)))
-        free(p);
-    if (e.code) {
+    else if ((t = topic_find(b, topic, &e)))
+        message = message_new(m, 0, &e);
+    struct own_publish *p = message ? calloc(1, sizeof *p) : NULL;
+    if (!p) {
+        if (message) {
+            message_unref(message);
+            err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory for a message to %.200s", topic);
+        }
         done(arg, &e);
         return;
     }
+    p->message = message;
     p->topic = t;
     p->done = done;
     p->arg = arg;

@@ -3,6 +3,7 @@
 
 #include "core/base/text.h"
 
+#include <assert.h>
 #include <string.h>
 
 int64_t due_next(const struct due_calendar *c, const struct due_policy *p, int64_t after_wall_ns)
@@ -52,6 +53,7 @@ static size_t walk(struct look *l, int64_t after, int64_t until, size_t max, int
 /* The last `k` in (after, until], oldest first. Scheduled times are whole seconds, so halving down to a second finds where they begin. */
 static size_t last_of(struct look *l, int64_t after, int64_t until, size_t k, int64_t *out)
 {
+    assert(k > 0);
     size_t n = walk(l, after, until, k, out);
     if (n < k || step(l, out[n - 1]) > until)
         return n;

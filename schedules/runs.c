@@ -249,7 +249,7 @@ static void set_status(struct schedule *j, const struct target_result *result)
     char text[sizeof result->err.msg + 128];
     free(j->status_message);
     j->attempted = true;
-    j->status = result->err.code;
+    j->status = (int)result->err.code;
     j->status_message = NULL;
     if (result->err.code && !(j->status_message = strdup(attempt_debug_info(result, text, sizeof text))))
         log_kv(j->s->env->log, LOG_WARN, "schedule.status", LSTR("job", j->config->name), LSTR("error", "no memory for its message"));

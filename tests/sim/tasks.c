@@ -273,7 +273,8 @@ static void disk(struct timer *t, int64_t now_ns)
 {
     struct sim *s = CONTAINER_OF(t, struct sim, store_timer);
     struct days *d = of(s);
-    s->disk_full = !s->healing && (sim_chance(s, 0.02 * s->trouble) ? !s->disk_full : s->disk_full);
+    /* A full disk is made room on soon, or nothing would be accepted for days. */
+    s->disk_full = !s->healing && (s->disk_full ? !sim_chance(s, 0.05) : sim_chance(s, 0.02 * s->trouble));
     store_memory_step(s->store, 1 + (size_t)rng_below(&s->world_rng, 8), s->disk_full ? ERR_RESOURCE_EXHAUSTED : ERR_OK);
     if (store_memory_queued(s->store) || d->queue->unwritten.count || !d->since_write)
         return;
