@@ -248,6 +248,12 @@ void queue_stop(struct queue *q)
 
 const char *queue_name(const struct queue *q) { return q->name; }
 
+int64_t queue_latest_wall(const struct queue *q)
+{
+    int64_t wall_ns = env_wall(q->env), came_ns = not_purged(q, q->came_wall_ns);
+    return wall_ns > came_ns ? wall_ns : came_ns;
+}
+
 /* ---- deletion ---- */
 
 static void submit_drop(struct queue *q);
@@ -349,11 +355,13 @@ static struct task *prepare(struct queue *q, const TaskRecord *r, struct err *e)
     return t;
 }
 
-void queue_create(struct queue *q, const TaskRecord *r, queue_done_fn done, void *arg)
+void queue_create(struct queue *q, TaskRecord *r, queue_done_fn done, void *arg)
 {
     struct err e = {0};
     if (refused(q, done, arg))
         return;
+    if (r->n_events)
+        r->events[0]->wall_ns = not_purged(q, r->events[0]->wall_ns);
     struct task *t = prepare(q, r, &e);
     if (!t) {
         done(arg, NULL, &e);

@@ -8,7 +8,7 @@
  *  Memory: per lane (priority and bucket of the fair key) the tasks that are due first, at most QUEUE_WINDOW_TASKS; all that is due
  *          before the lane's horizon is in memory, the rest is read by due time when room comes. A million delayed tasks cost none.
  *  Units:  *_wall_ns is wall time (that is what scheduleTime means), all else monotonic ns and durations in ns.
- *  Errors: done gets ALREADY_EXISTS (a name that is taken), NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, CANCELLED (the queue is
+ *  Errors: done gets OK (e NULL) or ALREADY_EXISTS (a name that is taken), NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, CANCELLED (the queue is
  *          deleted or the server stops); it is called exactly once, later or within.
  *  Owner:  the records given to done are lent; a queue owns its tasks in memory.
  *  Thread: engine thread.
@@ -94,12 +94,17 @@ void queue_stop(struct queue *q);
 void queue_free(struct queue *q); /* keeps what is stored */
 const char *queue_name(const struct queue *q);
 struct queue_stats queue_stats(const struct queue *q);
+/** Now; or, when the clock was set back since, when the last of its tasks came: a purge at this time takes them all. */
+int64_t queue_latest_wall(const struct queue *q);
 /** The wall clock was set: look anew at what is due. */
 void queue_clock_jumped(struct queue *q);
 
-typedef void (*queue_done_fn)(void *arg, const TaskRecord *r, const struct err *e); /* r NULL with an error */
-/** Borrows the record until done, which is given it. All or none is not promised for several: each has its own done. */
-void queue_create(struct queue *q, const TaskRecord *r, queue_done_fn done, void *arg);
+/* r NULL with an error; of queue_remove always. */
+typedef void (*queue_done_fn)(void *arg, const TaskRecord *r, const struct err *e);
+/** Borrows the record until done, which is given it; after a purge that the clock has not reached yet its first event is moved behind
+ *  that. All or none is not promised for several: each has its own done. */
+void queue_create(struct queue *q, TaskRecord *r, queue_done_fn done, void *arg);
+/** A task that is alive: of a dead letter NOT_FOUND, as of one that is gone. queue_list has those. */
 void queue_get(struct queue *q, const char *id, queue_done_fn done, void *arg);
 void queue_remove(struct queue *q, const char *id, queue_done_fn done, void *arg);
 /** Run now, also when paused or over its rate. done has the task as it is before the delivery. */

@@ -230,7 +230,7 @@ void on_purge_queue(void *service, struct call *c, const ProtobufCMessage *r)
     PbQueue *fresh = copy_of(qs, c, ((const Google__Cloud__Tasks__V2__PurgeQueueRequest *)(const void *)r)->name, &t);
     if (!fresh)
         return;
-    fresh->purge_time = (void *)pb_timestamp(c->arena, env_wall(qs->deps.env) / 1000 * 1000);
+    fresh->purge_time = (void *)pb_timestamp(c->arena, queue_latest_wall(t->queue) / 1000 * 1000);
     if (fresh->purge_time)
         change(qs, c, t, fresh);
     else

@@ -235,7 +235,7 @@ static TaskRecord *record_of(struct listing *l, const struct store_entry *row, b
         r = task_record(t);
     else
         r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
-    *memory = !r;
+    *memory |= !r;
     if (r && !dead && record_purged(q, r)) {
         pb_free(r);
         return NULL;

@@ -120,8 +120,9 @@ struct queue {
     struct task_bucket bucket;
     struct task_throttle throttle;
     struct timer timer;
-    int64_t blocked_ns; /* nothing starts before; 0: nothing keeps it */
-    int64_t again_ns;   /* when what failed is tried again; 0: nothing did */
+    int64_t came_wall_ns; /* when the latest of the tasks seen in this life was made or redriven */
+    int64_t blocked_ns;   /* nothing starts before; 0: nothing keeps it */
+    int64_t again_ns;     /* when what failed is tried again; 0: nothing did */
     struct list unwritten;
     struct list asks; /* reads on behalf of somebody */
     size_t in_store;  /* transactions and reads under way, all together */
@@ -139,6 +140,11 @@ struct queue {
 
 static inline struct task *task_in_lane(struct due_node *n) { return n ? CONTAINER_OF(n, struct task, in_lane) : NULL; }
 static inline int64_t task_due(const struct task *t) { return t->in_lane.due_wall_ns; }
+/* When what comes now came: not before the last purge, which would take it, though the clock may have been set back since. */
+static inline int64_t not_purged(const struct queue *q, int64_t wall_ns)
+{
+    return wall_ns > q->config.purged_wall_ns ? wall_ns : q->config.purged_wall_ns;
+}
 static inline bool task_pinned(const struct task *t) { return t->writing || node_linked((struct node *)(uintptr_t)&t->unwritten); }
 
 /* queue.c */

@@ -18,7 +18,7 @@ struct job {
     enum job_kind kind;
     char **ids; /* of clients, NULL: all */
     size_t n_ids, next_id;
-    int64_t began_wall_ns; /* dead letters from later are not meant */
+    uint64_t left; /* of all: as many as there were at first; later ones are not meant, and times say nothing when the clock was set back */
     int64_t purged_wall_ns;
     bool skipped;         /* SWEEP_PURGE: of a task in memory, that is on its way out itself */
     bool asking, restart; /* SWEEP_PURGE: perhaps it has been done; another purge came meanwhile */
@@ -31,7 +31,7 @@ struct job {
     /* the step */
     struct store_entries read;
     struct store_txn *txn;
-    size_t changes, rows;
+    size_t changes, bytes;
     bool last;                           /* nothing comes after it */
     struct task *back[QUEUE_STEP_TASKS]; /* redriven, in no list yet */
     size_t n_back;
@@ -104,7 +104,7 @@ static struct job *job_new(struct queue *q, enum job_kind kind)
     j->queue = q;
     j->kind = kind;
     j->due_wall_ns = INT64_MIN;
-    j->began_wall_ns = env_wall(q->env);
+    j->left = q->dead;
     list_append(&q->jobs, &j->link);
     return j;
 }
@@ -133,7 +133,7 @@ static struct task *brought_back(struct job *j, TaskRecord *r, struct err *e)
     Google__Cloud__Tasks__V2__Task *task = r->task;
     const TaskRecord before = *r;
     const Google__Cloud__Tasks__V2__Task task_before = *task;
-    int64_t wall_ns = env_wall(q->env);
+    int64_t wall_ns = not_purged(q, env_wall(q->env));
     Google__Protobuf__Timestamp now = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
     TaskEvent ev = RUNNEL__BROKER__TASK_EVENT__INIT, *room[QUEUE_TIMELINE_MAX];
     now.seconds = wall_ns / NS_PER_S;
@@ -186,8 +186,11 @@ static int dead_row(struct job *j, const struct store_entry *row, TaskRecord *r,
             q->dead_wall_ns = row->due_wall_ns;
         return goes ? end_row(j, row->key, r, r->dead_wall_ns, e) : 0;
     }
-    j->last = !j->ids && r->dead_wall_ns > j->began_wall_ns;
-    if (j->last || map_get(q->tasks, row->key))
+    j->last = !j->ids && j->left == 0;
+    if (j->last)
+        return 0;
+    j->left--;
+    if (map_get(q->tasks, row->key))
         return 0;
     return j->kind == JOB_REDRIVE ? redrive(j, r, e) : end_row(j, row->key, r, r->dead_wall_ns, e);
 }
@@ -275,7 +278,7 @@ static void step_begin(struct job *j)
     struct queue *q = j->queue;
     assert(!q->job && !j->txn && !j->n_back);
     q->job = j;
-    j->changes = j->rows = 0;
+    j->changes = j->bytes = 0;
     j->last = false;
     j->txn = store_txn_new();
     if (j->txn) {
@@ -293,8 +296,12 @@ static void step_end(struct job *j)
     q->job = NULL;
     store_txn_free(j->txn);
     j->txn = NULL;
+    struct err e = {0};
     if (j->last && !j->restart) {
         job_end(j, NULL);
+    } else if (q->stopped && is_client(j)) { /* nobody goes on with it */
+        queue_cancelled(&e);
+        job_end(j, &e);
     } else {
         list_remove(&q->jobs, &j->link);
         list_append(&q->jobs, &j->link);
@@ -349,8 +356,10 @@ static void marked(struct job *j, const struct store_entries *r)
 static int take_page(struct job *j, const struct store_entries *r, struct err *e)
 {
     int rc = 0;
-    for (size_t i = 0; i < r->n && rc == 0 && !j->last; i++)
+    for (size_t i = 0; i < r->n && rc == 0 && !j->last; i++) {
+        j->bytes += r->rows[i].body.n;
         rc = job_row(j, &r->rows[i], e);
+    }
     advance(j, r);
     if (rc == 0 && j->last && j->kind == JOB_SWEEP_PURGE)
         rc = mark(j, e);
@@ -373,7 +382,7 @@ static void page(struct job *j, const struct store_entries *r, const struct err 
     if (failed) {
         q->job = NULL;
         job_failed(j, failed);
-    } else if (again || (j->ids && !j->last && j->changes < QUEUE_STEP_TASKS)) {
+    } else if (again || (j->ids && !j->last && j->changes < QUEUE_STEP_TASKS && j->bytes < QUEUE_PAGE_BYTES)) {
         read_step(j);
     } else if (j->changes) {
         submit(j);

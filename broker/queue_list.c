@@ -31,6 +31,8 @@ static int read_token(const struct queues *qs, const char *after, struct task_pa
 int task_page_open(const struct queues *qs, struct arena *a, const struct task_page_ask *ask, struct task_page *p, struct err *e)
 {
     struct page page;
+    if (ask->size < 0)
+        return err_set(e, ERR_INVALID_ARGUMENT, "pageSize: %d is negative; 0 means %zu", ask->size, ask->max);
     if (page_open(a, ask->size, ask->token, ask->list, &page, e))
         return -(int)e->code;
     p->size = ask->size == 0 || (size_t)ask->size > ask->max ? ask->max : (size_t)ask->size;

@@ -169,16 +169,16 @@ static struct turn *next_turn(struct queue *q)
 static bool may_start(struct queue *q, int64_t now_ns)
 {
     double factor;
-    uint32_t running_max;
+    uint32_t warm_max;
     int64_t until_ns;
     size_t running = q->states[TASK_RUNNING];
     if (running >= q->config.concurrent || (running && q->running_bytes >= QUEUE_RUNNING_BYTES))
         return false;
-    if (!task_throttle_allows(&q->throttle, q->config.concurrent, now_ns, &factor, &running_max, &until_ns)) {
+    if (!task_throttle_allows(&q->throttle, now_ns, &factor, &warm_max, &until_ns)) {
         q->blocked_ns = until_ns;
         return false;
     }
-    if (running >= running_max) {
+    if (running >= warm_max) {
         q->blocked_ns = now_ns + TASK_WARM_STEP_NS;
         return false;
     }

@@ -131,6 +131,8 @@ static struct task *task_make(struct queue *q, const char *id, const TaskRecord 
     t->named = r->named;
     t->tried = r->task->first_attempt != NULL;
     t->created_wall_ns = record_created(r);
+    if (t->created_wall_ns > q->came_wall_ns)
+        q->came_wall_ns = t->created_wall_ns;
     t->in_lane.key = t->in_turn.key = t->id;
     t->in_lane.due_wall_ns = t->in_turn.due_wall_ns = due_wall_ns;
     node_init(&t->unwritten);
@@ -255,7 +257,9 @@ void task_drop(struct task *t)
 /* It dies when it is 31 days old; one that was made further ahead than that has a day from when it is due first. */
 int64_t task_life_end(const struct task *t)
 {
-    int64_t life = t->created_wall_ns + TASK_LIFE_NS, day = task_due(t) + 24 * 3600 * NS_PER_S;
+    int64_t life = t->created_wall_ns + TASK_LIFE_NS, day;
+    if (__builtin_add_overflow(task_due(t), 24 * 3600 * NS_PER_S, &day))
+        day = INT64_MAX;
     return t->tried || life > day ? life : day;
 }
 

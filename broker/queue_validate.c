@@ -85,8 +85,8 @@ static int cut_duration(const char *field, Google__Protobuf__Duration *d, struct
         return 0;
     int64_t ns = pb_duration_ns(d);
     if (d->nanos < 0 || d->nanos > 999999999 || ns < 0 || ns > DURATION_MAX_NS)
-        return err_set(e, ERR_INVALID_ARGUMENT, "%s: %llds is out of range; 0s to %llds are allowed", field, (long long)d->seconds,
-                       (long long)(DURATION_MAX_NS / NS_PER_S));
+        return err_set(e, ERR_INVALID_ARGUMENT, "%s: %.10gs is out of range; 0s to %llds are allowed", field,
+                       (double)d->seconds + (double)d->nanos / NS_PER_S, (long long)(DURATION_MAX_NS / NS_PER_S));
     if (d->seconds > 0)
         d->nanos = 0;
     return 0;
@@ -111,7 +111,7 @@ static int check_rates(Google__Cloud__Tasks__V2__RateLimits *r, struct err *e)
 {
     if (isnan(r->max_dispatches_per_second) || r->max_dispatches_per_second < 0 || r->max_dispatches_per_second > QUEUE_RATE_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT,
-                       "rate_limits.max_dispatches_per_second: %g; above 0 to %g are allowed (0 means %g; to stop a queue pause it)",
+                       "rate_limits.max_dispatches_per_second: %.10g; above 0 to %g are allowed (0 means %g; to stop a queue pause it)",
                        r->max_dispatches_per_second, QUEUE_RATE_MAX, QUEUE_RATE_MAX);
     if (r->max_concurrent_dispatches < 0 || r->max_concurrent_dispatches > QUEUE_CONCURRENT_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "rate_limits.max_concurrent_dispatches: %d; 1 to %d are allowed (0 means %d)",

@@ -115,12 +115,11 @@ static void pass_time(struct task_throttle *t, int64_t now_ns)
     t->active_ns = now_ns;
 }
 
-bool task_throttle_allows(struct task_throttle *t, uint32_t concurrent, int64_t now_ns, double *factor, uint32_t *running_max,
-                          int64_t *until_ns)
+bool task_throttle_allows(struct task_throttle *t, int64_t now_ns, double *factor, uint32_t *warm_max, int64_t *until_ns)
 {
     pass_time(t, now_ns);
     *factor = t->factor;
-    *running_max = concurrent < t->warm ? concurrent : t->warm;
+    *warm_max = t->warm;
     *until_ns = t->paused_until_ns;
     return now_ns >= t->paused_until_ns;
 }

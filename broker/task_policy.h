@@ -39,9 +39,8 @@ void task_throttle_init(struct task_throttle *t, int64_t now_ns);
 /** An answer of an attempt. 429, 503 and many errors slow the queue; Retry-After (it comes with these two) holds it back whole, at
  *  most TASK_RETRY_AFTER_MAX_NS. */
 void task_throttle_answer(struct task_throttle *t, int status, int64_t retry_after_ns, int64_t now_ns);
-/** What it may do now: the factor of its rate and how many may run at once. False: nothing before *until_ns. */
-bool task_throttle_allows(struct task_throttle *t, uint32_t concurrent, int64_t now_ns, double *factor, uint32_t *running_max,
-                          int64_t *until_ns);
+/** What it may do now: the factor of its rate, and how many may run at once while it warms up. False: nothing before *until_ns. */
+bool task_throttle_allows(struct task_throttle *t, int64_t now_ns, double *factor, uint32_t *warm_max, int64_t *until_ns);
 /** It begins anew: created, resumed. Idleness it notices by itself. */
 void task_throttle_cool(struct task_throttle *t, int64_t now_ns);
 

@@ -174,8 +174,9 @@ static int set_times(struct queues *qs, struct arena *a, PbTask *t, int64_t wall
                        (long long)(max_ns / NS_PER_S / 3600));
     int64_t deadline_ns = t->dispatch_deadline ? pb_duration_ns(t->dispatch_deadline) : TASK_DEADLINE_DEFAULT_NS;
     if (deadline_ns < TASK_DEADLINE_MIN_NS || deadline_ns > TASK_DEADLINE_MAX_NS)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.dispatch_deadline: %gs; %llds to %llds are allowed", (double)deadline_ns / NS_PER_S,
-                       (long long)(TASK_DEADLINE_MIN_NS / NS_PER_S), (long long)(TASK_DEADLINE_MAX_NS / NS_PER_S));
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.dispatch_deadline: %.13gs; %llds to %llds are allowed",
+                       (double)deadline_ns / NS_PER_S, (long long)(TASK_DEADLINE_MIN_NS / NS_PER_S),
+                       (long long)(TASK_DEADLINE_MAX_NS / NS_PER_S));
     t->schedule_time = (void *)pb_timestamp(a, (due_ns > wall_ns ? due_ns : wall_ns) / 1000 * 1000);
     t->create_time = (void *)pb_timestamp(a, wall_ns / NS_PER_S * NS_PER_S);
     t->dispatch_deadline = (void *)pb_duration(a, deadline_ns);

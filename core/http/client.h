@@ -22,7 +22,7 @@
 #include "core/loop/loop.h"
 
 #define HTTP_CLIENT_CONNECTIONS_MAX 8192 /* per thread */
-#define HTTP_CLIENT_PER_TARGET_MAX 2048
+#define HTTP_CLIENT_PER_TARGET_MAX 5120  /* per thread: a task queue may have 5,000 at once at one target, and there may be one thread */
 #define HTTP_CLIENT_IDLE_NS (60 * NS_PER_S)
 #define HTTP_CLIENT_CONNECT_NS (10 * NS_PER_S)
 #define HTTP_CLIENT_STALE_NS (1 * NS_PER_S) /* closed later than this after the call began: the peer was at work on it, so no repeat */

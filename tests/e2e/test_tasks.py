@@ -173,6 +173,24 @@ def _():
     assert server.metric("runnel_instances", state="ready") >= 1, "nothing was started"
 
 
+@case("a task's account decides who may come in, whatever token is among its headers")
+def _():
+    server.deploy("guarded", public=False)
+    policy = {"policy": {"bindings": [{"role": "roles/run.invoker", "members": [f"serviceAccount:{DEFAULT_ACCOUNT}"]}]}}
+    server.api("POST", f"/v2/{PARENT}/services/guarded:setIamPolicy", policy)
+    queue = make_queue("to-guarded", retryConfig=dict(QUICK, maxAttempts=2))
+    url = f"http://guarded.localhost:{server.port}/"
+    token = server.http("GET", f"/computeMetadata/v1/instance/service-accounts/default/identity?audience={urllib.parse.quote(url, safe='')}",
+                        headers={"Metadata-Flavor": "Google"}).text
+    headers = {"X-Serverless-Authorization": f"Bearer {token}"}
+    for name, auth, statuses in (("own", {}, []), ("account", {"oidcToken": {"serviceAccountEmail": ACCOUNT}}, [403, 403])):
+        task = make_task(queue, url, name=name, headers=headers, **auth)
+        wait_for(lambda: gone(task), f"{name} has ended")
+        dead = [d for d in server.api("GET", f"/runnel/v1/{queue}/deadTasks").get("deadTasks", []) if d["task"]["name"] == task["name"]]
+        events = server.api("GET", f"/runnel/v1/{task['name']}:timeline")["events"] if dead else []
+        equal([e["httpStatus"] for e in events if e["type"] == "ATTEMPT"], statuses, name)
+
+
 @case("the backlog of queues makes instances of a service, as many as it may have")
 def _():
     server.deploy("crowd", "--concurrency=1", "--max-instances=3")

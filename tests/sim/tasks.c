@@ -21,7 +21,7 @@ struct chore { /* a task as the world knows it */
     struct days *days;
     enum { CHORE_NONE, CHORE_SENT, CHORE_LIVE, CHORE_RUNS, CHORE_DONE, CHORE_DEAD, CHORE_REMOVED } is;
     uint32_t number, failed, key;
-    int64_t due_wall_ns;
+    int64_t due_wall_ns, start_wall_ns;
     bool forced, asked_to_run, removing;
     bool durable;   /* the disk has it just so */
     bool unsettled; /* a crash took back what was not on disk: it is as one of the two says */
@@ -130,6 +130,8 @@ static void answer(struct sim *s, void *arg)
             c->due_before_wall_ns = c->due_wall_ns;
         }
         d->since_write += c->durable;
+        /* Google's rule: the retry of a run that was asked for counts from when it was asked. */
+        int64_t from_ns = c->forced && !o.undelivered ? c->start_wall_ns : wall_ns(d);
         c->durable = c->forced = false;
         bool ok = o.status == 200 && !o.undelivered;
         c->failed += !ok && !o.undelivered;
@@ -138,7 +140,7 @@ static void answer(struct sim *s, void *arg)
                            : task_backoff_ns(d->config.min_backoff_ns, d->config.max_backoff_ns, d->config.max_doublings, c->failed);
         bool dead = !ok && !o.undelivered && task_exhausted(d->config.max_attempts, 0, c->failed, 0);
         c->is = ok ? CHORE_DONE : dead ? CHORE_DEAD : CHORE_LIVE;
-        c->due_wall_ns = c->is == CHORE_LIVE ? wall_ns(d) + wait : c->due_wall_ns;
+        c->due_wall_ns = c->is == CHORE_LIVE ? from_ns + wait : c->due_wall_ns;
         d->open -= c->is != CHORE_LIVE;
         sim_trace(s, "task %u answered %d", c->number, o.undelivered ? -1 : o.status);
     }
@@ -160,6 +162,7 @@ static void on_start(struct task_consumer *tc, struct task_run *run)
     d->retries += run->attempt > 1;
     check_start(d, c, run);
     c->is = CHORE_RUNS;
+    c->start_wall_ns = wall_ns(d);
     sim_after(s, sim_chance(s, 0.1) ? sim_delay(s, NS_PER_S, 600 * NS_PER_S) : sim_delay(s, NS_PER_MS, 2 * NS_PER_S), true, answer, c);
 }
 

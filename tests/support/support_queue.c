@@ -1,6 +1,8 @@
 /* support_queue.c: a queue under test: its store, its clock, its consumer. */
 #include "tests/support/support_queue.h"
 
+#include "tests/support/support_fault.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -233,7 +235,9 @@ TaskRecord *tq_record(struct tq *tq, const struct tq_task *t)
     r.priority = t->priority;
     r.n_events = 1;
     r.events = evs;
+    fault_hold();
     TaskRecord **records = realloc(tq->records, (tq->n_records + 1) * sizeof *records), *copy = pb_dup(&r.base);
+    fault_release();
     free(http.body.data);
     if (!copy || !records)
         die("out of memory", NULL);
@@ -249,7 +253,9 @@ void tq_done(void *arg, const TaskRecord *r, const struct err *e)
     if (d->done)
         die("told twice", NULL);
     pb_free(d->record);
+    fault_hold();
     *d = (struct tq_done){.done = true, .code = e ? e->code : ERR_OK, .record = r ? pb_dup(&r->base) : NULL};
+    fault_release();
 }
 
 void tq_counted(void *arg, uint64_t count, const struct err *e)

@@ -67,6 +67,13 @@ static const struct step steps[] = {
     {"tell a task's story", CHANGES, "Tasks/GetTaskTimeline", "{\"name\":\"" Q "/tasks/one\"}", NULL, NULL},
     {"delete a task", DELETES, "CloudTasks/DeleteTask", "{\"name\":\"" Q "/tasks/one\"}", "CloudTasks/GetTask",
      "{\"name\":\"" Q "/tasks/one\"}"},
+    {"create tasks at once", CREATES, "Tasks/BatchCreateTasks",
+     "{\"parent\":\"" Q "\",\"tasks\":[{\"name\":\"" Q "/tasks/two\",\"scheduleTime\":\"2026-01-20T00:00:00Z\","
+     "\"httpRequest\":{\"url\":\"http://a/\"}}]}",
+     NULL, NULL},
+    {"run a task", CHANGES, "CloudTasks/RunTask", "{\"name\":\"" Q "/tasks/one\"}", NULL, NULL},
+    {"redrive dead letters", CHANGES, "Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "\",\"all\":true}", NULL, NULL},
+    {"purge a queue", DELETES, "CloudTasks/PurgeQueue", "{\"name\":\"" Q "\"}", "CloudTasks/GetTask", "{\"name\":\"" Q "/tasks/one\"}"},
     {"delete a queue", DELETES, "CloudTasks/DeleteQueue", "{\"name\":\"" Q "\"}", "CloudTasks/GetQueue", "{\"name\":\"" Q "\"}"},
     {"delete a topic", DELETES, "Publisher/DeleteTopic", "{\"topic\":\"" T "\"}", "Publisher/GetTopic", "{\"topic\":\"" T "\"}"},
 };

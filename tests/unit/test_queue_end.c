@@ -215,6 +215,83 @@ static void a_deleted_queue_forgets_all_and_answers_everybody(void **state)
     buf_fini(&b);
 }
 
+/* Three dead letters, out of their only attempt. */
+static struct tq *with_dead_letters(void **state, size_t body_n)
+{
+    struct queue_config c = tq_config();
+    c.max_attempts = 1;
+    struct tq *tq = tq_begin(state, &c);
+    tq->answer = 500;
+    tq_add_many(tq, "d", 3, (struct tq_task){.body_n = body_n});
+    tq_run(tq);
+    assert_int_equal(queue_stats(tq->queue).dead, 3);
+    tq->answer = TQ_HOLD;
+    return tq;
+}
+
+static void all_come_back_though_the_clock_was_set_back(void **state)
+{
+    struct tq *tq = with_dead_letters(state, 0);
+    struct tq_done d = {0};
+    tq->fe.clock.wall_ns -= HOUR;
+    queue_redrive(tq->queue, NULL, 0, tq_counted, &d);
+    tq_run(tq);
+    assert_true(d.done && d.code == ERR_OK);
+    assert_int_equal(d.count, 3);
+    assert_int_equal(queue_stats(tq->queue).dead, 0);
+}
+
+static int dies_a_moment_later(struct tq *tq, const struct tq_start *s)
+{
+    fake_clock_move(&tq->fe.clock, 1);
+    return tq->n_starts < 100 ? 500 : 200;
+}
+
+/* A redrive that took them again would have no end. */
+static void what_dies_while_all_come_back_stays_dead(void **state)
+{
+    struct tq *tq = with_dead_letters(state, 0);
+    struct tq_done d = {0};
+    tq->answer_of = dies_a_moment_later;
+    tq->queue->page_tasks = 1;
+    queue_redrive(tq->queue, NULL, 0, tq_counted, &d);
+    tq_run(tq);
+    assert_true(d.done && d.code == ERR_OK);
+    assert_int_equal(d.count, 3);
+    assert_int_equal(queue_stats(tq->queue).dead, 3);
+}
+
+static size_t new_max;
+static void watch_new(struct tq *tq) { new_max = tq->queue->states[TASK_NEW] > new_max ? tq->queue->states[TASK_NEW] : new_max; }
+
+static void a_redrive_takes_as_many_large_ones_at_once_as_a_step_may(void **state)
+{
+    static const char *const ids[] = {"d0000", "d0001", "d0002"};
+    struct tq *tq = with_dead_letters(state, 600 * 1024);
+    struct tq_done d = {0};
+    new_max = 0;
+    tq->check = watch_new;
+    queue_redrive(tq->queue, ids, ARRAY_LEN(ids), tq_counted, &d);
+    tq_run(tq);
+    assert_true(d.done && d.code == ERR_OK);
+    assert_int_equal(d.count, 3);
+    assert_int_equal(new_max, 2); /* a megabyte, and the one that goes over it */
+}
+
+static void a_redrive_that_a_stop_interrupts_is_answered(void **state)
+{
+    struct tq *tq = with_dead_letters(state, 0);
+    struct tq_done d = {0};
+    tq->queue->page_tasks = 1;
+    queue_redrive(tq->queue, NULL, 0, tq_counted, &d);
+    timers_run(tq->fe.env.timers, tq->fe.clock.mono_ns); /* its first page is asked for */
+    assert_int_equal(tq->gate.n, 1);
+    queue_stop(tq->queue);
+    tq_run(tq);
+    assert_true(d.done);
+    assert_int_equal(d.code, ERR_CANCELLED);
+}
+
 static void a_stopped_queue_starts_nothing_but_takes_answers(void **state)
 {
     struct tq *tq = tq_begin(state, NULL);
@@ -235,6 +312,43 @@ static void a_stopped_queue_starts_nothing_but_takes_answers(void **state)
 }
 
 /* ---- trouble ---- */
+
+/* A page that is on its way has been asked for by the lane's edge: what comes meanwhile stays beside it, however full the window is. */
+static void nothing_leaves_memory_while_a_page_is_read(void **state)
+{
+    struct tq *tq = *state;
+    struct queue_config c = tq_config();
+    c.paused = true;
+    tq->window_tasks = 8;
+    tq->page_tasks = 2;
+    tq_init(tq, &c);
+    tq_add_many(tq, "t", 20, (struct tq_task){.in_ns = HOUR});
+    tq_run(tq);
+    assert_int_equal(tq->queue->states[TASK_WAITING], 8);
+    for (int i = 0; i < 4; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "t%04d", i);
+        queue_remove(tq->queue, id, tq_done, NULL);
+    }
+    for (int i = 0; i < 100 && !tq->gate.n; i++) { /* until the next page is asked for */
+        store_memory_step(tq->store, 1, ERR_OK);
+        timers_run(tq->fe.env.timers, tq->fe.clock.mono_ns);
+    }
+    assert_int_equal(tq->gate.n, 1);
+    tq_add_many(tq, "new", 9, (struct tq_task){.in_ns = S});
+    for (int i = 0; i < 100; i++)
+        store_memory_step(tq->store, 1, ERR_OK);
+    assert_true(tq->queue->states[TASK_WAITING] > 8 + 4);
+    tq_let_through(tq, 1);
+    tq_run(tq);
+    assert_int_equal(tq->queue->states[TASK_WAITING], 8); /* and then it is trimmed */
+    tq->config.paused = false;
+    tq->answer = 200;
+    queue_configure(tq->queue, &tq->config);
+    tq_advance(tq, 2 * HOUR);
+    assert_int_equal(tq->n_starts, 20 - 4 + 9);
+    assert_int_equal(queue_stats(tq->queue).tasks, 0);
+}
 
 static void a_success_that_cannot_be_written_is_not_repeated(void **state)
 {
@@ -347,9 +461,14 @@ int main(void)
         TEST(a_purge_takes_all_that_was_there),
         TEST(a_purge_cancels_what_runs_and_what_is_being_written),
         TEST(a_deleted_queue_forgets_all_and_answers_everybody),
+        TEST(all_come_back_though_the_clock_was_set_back),
+        TEST(what_dies_while_all_come_back_stays_dead),
+        TEST(a_redrive_takes_as_many_large_ones_at_once_as_a_step_may),
+        TEST(a_redrive_that_a_stop_interrupts_is_answered),
         TEST(a_stopped_queue_starts_nothing_but_takes_answers),
         TEST(a_success_that_cannot_be_written_is_not_repeated),
         TEST(a_retry_that_cannot_be_written_comes_all_the_same),
+        TEST(nothing_leaves_memory_while_a_page_is_read),
         TEST(the_wall_clock_may_jump),
         TEST(a_crash_after_any_write_loses_nothing),
     };

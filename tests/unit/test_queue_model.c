@@ -16,9 +16,9 @@ enum is { NOT_THERE, CREATING, LIVE, RUNS };
 struct thing {
     char id[8];
     enum is is;
-    bool running_now, forced, sure; /* sure: the store has it just so */
-    bool removing, unsure_ended;    /* a removal is under way; or it failed while the task ran */
-    int64_t due_wall_ns, created_wall_ns;
+    bool running_now, forced, sure;                      /* sure: the store has it just so */
+    bool removing, unsure_ended;                         /* a removal is under way; or it failed while the task ran */
+    int64_t due_wall_ns, created_wall_ns, asked_wall_ns; /* asked: of a run that was */
     uint32_t failed, priority;
     const char *key;
     struct model *model;
@@ -87,8 +87,10 @@ static int on_start(struct tq *tq, const struct tq_start *s)
     MUST(m, !purged(m, t), s->id);
     MUST(m, s->attempt == t->failed + 1, s->id);
     t->is = RUNS;
-    if (t->forced)
+    if (t->forced) {
+        t->asked_wall_ns = s->wall_ns;
         return TQ_HOLD;
+    }
     MUST(m, s->wall_ns >= t->due_wall_ns, s->id);
     MUST(m, !tq->config.paused, s->id);
     take_token(m, s->id);
@@ -158,11 +160,12 @@ static void settle(struct model *m, struct thing *t)
         t->unsure_ended = true; /* what the removal came to decides */
         return;
     }
+    int64_t from_ns = t->forced && answer == 404 ? t->asked_wall_ns : m->tq.fe.clock.wall_ns;
     t->forced = t->sure = false;
     t->is = answer == 200 ? NOT_THERE : LIVE;
     t->failed += answer == 404;
     int64_t wait_ns = answer == 404 ? task_backoff_ns(c->min_backoff_ns, c->max_backoff_ns, c->max_doublings, t->failed) : QUEUE_AGAIN_NS;
-    t->due_wall_ns = m->tq.fe.clock.wall_ns + wait_ns;
+    t->due_wall_ns = from_ns + wait_ns;
     t->unsure_ended = answer == 200;
     tq_settle(&m->tq, s, answer);
 }

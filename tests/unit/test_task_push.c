@@ -2,6 +2,8 @@
  * queue is a fake that counts as broker/queue.h says. */
 #include "tests/support/unit.h"
 
+#include "broker/queues_int.h"
+#include "core/http/client.h"
 #include "dispatcher/task_push.h"
 
 #include <stdio.h>
@@ -360,6 +362,13 @@ static void a_task_whose_queue_is_gone_is_called_off_and_settled_once(void **sta
     assert_int_equal(f->queue.settled, 1);
 }
 
+static void a_queue_gets_all_the_connections_that_it_may_use(void **state)
+{
+    assert_true(HTTP_CLIENT_PER_TARGET_MAX > QUEUE_CONCURRENT_MAX); /* at one target, with one io thread */
+    assert_true(HTTP_CLIENT_CONNECTIONS_MAX > QUEUE_CONCURRENT_MAX);
+    assert_true(OUTCALLS_MAX > QUEUE_CONCURRENT_MAX);
+}
+
 int main(void)
 {
 #define WITH(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -375,6 +384,7 @@ int main(void)
         WITH(a_timeout_is_told_and_what_we_lack_does_not_count),
         WITH(a_task_that_cannot_be_made_into_a_request_has_failed),
         WITH(a_task_whose_queue_is_gone_is_called_off_and_settled_once),
+        cmocka_unit_test(a_queue_gets_all_the_connections_that_it_may_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

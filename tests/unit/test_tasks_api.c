@@ -119,6 +119,31 @@ static void pause_resume_and_purge(void **state)
     tb_stop(&tb);
 }
 
+static void make_named(struct tb *tb, const char *id)
+{
+    tb_call(tb, ERR_OK, "CloudTasks/CreateTask", "{\"parent\":\"" QUEUE "\",\"task\":{\"name\":\"" TASKS "%s\"," HTTP "}}", id);
+}
+
+static void a_purge_takes_what_was_there_though_the_clock_was_set_back(void **state)
+{
+    struct tb tb;
+    setup(&tb, "");
+    tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" QUEUE "\"}");
+    make_named(&tb, "old");
+    tb.fe.clock.wall_ns -= 3600 * NS_PER_S;
+    tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" QUEUE "\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "old\"}");
+    make_named(&tb, "fresh"); /* by the clock it was made before that purge */
+    tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}");
+    tb_restart(&tb, true);
+    tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" QUEUE "\"}");
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}");
+    tb_restart(&tb, true);
+    tb_call(&tb, ERR_NOT_FOUND, "CloudTasks/GetTask", "{\"name\":\"" TASKS "fresh\"}");
+    tb_stop(&tb);
+}
+
 static void a_purge_goes_by_the_exact_time(void **state)
 {
     struct tb tb;
@@ -530,6 +555,7 @@ int main(void)
         cmocka_unit_test(updates),
         cmocka_unit_test(pause_resume_and_purge),
         cmocka_unit_test(a_purge_goes_by_the_exact_time),
+        cmocka_unit_test(a_purge_takes_what_was_there_though_the_clock_was_set_back),
         cmocka_unit_test(a_deleted_queue_takes_its_tasks_along),
         cmocka_unit_test(a_deleted_queues_name_is_held),
         cmocka_unit_test(lists_of_queues),
