@@ -172,8 +172,10 @@ struct task *task_load(struct queue *q, const struct store_entry *row, struct er
     struct arena *a = task_arena(row->body.n);
     TaskRecord *r = a ? pb_unpack(a, &runnel__broker__task_record__descriptor, row->body) : NULL;
     if (!r || !r->task) {
+        bool no_room = !a || (!r && arena_short(a));
         arena_free(a);
-        err_set(e, ERR_DATA_LOSS, "task %s in the store cannot be read", row->key);
+        err_set(e, no_room ? ERR_RESOURCE_EXHAUSTED : ERR_DATA_LOSS,
+                no_room ? "out of memory for task %s" : "task %s in the store cannot be read", row->key);
         return NULL;
     }
     struct task *t = NULL;

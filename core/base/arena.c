@@ -18,6 +18,7 @@ struct chunk {
 struct arena {
     struct chunk *newest;
     size_t max, used, next_cap;
+    bool refused;
 };
 
 struct arena *arena_new(size_t max_bytes)
@@ -65,18 +66,24 @@ static struct chunk *add_chunk(struct arena *a, size_t n)
     return c;
 }
 
+static void *refuse(struct arena *a)
+{
+    a->refused = true;
+    return NULL;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
     if (n > a->max - a->used)
-        return NULL;
+        return refuse(a);
     size_t size = n ? (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1) : ARENA_ALIGN;
     if (size < n || size > a->max - a->used)
-        return NULL;
+        return refuse(a);
     struct chunk *c = a->newest;
     if (!c || c->cap - c->used < size)
         c = add_chunk(a, size);
     if (!c)
-        return NULL;
+        return refuse(a);
     void *p = c->bytes + c->used;
     c->used += size;
     a->used += size;
@@ -116,3 +123,5 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
 }
 
 size_t arena_used(const struct arena *a) { return a->used; }
+
+bool arena_short(const struct arena *a) { return a->refused; }

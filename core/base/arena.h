@@ -15,5 +15,7 @@ char *arena_dup(struct arena *a, struct str s); /* terminated copy */
 char *arena_strdup(struct arena *a, const char *z);
 FMT(2, 3) char *arena_printf(struct arena *a, const char *fmt, ...);
 size_t arena_used(const struct arena *a);
+/** Was anything refused so far? So that what could not be read is told from what there was no room for. */
+bool arena_short(const struct arena *a);
 
 #endif

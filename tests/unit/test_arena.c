@@ -31,6 +31,7 @@ static void the_maximum_refuses_and_leaves_it_usable(void **state)
     struct arena *a = arena_new(160);
     assert_non_null(arena_alloc(a, 100)); /* counts as 112 */
     assert_int_equal(arena_used(a), 112);
+    assert_false(arena_short(a));
     assert_null(arena_alloc(a, 49));
     assert_null(arena_alloc(a, SIZE_MAX));
     assert_null(arena_alloc(a, SIZE_MAX - 15));
@@ -38,6 +39,7 @@ static void the_maximum_refuses_and_leaves_it_usable(void **state)
     assert_int_equal(arena_used(a), 112);
     assert_non_null(arena_alloc(a, 48));
     assert_int_equal(arena_used(a), 160);
+    assert_true(arena_short(a));
     assert_null(arena_alloc(a, 0));
     arena_free(a);
     a = arena_new(5); /* less than one step of alignment */
