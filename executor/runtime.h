@@ -41,6 +41,7 @@ struct runtime_spec {        /* everything is copied by start */
     bool wants_port;
     uint32_t cpu_millis;   /* 0 = no limit */
     uint64_t memory_bytes; /* 0 = no limit */
+    uint64_t ticket[2];    /* of a task's attempt: its exit is journaled under it (exit_journal.h); 0: none */
 };
 struct runtime_usage {
     int64_t cpu_ns;
@@ -64,8 +65,8 @@ struct runtime_ops {
 #define RUNTIME_BURST_S 2             /* seconds' worth that may come at once */
 #define RUNTIME_UNREAD_MAX (2u << 20) /* bytes of lines on their way to the engine, per instance */
 struct mailbox;
-/** `self` is the path of this program: it is started again as the warden (see warden.h). */
-struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e);
+/** `self` is the path of this program: it is started again as the warden (see warden.h), which inherits `journal_fd` (-1: none). */
+struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, int journal_fd, struct err *e);
 
 /* Is something listening? Injected, so that the simulator can answer. done exactly once, later. */
 struct prober;

@@ -32,6 +32,7 @@
 #define FLOOD_PAUSE_NS (10 * NS_PER_MS) /* a stream above its budget is read again after this */
 #define USAGE_EVERY_NS NS_PER_S
 #define WARDEN_FD 3
+#define SPARE_FD 20 /* of the child that becomes the warden */
 #define PORT_TRIES 64
 #define ORPHAN_TRIES 100
 
@@ -76,6 +77,7 @@ struct exec_runtime {
     struct thread *thread;
     struct loop *loop;
     char *self;
+    int journal_fd; /* the warden's; -1 none */
     /* engine's */
     uint64_t next_key;
     struct list instances;
@@ -261,6 +263,16 @@ static bool send_frame(struct exec_runtime *rt, const struct warden_frame *f, co
 
 static void on_warden(void *arg, int events);
 
+/* Moves both out of the way first: either may have the number of the other's place. */
+static void add_descriptors(posix_spawn_file_actions_t *actions, int fd, int journal_fd, int spare)
+{
+    posix_spawn_file_actions_adddup2(actions, fd, spare);
+    if (journal_fd >= 0)
+        posix_spawn_file_actions_adddup2(actions, journal_fd, WARDEN_JOURNAL_FD);
+    posix_spawn_file_actions_adddup2(actions, spare, WARDEN_FD);
+    posix_spawn_file_actions_addclosefrom_np(actions, journal_fd >= 0 ? WARDEN_JOURNAL_FD + 1 : WARDEN_FD + 1);
+}
+
 static int spawn_warden(struct exec_runtime *rt, int fd, pid_t *pid)
 {
     char number[16];
@@ -274,8 +286,7 @@ static int spawn_warden(struct exec_runtime *rt, int fd, pid_t *pid)
     sigfillset(&all);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
-    posix_spawn_file_actions_adddup2(&actions, fd, WARDEN_FD);
-    posix_spawn_file_actions_addclosefrom_np(&actions, WARDEN_FD + 1);
+    add_descriptors(&actions, fd, rt->journal_fd, rt->journal_fd == SPARE_FD ? SPARE_FD + 1 : SPARE_FD);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
@@ -536,7 +547,7 @@ static int add_string(struct buf *b, const char *z) { return buf_add(b, z, strle
 
 static int build_spec(struct buf *b, const struct runtime_instance *i, const struct runtime_spec *spec, const struct exec_program *x)
 {
-    struct warden_spec head = {.magic = WARDEN_MAGIC, .cpu_millis = spec->cpu_millis, .memory_bytes = spec->memory_bytes};
+    struct warden_spec head = {.magic = WARDEN_MAGIC, .cpu_millis = spec->cpu_millis, .memory_bytes = spec->memory_bytes, .ticket = {spec->ticket[0], spec->ticket[1]}};
     size_t first = x->own && spec->argv && spec->argv[0] ? 1 : 0;
     char port_text[16];
     snprintf(port_text, sizeof port_text, "PORT=%u", i->port);
@@ -709,7 +720,7 @@ static const struct runtime_ops exec_ops = {
 
 static void thread_main(void *arg) { loop_run(((struct exec_runtime *)arg)->loop); }
 
-struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, struct err *e)
+struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, int journal_fd, struct err *e)
 {
     struct exec_runtime *rt = calloc(1, sizeof *rt);
     if (!rt) {
@@ -720,6 +731,7 @@ struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, 
     rt->env = env;
     rt->engine = engine;
     rt->sock = -1;
+    rt->journal_fd = journal_fd;
     list_init(&rt->instances);
     timer_init(&rt->usage_timer, on_usage_timer);
     rt->close_mail.deliver = on_close;

@@ -1,6 +1,7 @@
 /** warden.c: the warden's loop: take orders, start programs, reap them, and sweep up whatever they left behind. */
 #include "executor/warden.h"
 #include "executor/cgroup.h"
+#include "executor/exit_journal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,6 +32,7 @@ struct charge { /* one program under the warden's care */
     int exec_fd; /* reports that exec failed; -1 after exec */
     bool reaped, dying;
     size_t found; /* in this sweep */
+    uint64_t ticket[2]; /* [0] 0: not journaled */
     struct cgroup cgroup;
     char mark[96]; /* WARDEN_MARK + id */
 };
@@ -40,7 +42,8 @@ struct proc {
     bool ours;
 };
 struct warden {
-    int fd, signal_fd;
+    int fd, signal_fd, journal_fd; /* journal_fd -1: none */
+    uint64_t journal_seq;
     bool server_gone;
     int sweep_ms; /* until the next sweep; 0: none is due */
     size_t n, n_procs, procs_cap;
@@ -227,7 +230,7 @@ static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
         free(c);
         goto out;
     }
-    *c = (struct charge){.key = key, .exec_fd = exec_fds[0]};
+    *c = (struct charge){.key = key, .exec_fd = exec_fds[0], .ticket = {s.head.ticket[0], s.head.ticket[1]}};
     snprintf(c->mark, sizeof c->mark, "%s%s", WARDEN_MARK, s.id);
     char name[32];
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
@@ -406,6 +409,14 @@ size_t warden_kill_marked(const char *mark)
     return n;
 }
 
+/* Before the server hears of it, which may be killed any moment. */
+static void journal(struct warden *w, const struct charge *c, const struct warden_frame *f)
+{
+    const struct exit_record r = {{c->ticket[0], c->ticket[1]}, f->a, f->b, f->c};
+    if (w->journal_fd >= 0 && c->ticket[0])
+        exit_journal_write(w->journal_fd, w->journal_seq++, &r); /* a full disk: then it is lost with the server, and runs again */
+}
+
 /* Kill what is left of the dying; report those of whom nothing is left. */
 static void sweep(struct warden *w)
 {
@@ -438,6 +449,7 @@ static void sweep(struct warden *w)
         f.a = WIFEXITED(c->status) ? WEXITSTATUS(c->status) : -1;
         f.b = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : 0;
         f.c = cgroup_oom(&w->cgroups, &c->cgroup);
+        journal(w, c, &f);
         charge_remove(w, c);
         if (send(w->fd, &f, sizeof f, MSG_NOSIGNAL) < 0 && errno != EINTR)
             w->server_gone = true;
@@ -494,6 +506,9 @@ static int set_up(struct warden *w)
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     fcntl(w->fd, F_SETFD, FD_CLOEXEC);
+    w->journal_fd = fcntl(WARDEN_JOURNAL_FD, F_SETFD, FD_CLOEXEC) == 0 ? WARDEN_JOURNAL_FD : -1;
+    if (w->journal_fd >= 0)
+        w->journal_seq = exit_journal_end(w->journal_fd);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "runnel-warden");
     w->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -1,5 +1,5 @@
 /** warden.h: the small process that starts the programs, so that the server's big heap never forks and nothing outlives it.
- *  Shape:  the server starts itself again as `SELF __warden FD`. Over FD (SOCK_SEQPACKET) come frames: START with three
+ *  Shape:  the server starts itself again as `SELF __warden FD`, WARDEN_JOURNAL_FD open when there is a journal. Over FD (SOCK_SEQPACKET) come frames: START with three
  *          descriptors (a memfd with the spec, the writing ends for stdout and stderr), SIGNAL, KILL. Back go HELLO once,
  *          then for each key STARTED | FAILED, and after STARTED one EXITED when nothing of the instance runs any more.
  *  Rules:  a program leads its own session and is killed with the warden (PR_SET_PDEATHSIG); whatever it left behind is
@@ -41,11 +41,13 @@ struct warden_spec {
     uint32_t argc, envc;
     uint32_t cpu_millis;
     uint64_t memory_bytes;
+    uint64_t ticket[2]; /* runtime_spec's; [0] 0: its exit is not journaled */
 };
 
 /** SIGKILL to every process whose environment has `mark` ("RUNNEL_INSTANCE_ID=…"); how many there were. For the server, after
  *  its warden was lost: then nobody has adopted them. */
 size_t warden_kill_marked(const char *mark);
+#define WARDEN_JOURNAL_FD 4
 /** Runs the warden on `fd` until it ends; the process's exit code. */
 int warden_main(int fd);
 

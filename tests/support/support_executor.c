@@ -225,7 +225,7 @@ static void open_executor(struct world *w)
     w->operations = operations_new(&w->fe.env, &e);
     w->metrics = metrics_new();
     w->registry = registry_new();
-    struct executor_deps d = {&w->fe.env, w->store, &w->runtime.base, &w->prober.base, w->operations, w->metrics, w->engine};
+    struct executor_deps d = {&w->fe.env, w->store, &w->runtime.base, &w->prober.base, w->operations, w->metrics, w->engine, w->journal};
     w->x = w->operations && w->metrics && w->registry ? executor_new(&w->config, &d, &e) : NULL;
     if (!w->x || executor_load(w->x, &e) || executor_register(w->x, w->registry, &e) ||
         operations_register(w->operations, w->registry, &e)) {
@@ -253,7 +253,13 @@ void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances)
     must(!w->engine || !w->store);
     fake_runtime_init(&w->runtime, &w->fe.env);
     fake_prober_init(&w->prober, &w->runtime);
-    w->config = (struct executor_config){"proj", "here", "localhost", 8080, idle_ns, max_instances};
+    w->config = (struct executor_config){.project = "proj",
+                                          .region = "here",
+                                          .domain = "localhost",
+                                          .port = 8080,
+                                          .idle_ns = idle_ns,
+                                          .max_instances_host = max_instances,
+                                          .host_cpu_millis = 2000};
     open_executor(w);
 }
 

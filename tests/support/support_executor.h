@@ -48,6 +48,7 @@ struct world {
     struct fake_runtime runtime;
     struct fake_prober prober;
     struct executor_config config;
+    struct exit_journal *journal; /* NULL, unless the test gives one before a crash */
     struct executor *x;
     enum err_code store_fails; /* transactions fail with this */
     struct {

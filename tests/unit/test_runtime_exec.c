@@ -115,7 +115,7 @@ static int setup(void **state)
         return -1;
     rng_seed(&rng, 1);
     env = (struct env){loop_clock(loop), &rng, loop_timers(loop), log_null()};
-    rt = runtime_exec_new(&env, loop_mailbox(loop), self_path, &e);
+    rt = runtime_exec_new(&env, loop_mailbox(loop), self_path, -1, &e);
     return rt ? 0 : -1;
 }
 

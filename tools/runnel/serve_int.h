@@ -16,11 +16,14 @@
 #include "dispatcher/route.h"
 #include "dispatcher/task_push.h"
 #include "executor/executor.h"
+#include "executor/exit_journal.h"
+#include <limits.h>
 #include "tools/runnel/serve_options.h"
 
 struct server {
     struct serve_options options;
-    char url[128], self[512];
+    char url[128], self[512], scratch[PATH_MAX]; /* scratch: for the results of tasks */
+    struct exit_journal *journal;
     struct rng rng;
     struct env env;
     struct loop *loop;
