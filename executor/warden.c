@@ -43,6 +43,7 @@ struct proc {
 };
 struct warden {
     int fd, signal_fd, journal_fd; /* journal_fd -1: none */
+    int children_fd;               /* the list of our children, where the kernel has it; -1 */
     uint64_t journal_seq;
     bool server_gone;
     int sweep_ms; /* until the next sweep; 0: none is due */
@@ -417,10 +418,30 @@ static void journal(struct warden *w, const struct charge *c, const struct warde
         exit_journal_write(w->journal_fd, w->journal_seq++, &r); /* a full disk: then it is lost with the server, and runs again */
 }
 
+/* Has this process other children than the leaders that live? What a leader leaves behind is given to us in the moment it ends, so
+ * when there is nothing else, nothing is left of those that were reaped, and the whole of /proc need not be read. */
+static bool only_leaders(const struct warden *w)
+{
+    char text[4096];
+    size_t n_leaders = 0, n_children = 0;
+    for (size_t i = 0; i < w->n; i++)
+        n_leaders += !w->charges[i]->reaped;
+    if (w->children_fd < 0 || lseek(w->children_fd, 0, SEEK_SET) != 0)
+        return false;
+    for (ssize_t n; (n = read(w->children_fd, text, sizeof text)) != 0;) {
+        if (n < 0)
+            return false;
+        for (ssize_t i = 0; i < n; i++)
+            n_children += text[i] == ' '; /* one after each */
+    }
+    return n_children == n_leaders;
+}
+
 /* Kill what is left of the dying; report those of whom nothing is left. */
 static void sweep(struct warden *w)
 {
-    bool scanned = procs_scan(w);
+    w->n_procs = 0;
+    bool scanned = only_leaders(w) || procs_scan(w);
     for (size_t i = 0; i < w->n; i++)
         if (w->charges[i]->dying)
             w->charges[i]->found = cgroup_kill(&w->cgroups, &w->charges[i]->cgroup);
@@ -512,6 +533,9 @@ static int set_up(struct warden *w)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "runnel-warden");
     w->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    w->children_fd = open(path, O_RDONLY | O_CLOEXEC);
     return w->signal_fd < 0 ? -1 : 0;
 }
 
@@ -564,6 +588,8 @@ int warden_main(int fd)
         kill_everything(w);
         cgroups_close(&w->cgroups);
         close(w->signal_fd);
+        if (w->children_fd >= 0)
+            close(w->children_fd);
     }
     close(w->fd);
     free(w->procs);
