@@ -53,6 +53,9 @@ struct warden {
     struct cgroups cgroups;
 };
 
+/* The server gave us the default for all others. */
+static const int quiet_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+
 /* ---- frames */
 
 FMT(6, 7) static void report(struct warden *w, uint64_t key, enum warden_op op, int a, int b, const char *fmt, ...)
@@ -193,17 +196,28 @@ static void child_fails(int exec_fd, int step)
 static const char *const step_names[] = {"standard input could not be opened", "its directory could not be entered",
                                          "it could not be executed", "the warden is gone"};
 
-static void child_run(const struct warden *w, const struct charge *c, const struct spec *s, const int fds[FRAME_FDS], int exec_fd,
-                      pid_t parent)
+struct birth {
+    const struct charge *charge;
+    const struct spec *spec;
+    const int *fds;
+    int exec_fd;
+    pid_t parent;
+};
+
+static int child_run(void *arg)
 {
+    const struct birth *b = arg;
+    const struct charge *c = b->charge;
+    const struct spec *s = b->spec;
+    const int *fds = b->fds, exec_fd = b->exec_fd;
     sigset_t none;
     sigemptyset(&none);
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
+    for (size_t i = 0; i < ARRAY_LEN(quiet_signals); i++)
+        signal(quiet_signals[i], SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (getppid() != b->parent)
         child_fails(exec_fd, 3); /* the warden ended before it could be tied to us */
     cgroup_enter(&c->cgroup);
     int null_fd = open("/dev/null", O_RDONLY);
@@ -215,6 +229,7 @@ static void child_run(const struct warden *w, const struct charge *c, const stru
         child_fails(exec_fd, 1);
     execve(s->program, s->argv, s->envp);
     child_fails(exec_fd, 2);
+    return 127;
 }
 
 static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
@@ -236,10 +251,8 @@ static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
     char name[32];
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
     cgroup_make(&w->cgroups, &c->cgroup, name, s.head.cpu_millis, s.head.memory_bytes);
-    pid_t parent = getpid();
-    c->pid = cgroup_fork(&c->cgroup);
-    if (c->pid == 0)
-        child_run(w, c, &s, fds, exec_fds[1], parent);
+    struct birth birth = {c, &s, fds, exec_fds[1], getpid()};
+    c->pid = cgroup_fork(&c->cgroup, child_run, &birth);
     cgroup_entered(&c->cgroup);
     w->charges[w->n++] = c;
     if (c->pid < 0) {
@@ -522,10 +535,8 @@ static int set_up(struct warden *w)
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_SETMASK, &child, NULL);
     /* A terminal's Ctrl-C is for the server, which then tells us. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_LEN(quiet_signals); i++)
+        signal(quiet_signals[i], SIG_IGN);
     fcntl(w->fd, F_SETFD, FD_CLOEXEC);
     w->journal_fd = fcntl(WARDEN_JOURNAL_FD, F_SETFD, FD_CLOEXEC) == 0 ? WARDEN_JOURNAL_FD : -1;
     if (w->journal_fd >= 0)
