@@ -498,7 +498,15 @@ static void read_result(struct run_attempt *a)
 
 /* ---- running */
 
-static void on_started(void *arg, int64_t pid, uint16_t port) {}
+static void on_started(void *arg, int64_t pid, uint16_t port)
+{
+    struct run_attempt *a = arg;
+    if (a->state != TASK_STARTING)
+        return; /* it is to end already */
+    a->started_ns = env_now(a->e->jobs->env);
+    move(a, TASK_RUNNING);
+    executor_arm(a->e->jobs->x, &a->timer, a->started_ns + a->e->timeout_ns);
+}
 
 static void on_line(void *arg, bool is_stderr, struct str line, int64_t wall_ns)
 {
@@ -574,10 +582,9 @@ void run_attempt_start(struct run_attempt *a)
         return;
     }
     relist(a, &e->ready, &e->open);
-    move(a, TASK_RUNNING);
+    move(a, TASK_STARTING);
     e->jobs->n_running++;
     a->started_ns = env_now(e->jobs->env);
-    executor_arm(e->jobs->x, &a->timer, a->started_ns + e->timeout_ns);
 }
 
 static void signal_stop(struct run_attempt *a)
@@ -608,7 +615,7 @@ void run_attempt_stop(struct run_attempt *a)
 {
     struct execution *e = a->e;
     bool cancelled = e->state == EXECUTION_CANCELLING;
-    if (a->state == TASK_RUNNING) {
+    if (a->state == TASK_RUNNING || a->state == TASK_STARTING) {
         a->stop = true;
         signal_stop(a);
     } else if (a->state == TASK_STOPPING) {

@@ -413,10 +413,11 @@ static void take(struct execution *e, uint32_t i)
     e->n_taken++;
 }
 
+static uint32_t programs(const struct execution *e) { return e->count[TASK_STARTING] + e->count[TASK_RUNNING] + e->count[TASK_STOPPING]; }
+
 static bool may_begin(const struct execution *e)
 {
-    uint32_t under_way = e->count[TASK_READING] + e->count[TASK_BEGINNING] + e->count[TASK_READY] + e->count[TASK_RUNNING] +
-                         e->count[TASK_STOPPING];
+    uint32_t under_way = e->count[TASK_READING] + e->count[TASK_BEGINNING] + e->count[TASK_READY] + programs(e);
     /* Short attempts are begun ahead of their slot. Were they long, a kill -9 would count as lost what had never run. */
     uint32_t ahead = e->mean_run_ns >= 0 && e->mean_run_ns < QUICK_NS ? e->parallelism : 0;
     return under_way < e->parallelism + ahead && e->count[TASK_ENDING] < 4 * e->parallelism + 64 && e->jobs->n_open < JOBS_OPEN_MAX &&
@@ -453,7 +454,7 @@ bool execution_step(struct execution *e)
     if (e->loading || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
         return false;
     struct node *n = list_first(&e->ready);
-    if (n && e->count[TASK_RUNNING] + e->count[TASK_STOPPING] < e->parallelism && js->n_running < js->running_max &&
+    if (n && programs(e) < e->parallelism && js->n_running < js->running_max &&
         !timer_armed(&e->again_timer)) {
         if (e->state == EXECUTION_PENDING) {
             move(e, EXECUTION_RUNNING);

@@ -1,6 +1,6 @@
 /** task_state.h: the states of a task and of an execution, as tables; who may follow whom.
  *  Shape:  task:      WAITING (it has no memory and no entry) -> READING (its input) -> BEGINNING (the attempt's record is being
- *                     stored) -> READY (durable, waits for room) -> RUNNING -> (STOPPING: SIGTERM, then SIGKILL) -> ENDING (its
+ *                     stored) -> READY (durable, waits for room) -> STARTING (handed to the runtime) -> RUNNING -> (STOPPING: SIGTERM, then SIGKILL) -> ENDING (its
  *                     outcome is being stored) -> SUCCEEDED | FAILED | CANCELLED | BACKOFF (another attempt follows).
  *          execution: QUEUED -> PENDING -> RUNNING -> (CANCELLING) -> SUCCEEDED | FAILED | CANCELLED; its failed tasks may be taken
  *                     up again: FAILED | CANCELLED -> PENDING.
@@ -13,7 +13,7 @@
 
 #define TASK_STATES(X)                                                                                            \
     X(WAITING, "waiting")                                                                                         \
-    X(READING, "reading") X(BEGINNING, "beginning") X(READY, "ready") X(RUNNING, "running") X(STOPPING, "stopping") \
+    X(READING, "reading") X(BEGINNING, "beginning") X(READY, "ready") X(STARTING, "starting") X(RUNNING, "running") X(STOPPING, "stopping") \
         X(ENDING, "ending") X(BACKOFF, "backoff") X(SUCCEEDED, "succeeded") X(FAILED, "failed") X(CANCELLED, "cancelled")
 enum task_state {
 #define TASK_ENUM(name, text) TASK_##name,
