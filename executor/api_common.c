@@ -65,4 +65,3 @@ size_t api_page_cut(struct arena *a, struct listed *items, size_t n, const struc
     *next = page_token(a, list, items[*first + p->size - 1].key);
     return p->size;
 }
-

@@ -135,7 +135,9 @@ static void drop(struct run_attempt *a)
         e->held = NULL;
     execution_moved(e, a->state, TASK_WAITING);
     struct list *lists[] = {&e->open, &e->ready, &e->again, &e->waiting};
-    struct list *own = a->state == TASK_READY ? lists[1] : a->state == TASK_BACKOFF ? (timer_armed(&a->timer) ? lists[3] : lists[2]) : lists[0];
+    struct list *own = a->state == TASK_READY     ? lists[1]
+                       : a->state == TASK_BACKOFF ? (timer_armed(&a->timer) ? lists[3] : lists[2])
+                                                  : lists[0];
     list_remove(own, &a->link);
     run_attempt_free(a);
     run_jobs_reap_soon(e->jobs);
@@ -202,8 +204,8 @@ static void on_end_stored(void *arg, const struct err *err)
             drop(a);
             return;
         }
-        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_stored", LSTR("execution", e->name), LINT("task", a->index),
-               LSTR("error", err->msg), LSTR("do", "trying again in a second"));
+        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_stored", LSTR("execution", e->name), LINT("task", a->index), LSTR("error", err->msg),
+               LSTR("do", "trying again in a second"));
         a->stored_late = true;
         execution_try_later(e);
         return;
@@ -342,8 +344,8 @@ static void on_begun(void *arg, const struct err *err)
     if (e->deleted) {
         drop(a);
     } else if (err && !e->jobs->x->stopping) {
-        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_stored", LSTR("execution", e->name), LINT("task", a->index),
-               LSTR("error", err->msg), LSTR("do", "trying again in a second"));
+        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_stored", LSTR("execution", e->name), LINT("task", a->index), LSTR("error", err->msg),
+               LSTR("do", "trying again in a second"));
         a->stored_late = true;
         execution_try_later(e);
     } else if (e->jobs->x->stopping) {
@@ -432,9 +434,13 @@ static void on_row(struct store_entries *r, const struct err *err)
 static void read_row(struct run_attempt *a)
 {
     struct execution *e = a->e;
-    a->read = (struct store_entries){.by = STORE_BY_KEY, .list_id = wants_past(a) ? e->rec->list_id : e->rec->inputs_list,
-                                     .lane_max = STORE_LANE_MAX, .max_count = 1,
-                                     .max_bytes = 2 * ATTEMPTS_BYTES_MAX + 2 * TASK_RESULT_MAX, .done = on_row, .arg = a};
+    a->read = (struct store_entries){.by = STORE_BY_KEY,
+                                     .list_id = wants_past(a) ? e->rec->list_id : e->rec->inputs_list,
+                                     .lane_max = STORE_LANE_MAX,
+                                     .max_count = 1,
+                                     .max_bytes = 2 * ATTEMPTS_BYTES_MAX + 2 * TASK_RESULT_MAX,
+                                     .done = on_row,
+                                     .arg = a};
     run_attempt_key(a->index, a->id); /* the id has not been made yet; the key must live until done */
     a->read.key = a->id;
     e->busy++;
@@ -658,7 +664,8 @@ void run_attempt_recover(struct run_attempt *a, const struct exit_record *exit)
 {
     bool known = exit && (exit->out_of_memory || (exit->signal != SIGTERM && exit->signal != SIGKILL));
     if (known) {
-        const struct runtime_exit x = {.started = true, .exit_code = exit->code, .signal = exit->signal, .out_of_memory = exit->out_of_memory != 0};
+        const struct runtime_exit x = {
+            .started = true, .exit_code = exit->code, .signal = exit->signal, .out_of_memory = exit->out_of_memory != 0};
         ended(a, &x);
         return;
     }

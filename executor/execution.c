@@ -72,9 +72,8 @@ static int build_program(struct execution *e, struct err *err)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory for execution %s", e->id);
     for (e->n_vars = 0; e->vars[e->n_vars]; e->n_vars++)
         ;
-    e->spec = (struct runtime_spec){.argv = (const char *const *)e->argv,
-                                    .image = c->image,
-                                    .working_dir = c->working_dir && *c->working_dir ? c->working_dir : NULL};
+    e->spec = (struct runtime_spec){
+        .argv = (const char *const *)e->argv, .image = c->image, .working_dir = c->working_dir && *c->working_dir ? c->working_dir : NULL};
     plan_limits(c, &e->spec.cpu_millis, &e->spec.memory_bytes);
     return 0;
 }
@@ -218,17 +217,14 @@ void execution_moved(struct execution *e, enum task_state from, enum task_state 
     e->jobs->n_open -= counts_open(from);
 }
 
-static uint32_t n_open(const struct execution *e)
-{
-    return (uint32_t)(e->open.count + e->ready.count + e->again.count + e->waiting.count);
-}
+static uint32_t n_open(const struct execution *e) { return (uint32_t)(e->open.count + e->ready.count + e->again.count + e->waiting.count); }
 
 static bool more_to_begin(const struct execution *e) { return e->state != EXECUTION_CANCELLING && e->n_taken < e->task_count; }
 
 bool execution_only_ending(const struct execution *e, const struct run_attempt *but)
 {
     uint32_t others = n_open(e) - 1;
-    return others > 0 && !more_to_begin(e) && others == e->count[TASK_ENDING] - (but->state == TASK_ENDING) && !e->held &&
+    return others > 0 && !more_to_begin(e) && !e->loading && others == e->count[TASK_ENDING] - (but->state == TASK_ENDING) && !e->held &&
            but->next != TASK_BACKOFF;
 }
 
@@ -257,7 +253,7 @@ void execution_failure(struct execution *e, const struct run_attempt *a)
 /* The counts are given as they will be, for the record. */
 enum execution_state execution_end_with(const struct execution *e, const struct run_attempt *a)
 {
-    if (a->next == TASK_BACKOFF || n_open(e) != 1 || more_to_begin(e))
+    if (a->next == TASK_BACKOFF || n_open(e) != 1 || more_to_begin(e) || e->loading)
         return EXECUTION_N;
     return end_of(e, e->count[TASK_FAILED] + (a->next == TASK_FAILED), e->count[TASK_SUCCEEDED] + (a->next == TASK_SUCCEEDED));
 }
@@ -309,7 +305,8 @@ void execution_ended(struct execution *e, enum execution_state state)
     job_execution_ended(e->job, e);
 }
 
-int execution_store_end(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with, struct err *err)
+int execution_store_end(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with,
+                        struct err *err)
 {
     int rc = execution_store(e, t, state, with, err);
     rc = rc || state != EXECUTION_SUCCEEDED ? rc : launch_dependents(e, t, err);
@@ -454,8 +451,7 @@ bool execution_step(struct execution *e)
     if (e->loading || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
         return false;
     struct node *n = list_first(&e->ready);
-    if (n && programs(e) < e->parallelism && js->n_running < js->running_max &&
-        !timer_armed(&e->again_timer)) {
+    if (n && programs(e) < e->parallelism && js->n_running < js->running_max && !timer_armed(&e->again_timer)) {
         if (e->state == EXECUTION_PENDING) {
             move(e, EXECUTION_RUNNING);
             job_execution_started(e->job, e);
@@ -665,8 +661,9 @@ static void take_row(struct execution *e, const struct store_entry *row)
             e->count[s]++;
             if (s == TASK_FAILED && r->n_attempts && !e->code) {
                 const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
-                struct run_attempt like = {.index = index, .exit_code = last->exit_code,
-                                       .code = last->outcome == OUTCOME(TIMED_OUT) ? ERR_DEADLINE_EXCEEDED : ERR_ABORTED};
+                struct run_attempt like = {.index = index,
+                                           .exit_code = last->exit_code,
+                                           .code = last->outcome == OUTCOME(TIMED_OUT) ? ERR_DEADLINE_EXCEEDED : ERR_ABORTED};
                 snprintf(like.why, sizeof like.why, "%s", last->message);
                 execution_failure(e, &like);
             }
@@ -710,8 +707,14 @@ static void scan_from(struct execution *e, const char *key)
 {
     if (key != e->scan_key)
         snprintf(e->scan_key, sizeof e->scan_key, "%s", key);
-    e->scan = (struct store_entries){.by = STORE_KEYS, .list_id = e->rec->list_id, .lane_max = TASK_LANE_MAX, .key = e->scan_key,
-                                     .max_count = SCAN_ROWS, .max_bytes = SCAN_BYTES, .done = on_scan, .arg = e};
+    e->scan = (struct store_entries){.by = STORE_KEYS,
+                                     .list_id = e->rec->list_id,
+                                     .lane_max = TASK_LANE_MAX,
+                                     .key = e->scan_key,
+                                     .max_count = SCAN_ROWS,
+                                     .max_bytes = SCAN_BYTES,
+                                     .done = on_scan,
+                                     .arg = e};
     e->busy++;
     e->jobs->x->deps.store->ops->entries(e->jobs->x->deps.store, &e->scan);
 }

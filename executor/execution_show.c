@@ -41,7 +41,8 @@ static void reason(RUN(Condition) * c, int execution_reason)
 }
 
 /* A condition that is what it is since `at_ns`. */
-static RUN(Condition) * since(struct arena *a, const struct env *env, const char *type, enum run_condition state, const char *text, int64_t at_ns)
+static RUN(Condition) *
+    since(struct arena *a, const struct env *env, const char *type, enum run_condition state, const char *text, int64_t at_ns)
 {
     RUN(Condition) *c = condition_new(a, env, type, state, text);
     if (c && at_ns)
@@ -56,7 +57,8 @@ static RUN(Condition) * completed(const struct execution *e, struct arena *a, in
     RUN(Condition) *c = NULL;
     switch (e->state) {
     case EXECUTION_SUCCEEDED:
-        snprintf(text, sizeof text, "Execution completed successfully in %.2fs.", (double)(e->ended_wall_ns - created_ns) / (double)NS_PER_S);
+        snprintf(text, sizeof text, "Execution completed successfully in %.2fs.",
+                 (double)(e->ended_wall_ns - created_ns) / (double)NS_PER_S);
         return since(a, env, "Completed", CONDITION_SUCCEEDED, text, e->ended_wall_ns);
     case EXECUTION_FAILED:
         c = since(a, env, "Completed", CONDITION_FAILED, e->why, e->ended_wall_ns);
@@ -79,7 +81,8 @@ static RUN(Condition) * completed(const struct execution *e, struct arena *a, in
     case EXECUTION_N:
         break;
     }
-    return since(a, env, "Completed", CONDITION_RECONCILING, "Waiting for the execution to complete.", e->started_wall_ns ? e->started_wall_ns : created_ns);
+    return since(a, env, "Completed", CONDITION_RECONCILING, "Waiting for the execution to complete.",
+                 e->started_wall_ns ? e->started_wall_ns : created_ns);
 }
 
 static void add_conditions(const struct execution *e, struct arena *a, RUN(Execution) * m)
@@ -95,8 +98,14 @@ static void add_conditions(const struct execution *e, struct arena *a, RUN(Execu
                   since(a, env, "ResourcesAvailable", started || over ? CONDITION_SUCCEEDED : CONDITION_PENDING,
                         started || over ? "Room was found." : "Waiting for room on this host.", started ? e->started_wall_ns : created_ns));
     condition_set(a, &m->conditions, &m->n_conditions,
-                  since(a, env, "Started", started ? CONDITION_SUCCEEDED : over ? CONDITION_FAILED : CONDITION_PENDING,
-                        started ? text : over ? "It ended before it began." : "Not started yet.", started ? e->started_wall_ns : created_ns));
+                  since(a, env, "Started",
+                        started ? CONDITION_SUCCEEDED
+                        : over  ? CONDITION_FAILED
+                                : CONDITION_PENDING,
+                        started ? text
+                        : over  ? "It ended before it began."
+                                : "Not started yet.",
+                        started ? e->started_wall_ns : created_ns));
 }
 
 RUN(Execution) * execution_show(const struct execution *e, struct arena *a)

@@ -25,7 +25,8 @@ static int check_etag(const struct execution *e, struct arena *a, const char *et
 {
     const RUN(Execution) *m = *etag ? execution_show(e, a) : NULL;
     if (*etag && (!m || strcmp(etag, m->etag) != 0))
-        return err_set(err, ERR_ABORTED, "etag: the execution went on in between (its etag is %s now); read it again", m ? m->etag : "unknown");
+        return err_set(err, ERR_ABORTED, "etag: the execution went on in between (its etag is %s now); read it again",
+                       m ? m->etag : "unknown");
     return 0;
 }
 

@@ -44,7 +44,10 @@ void executor_watch(struct executor *x, void (*on_change)(void *arg), void *arg)
     x->watchers[x->n_watchers++] = (struct watcher){on_change, arg};
 }
 
-bool executor_has(const struct executor *x, const char *resource) { return map_get(x->services, resource) || map_get(x->jobs->jobs, resource); }
+bool executor_has(const struct executor *x, const char *resource)
+{
+    return map_get(x->services, resource) || map_get(x->jobs->jobs, resource);
+}
 
 void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg)
 {

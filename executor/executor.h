@@ -28,10 +28,10 @@ struct executor_config {
     uint16_t port;                /* the server's, for URLs and the metadata server */
     int64_t idle_ns;              /* an instance without requests is stopped after this; default 15 min */
     uint32_t max_instances_host;  /* 0: EXECUTOR_INSTANCES_MAX */
-    uint32_t max_tasks_host;      /* programs of jobs' tasks at once; 0: 2000. Apart from the instances, so that neither starves the other */
-    uint32_t host_cpu_millis;     /* what a task may ask for at most; 0: not known */
+    uint32_t max_tasks_host;  /* programs of jobs' tasks at once; 0: 2000. Apart from the instances, so that neither starves the other */
+    uint32_t host_cpu_millis; /* what a task may ask for at most; 0: not known */
     uint64_t host_memory_bytes;
-    const char *scratch_dir;      /* for the files of RUNNEL_RESULT; NULL: there are none */
+    const char *scratch_dir; /* for the files of RUNNEL_RESULT; NULL: there are none */
 };
 struct executor_deps {
     const struct env *env;

@@ -193,7 +193,7 @@ void revision_instance_freed(struct revision *r);
 /* plan.c */
 MUST_USE int plan_build(struct revision *r, struct err *e);
 void plan_free(struct revision *r);
-void plan_point(struct revision *r);          /* the revision's message was replaced: point into the new one */
+void plan_point(struct revision *r); /* the revision's message was replaced: point into the new one */
 /** Arguments and variables of a container, NULL-terminated lists to be freed with all they hold. `fixed`: K=V that come first. */
 MUST_USE int plan_argv(const RUN(Container) * c, char ***argv);
 MUST_USE int plan_vars(const struct executor *x, const RUN(Container) * c, const char *const *fixed, char ***vars);

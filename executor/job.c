@@ -103,10 +103,11 @@ int job_may_run(const struct job *j, const struct job_settings *s, struct err *e
     if (j->jobs->n_executions >= EXECUTIONS_MAX)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "there are %d executions; delete some", EXECUTIONS_MAX);
     if (s->refuse && job_full(j, s))
-        return err_set(e, ERR_FAILED_PRECONDITION,
-                       "job %s runs %u executions, which is its runnel.dev/max-concurrent-executions, and its runnel.dev/concurrency-policy "
-                       "is refuse",
-                       j->id, s->max_concurrent);
+        return err_set(
+            e, ERR_FAILED_PRECONDITION,
+            "job %s runs %u executions, which is its runnel.dev/max-concurrent-executions, and its runnel.dev/concurrency-policy "
+            "is refuse",
+            j->id, s->max_concurrent);
     return 0;
 }
 
@@ -291,6 +292,7 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
     while (at != &j->executions.head && pb_timestamp_ns(CONTAINER_OF(at, struct execution, link)->rec->execution->create_time) > created_ns)
         at = at->next;
     list_link_before(&j->executions, at, &x->link);
+    x->loading = x->state != EXECUTION_QUEUED && !execution_state_ended(x->state);
     if (rec->number > j->count)
         j->count = rec->number;
     js->n_executions++;
@@ -318,7 +320,7 @@ void run_jobs_resume(struct run_jobs *js)
         struct job *j = v;
         LIST_EACH(&j->executions, n) {
             struct execution *e = CONTAINER_OF(n, struct execution, link);
-            if (e->state != EXECUTION_QUEUED && !execution_state_ended(e->state))
+            if (e->loading) /* not one that was made meanwhile */
                 execution_load(e);
         }
         job_advance(j);

@@ -41,8 +41,8 @@ static int check_list(const char *value, struct err *e)
     for (const char *p = value; *p;) {
         size_t n = strcspn(p, ",");
         if (n == 0 || n > 63)
-            return err_set(e, ERR_INVALID_ARGUMENT, "annotations: " PREFIX "depends-on is '%.60s', which is no list of jobs like job-a,job-b",
-                           value);
+            return err_set(e, ERR_INVALID_ARGUMENT,
+                           "annotations: " PREFIX "depends-on is '%.60s', which is no list of jobs like job-a,job-b", value);
         p += n + (p[n] == ',');
     }
     return 0;
@@ -82,10 +82,11 @@ static int read_one(struct job_settings *s, const char *key, const char *value, 
         s->depends_on = value;
         return check_list(value, e);
     }
-    return err_set(e, ERR_INVALID_ARGUMENT,
-                   "annotations: '%.80s' is none of runnel.dev/max-concurrent-executions, concurrency-policy, priority, stop-after-failures, "
-                   "backoff-min, backoff-max, depends-on",
-                   key);
+    return err_set(
+        e, ERR_INVALID_ARGUMENT,
+        "annotations: '%.80s' is none of runnel.dev/max-concurrent-executions, concurrency-policy, priority, stop-after-failures, "
+        "backoff-min, backoff-max, depends-on",
+        key);
 }
 
 int job_settings_read(struct job_settings *s, void *annotations, size_t n, struct err *e)

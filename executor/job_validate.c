@@ -12,10 +12,11 @@ int validate_job_id(const char *id, struct err *e)
     if (!id || !*id)
         return err_set(e, ERR_INVALID_ARGUMENT, "jobId: required; it becomes the job's name");
     if (!validate_is_id(id, JOB_ID_MAX))
-        return err_set(e, ERR_INVALID_ARGUMENT,
-                       "jobId: '%.80s' must be lower case letters, digits and hyphens, begin with a letter, not end with a hyphen, and have "
-                       "fewer than %d characters",
-                       id, JOB_ID_MAX + 1);
+        return err_set(
+            e, ERR_INVALID_ARGUMENT,
+            "jobId: '%.80s' must be lower case letters, digits and hyphens, begin with a letter, not end with a hyphen, and have "
+            "fewer than %d characters",
+            id, JOB_ID_MAX + 1);
     return 0;
 }
 
@@ -53,10 +54,11 @@ static int check_fits(const struct executor *x, const RUN(Container) * c, struct
                        "template.template.containers[0].resources.limits.cpu: %um is more than this host has, %um: no task could ever run",
                        cpu, x->config.host_cpu_millis);
     if (x->config.host_memory_bytes && memory > x->config.host_memory_bytes)
-        return err_set(e, ERR_INVALID_ARGUMENT,
-                       "template.template.containers[0].resources.limits.memory: %llu bytes are more than this host has, %llu: no task could "
-                       "ever run",
-                       (unsigned long long)memory, (unsigned long long)x->config.host_memory_bytes);
+        return err_set(
+            e, ERR_INVALID_ARGUMENT,
+            "template.template.containers[0].resources.limits.memory: %llu bytes are more than this host has, %llu: no task could "
+            "ever run",
+            (unsigned long long)memory, (unsigned long long)x->config.host_memory_bytes);
     return 0;
 }
 
@@ -99,7 +101,8 @@ static int check_task(struct executor *x, struct arena *a, RUN(TaskTemplate) * t
         t->max_retries = JOB_RETRIES_DEFAULT;
     }
     if (t->max_retries < 0 || t->max_retries > JOB_RETRIES_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "template.template.maxRetries: %d is not between 0 and %d", t->max_retries, JOB_RETRIES_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.template.maxRetries: %d is not between 0 and %d", t->max_retries,
+                       JOB_RETRIES_MAX);
     return 0;
 }
 
@@ -127,16 +130,19 @@ static int check_tokens(const RUN(Job) * m, const char *id, struct err *e)
     bool start = m->create_execution_case == GOOGLE__CLOUD__RUN__V2__JOB__CREATE_EXECUTION_START_EXECUTION_TOKEN;
     if (m->create_execution_case == GOOGLE__CLOUD__RUN__V2__JOB__CREATE_EXECUTION__NOT_SET)
         return 0;
-    const char *field = start ? "startExecutionToken" : "runExecutionToken", *token = start ? m->start_execution_token : m->run_execution_token;
+    const char *field = start ? "startExecutionToken" : "runExecutionToken",
+               *token = start ? m->start_execution_token : m->run_execution_token;
     size_t n = strlen(token);
     bool good = n > 0 && strlen(id) + 1 + n <= NAME_MAX_BYTES && token[n - 1] != '-';
     for (size_t i = 0; i < n && good; i++)
         good = (token[i] >= 'a' && token[i] <= 'z') || (token[i] >= '0' && token[i] <= '9') || token[i] == '-';
-    return good ? 0
-                : err_set(e, ERR_INVALID_ARGUMENT,
-                          "%s: '%.80s' must be lower case letters, digits and hyphens, not end with a hyphen, and with the job's name have fewer "
-                          "than %d characters",
-                          field, token, NAME_MAX_BYTES);
+    return good
+               ? 0
+               : err_set(
+                     e, ERR_INVALID_ARGUMENT,
+                     "%s: '%.80s' must be lower case letters, digits and hyphens, not end with a hyphen, and with the job's name have fewer "
+                     "than %d characters",
+                     field, token, NAME_MAX_BYTES);
 }
 
 int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *id, struct err *e)

@@ -452,7 +452,8 @@ static void on_run(void *service, struct call *c, const ProtobufCMessage *reques
 static const struct method methods[] = {
     {JOBS "CreateJob", VERB_POST, LOCATION "/jobs", "job", "run.jobs.create", RUN_DESC(create_job_request), OPERATION_DESC, on_create},
     {JOBS "GetJob", VERB_GET, "/v2/{name=" JOB "}", NULL, "run.jobs.get", RUN_DESC(get_job_request), RUN_DESC(job), on_get},
-    {JOBS "ListJobs", VERB_GET, LOCATION "/jobs", NULL, "run.jobs.list", RUN_DESC(list_jobs_request), RUN_DESC(list_jobs_response), on_list},
+    {JOBS "ListJobs", VERB_GET, LOCATION "/jobs", NULL, "run.jobs.list", RUN_DESC(list_jobs_request), RUN_DESC(list_jobs_response),
+     on_list},
     {JOBS "UpdateJob", VERB_PATCH, "/v2/{job.name=" JOB "}", "job", "run.jobs.update", RUN_DESC(update_job_request), OPERATION_DESC,
      on_update},
     {JOBS "DeleteJob", VERB_DELETE, "/v2/{name=" JOB "}", NULL, "run.jobs.delete", RUN_DESC(delete_job_request), OPERATION_DESC, on_delete},

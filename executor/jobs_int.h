@@ -32,10 +32,10 @@
 #define JOB_RETRIES_DEFAULT 3
 #define JOB_TIMEOUT_DEFAULT_S 600
 #define JOB_TIMEOUT_MAX_S (168 * 3600)
-#define JOB_EXECUTIONS_KEPT 1000 /* ended ones of a job; the oldest go */
-#define EXECUTIONS_MAX 50000     /* of all jobs */
-#define JOBS_RUNNING_MAX 2000    /* programs of tasks at once; those of services have their own bound */
-#define JOBS_OPEN_MAX 8000       /* tasks in memory: begun, running, ending */
+#define JOB_EXECUTIONS_KEPT 1000     /* ended ones of a job; the oldest go */
+#define EXECUTIONS_MAX 50000         /* of all jobs */
+#define JOBS_RUNNING_MAX 2000        /* programs of tasks at once; those of services have their own bound */
+#define JOBS_OPEN_MAX 8000           /* tasks in memory: begun, running, ending */
 #define EXECUTION_BACKOFFS_MAX 10000 /* tasks of an execution that wait for their next attempt; then no new ones begin */
 #define ATTEMPTS_LOST_MAX 10         /* of a task, by ends of the server */
 #define ATTEMPTS_BYTES_MAX 16384     /* what is kept of earlier attempts; then the oldest are forgotten */
@@ -108,9 +108,9 @@ struct execution {
     uint32_t next, n_taken; /* where to look for the next that has not */
     uint32_t count[TASK_N];
     uint32_t retried;
-    struct list open;  /* all that have memory but those in BACKOFF and READY */
-    struct list ready; /* READY, in order */
-    struct list again; /* BACKOFF and due, in order */
+    struct list open;    /* all that have memory but those in BACKOFF and READY */
+    struct list ready;   /* READY, in order */
+    struct list again;   /* BACKOFF and due, in order */
     struct list waiting; /* BACKOFF */
     struct run_attempt *held;
     int64_t mean_run_ns; /* of its attempts; -1: none has ended */
@@ -130,9 +130,9 @@ struct job {
     char *name, *parts;
     const char *project, *region, *id;
     RUN(Job) * msg; /* NULL while its creation is being stored */
-    bool busy;         /* a change of it is being stored */
+    bool busy;      /* a change of it is being stored */
     bool deleting;
-    uint32_t launching; /* executions that are being stored */
+    uint32_t launching;     /* executions that are being stored */
     struct list executions; /* newest first */
     int32_t count;          /* executions that there ever were */
     struct operation *ready_operation;
@@ -182,17 +182,18 @@ MUST_USE int job_may_run(const struct job *j, const struct job_settings *s, stru
 struct execution *execution_new(struct job *j, RECORD(ExecutionRecord) * rec, struct err *e);
 void execution_free(struct execution *e);
 /** Its record as it is now, ended as `state` says, into the transaction; with this attempt's outcome, which goes along. */
-MUST_USE int execution_store(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with, struct err *err);
+MUST_USE int execution_store(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with,
+                             struct err *err);
 /** The same at its end, with what runs after it; execution_end_undo when that is not stored. */
 MUST_USE int execution_store_end(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with,
                                  struct err *err);
 void execution_end_undo(struct execution *e);
 void execution_failure(struct execution *e, const struct run_attempt *a); /* the first one says why it fails */
-void execution_install(struct execution *e); /* its creation is durable */
-void execution_load(struct execution *e);    /* after a restart: find its tasks */
-void execution_stop(struct execution *e);    /* all its open tasks: it is being cancelled, or deleted, or the server stops */
-void execution_go(struct execution *e);      /* from QUEUED to PENDING */
-bool execution_step(struct execution *e);    /* begin or start one attempt; false: nothing can be done now */
+void execution_install(struct execution *e);                              /* its creation is durable */
+void execution_load(struct execution *e);                                 /* after a restart: find its tasks */
+void execution_stop(struct execution *e); /* all its open tasks: it is being cancelled, or deleted, or the server stops */
+void execution_go(struct execution *e);   /* from QUEUED to PENDING */
+bool execution_step(struct execution *e); /* begin or start one attempt; false: nothing can be done now */
 /** Stop it: what runs ends, nothing begins. `op` ends with it. */
 MUST_USE int execution_cancel(struct execution *e, struct operation *op, struct err *err);
 MUST_USE int execution_retry(struct execution *e, struct operation *op, struct err *err);

@@ -54,8 +54,8 @@ static char *new_name(struct job *j, struct arena *a, const char *token, struct 
         if (token || !name)
             break;
     }
-    err_set(e, token ? ERR_ALREADY_EXISTS : ERR_RESOURCE_EXHAUSTED, token ? "execution '%s-%s' exists already" : "no name for an execution of %s%s",
-            j->id, token ? token : "");
+    err_set(e, token ? ERR_ALREADY_EXISTS : ERR_RESOURCE_EXHAUSTED,
+            token ? "execution '%s-%s' exists already" : "no name for an execution of %s%s", j->id, token ? token : "");
     return NULL;
 }
 
@@ -118,8 +118,8 @@ struct execution *launch_new(struct job *j, struct arena *a, const struct launch
         return NULL;
     if (!job_full(j, &x->settings))
         x->state = EXECUTION_PENDING;
-    if (job_may_run(j, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) ||
-        store_txn_meta(t, JOBS_LIST_META, js->next_list, e) || execution_store(x, t, x->state, NULL, e)) {
+    if (job_may_run(j, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) || store_txn_meta(t, JOBS_LIST_META, js->next_list, e) ||
+        execution_store(x, t, x->state, NULL, e)) {
         execution_free(x);
         return NULL;
     }
@@ -174,7 +174,8 @@ static int launch_one(struct execution *e, struct job *j, struct store_txn *t, s
         e->launched[e->n_launched++] = made;
         return 0;
     }
-    log_kv(e->jobs->env->log, LOG_WARN, "job.not_run", LSTR("job", j->name), LSTR("after", e->name), LSTR("error", a ? err->msg : "out of memory"));
+    log_kv(e->jobs->env->log, LOG_WARN, "job.not_run", LSTR("job", j->name), LSTR("after", e->name),
+           LSTR("error", a ? err->msg : "out of memory"));
     return 0; /* its own fault; this one has succeeded */
 }
 

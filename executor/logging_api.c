@@ -85,7 +85,10 @@ static LOGGING(LogEntry) * entry_message(struct arena *a, const struct log_entry
     m->trace = arena_strdup(a, entry->trace);
     m->span_id = arena_strdup(a, entry->span_id);
     m->trace_sampled = entry->trace_sampled;
-    return add_labels(a, m, entry) && m->log_name && m->resource && m->text_payload && m->timestamp && m->insert_id && m->trace && m->span_id ? m : NULL;
+    return add_labels(a, m, entry) && m->log_name && m->resource && m->text_payload && m->timestamp && m->insert_id && m->trace &&
+                   m->span_id
+               ? m
+               : NULL;
 }
 
 /* What the request asks for, worked out. */

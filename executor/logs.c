@@ -223,7 +223,8 @@ void logs_line(struct logs *l, const struct log_where *w, enum log_stream stream
         char text[LOG_LINE_MAX];
         snprintf(text, sizeof text, "%.*s", (int)(d.text.n < sizeof text ? d.text.n : sizeof text - 1), d.text.p);
         log_kv(l->env->log, level, stream == LOG_STDERR ? "program.stderr" : "program.stdout", LSTR("message", text),
-               LSTR(w->job ? "job" : "service", w->service), LSTR(w->job ? "execution" : "revision", w->revision), LSTR("instance", w->instance));
+               LSTR(w->job ? "job" : "service", w->service), LSTR(w->job ? "execution" : "revision", w->revision),
+               LSTR("instance", w->instance));
     }
     if (a)
         arena_free(a);
@@ -242,8 +243,8 @@ void logs_system(struct logs *l, const struct log_where *w, int severity, const 
            severity >= SEVERITY_ERROR     ? LOG_ERROR
            : severity >= SEVERITY_WARNING ? LOG_WARN
                                           : LOG_INFO,
-           "program.system", LSTR("message", text), LSTR(w->job ? "job" : "service", w->service), LSTR(w->job ? "execution" : "revision", w->revision),
-           LSTR("instance", w->instance));
+           "program.system", LSTR("message", text), LSTR(w->job ? "job" : "service", w->service),
+           LSTR(w->job ? "execution" : "revision", w->revision), LSTR("instance", w->instance));
 }
 
 struct list *logs_all(struct logs *l) { return &l->all; }

@@ -547,7 +547,10 @@ static int add_string(struct buf *b, const char *z) { return buf_add(b, z, strle
 
 static int build_spec(struct buf *b, const struct runtime_instance *i, const struct runtime_spec *spec, const struct exec_program *x)
 {
-    struct warden_spec head = {.magic = WARDEN_MAGIC, .cpu_millis = spec->cpu_millis, .memory_bytes = spec->memory_bytes, .ticket = {spec->ticket[0], spec->ticket[1]}};
+    struct warden_spec head = {.magic = WARDEN_MAGIC,
+                               .cpu_millis = spec->cpu_millis,
+                               .memory_bytes = spec->memory_bytes,
+                               .ticket = {spec->ticket[0], spec->ticket[1]}};
     size_t first = x->own && spec->argv && spec->argv[0] ? 1 : 0;
     char port_text[16];
     snprintf(port_text, sizeof port_text, "PORT=%u", i->port);

@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 
-static RUN(Condition) * condition_at(struct arena *a, const struct execution *e, const char *type, enum run_condition state, const char *text,
-                                      const Google__Protobuf__Timestamp *at)
+static RUN(Condition) * condition_at(struct arena *a, const struct execution *e, const char *type, enum run_condition state,
+                                     const char *text, const Google__Protobuf__Timestamp *at)
 {
     RUN(Condition) *c = condition_new(a, e->jobs->env, type, state, text);
     if (c && at)
@@ -84,7 +84,8 @@ static void add_conditions(const struct execution *e, struct arena *a, RUN(Task)
     };
     const RECORD(TaskAttempt) *last = last_ended(s->record);
     const char *text = s->state == TASK_FAILED && last ? last->message : texts[s->state].text;
-    RUN(Condition) *done = condition_at(a, e, "Completed", texts[s->state].state, text, m->completion_time ? m->completion_time : m->create_time);
+    RUN(Condition) *done =
+        condition_at(a, e, "Completed", texts[s->state].state, text, m->completion_time ? m->completion_time : m->create_time);
     if (done && (s->state == TASK_FAILED || s->state == TASK_CANCELLED)) {
         done->reasons_case = GOOGLE__CLOUD__RUN__V2__CONDITION__REASONS_EXECUTION_REASON;
         done->execution_reason = s->state == TASK_FAILED ? RUN_EXECUTION_REASON(NON_ZERO_EXIT_CODE) : RUN_EXECUTION_REASON(CANCELLED);

@@ -11,20 +11,21 @@
 
 #include "core/compiler.h"
 
-#define TASK_STATES(X)                                                                                            \
-    X(WAITING, "waiting")                                                                                         \
-    X(READING, "reading") X(BEGINNING, "beginning") X(READY, "ready") X(STARTING, "starting") X(RUNNING, "running") X(STOPPING, "stopping") \
-        X(ENDING, "ending") X(BACKOFF, "backoff") X(SUCCEEDED, "succeeded") X(FAILED, "failed") X(CANCELLED, "cancelled")
+#define TASK_STATES(X)                                                                                                                    \
+    X(WAITING, "waiting")                                                                                                                 \
+    X(READING, "reading")                                                                                                                 \
+    X(BEGINNING, "beginning") X(READY, "ready") X(STARTING, "starting") X(RUNNING, "running") X(STOPPING, "stopping") X(ENDING, "ending") \
+        X(BACKOFF, "backoff") X(SUCCEEDED, "succeeded") X(FAILED, "failed") X(CANCELLED, "cancelled")
 enum task_state {
 #define TASK_ENUM(name, text) TASK_##name,
     TASK_STATES(TASK_ENUM)
 #undef TASK_ENUM
         TASK_N
 };
-#define EXECUTION_STATES(X)                                                                                                \
-    X(QUEUED, "queued")                                                                                                    \
-    X(PENDING, "pending") X(RUNNING, "running") X(CANCELLING, "cancelling") X(SUCCEEDED, "succeeded") X(FAILED, "failed") \
-        X(CANCELLED, "cancelled")
+#define EXECUTION_STATES(X) \
+    X(QUEUED, "queued")     \
+    X(PENDING, "pending")   \
+    X(RUNNING, "running") X(CANCELLING, "cancelling") X(SUCCEEDED, "succeeded") X(FAILED, "failed") X(CANCELLED, "cancelled")
 enum execution_state {
 #define EXECUTION_ENUM(name, text) EXECUTION_##name,
     EXECUTION_STATES(EXECUTION_ENUM)

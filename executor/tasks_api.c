@@ -31,7 +31,7 @@ struct asking {
     struct call *call;
     struct execution *e;
     uint32_t index;
-    bool attempts;      /* what is asked is runnel's view of them */
+    bool attempts;                /* what is asked is runnel's view of them */
     RECORD(TaskAttempts) * shown; /* then its input is still read */
     char key[TASK_KEY_SIZE];
     struct store_entries read;
@@ -79,8 +79,14 @@ static void on_row(struct store_entries *r, const struct err *err)
 
 static void ask(struct asking *q, uint64_t list)
 {
-    q->read = (struct store_entries){.by = STORE_BY_KEY, .list_id = list, .lane_max = STORE_LANE_MAX, .key = q->key, .max_count = 1,
-                                     .max_bytes = ROWS_BYTES_MAX, .done = on_row, .arg = q};
+    q->read = (struct store_entries){.by = STORE_BY_KEY,
+                                     .list_id = list,
+                                     .lane_max = STORE_LANE_MAX,
+                                     .key = q->key,
+                                     .max_count = 1,
+                                     .max_bytes = ROWS_BYTES_MAX,
+                                     .done = on_row,
+                                     .arg = q};
     q->e->jobs->x->deps.store->ops->entries(q->e->jobs->x->deps.store, &q->read);
 }
 
@@ -182,8 +188,14 @@ static void read_rows(struct listing *l)
         run_attempt_key(l->index - 1, l->key);
     else
         l->key[0] = '\0';
-    l->read = (struct store_entries){.by = STORE_KEYS, .list_id = l->e->rec->list_id, .lane_max = TASK_LANE_MAX, .key = l->key,
-                                     .max_count = l->page.size - l->out->n_tasks, .max_bytes = SIZE_MAX, .done = on_rows, .arg = l};
+    l->read = (struct store_entries){.by = STORE_KEYS,
+                                     .list_id = l->e->rec->list_id,
+                                     .lane_max = TASK_LANE_MAX,
+                                     .key = l->key,
+                                     .max_count = l->page.size - l->out->n_tasks,
+                                     .max_bytes = SIZE_MAX,
+                                     .done = on_rows,
+                                     .arg = l};
     l->e->busy++;
     l->x->deps.store->ops->entries(l->x->deps.store, &l->read);
 }
@@ -296,7 +308,8 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
 #define TASKS "google.cloud.run.v2.Tasks/"
 #define EXECUTION "projects/*/locations/*/jobs/*/executions/*"
 static const struct method methods[] = {
-    {TASKS "GetTask", VERB_GET, "/v2/{name=" EXECUTION "/tasks/*}", NULL, "run.tasks.get", RUN_DESC(get_task_request), RUN_DESC(task), on_get},
+    {TASKS "GetTask", VERB_GET, "/v2/{name=" EXECUTION "/tasks/*}", NULL, "run.tasks.get", RUN_DESC(get_task_request), RUN_DESC(task),
+     on_get},
     {TASKS "ListTasks", VERB_GET, "/v2/{parent=" EXECUTION "}/tasks", NULL, "run.tasks.list", RUN_DESC(list_tasks_request),
      RUN_DESC(list_tasks_response), on_list},
 };

@@ -97,7 +97,8 @@ static int unimplemented(struct err *e, const char *field)
 
 static bool reserved_var(const char *name)
 {
-    static const char *const names[] = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "RUNNEL_INSTANCE_ID", "RUNNEL_TASK_INPUT", "RUNNEL_RESULT"};
+    static const char *const names[] = {
+        "PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "RUNNEL_INSTANCE_ID", "RUNNEL_TASK_INPUT", "RUNNEL_RESULT"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;

@@ -32,7 +32,7 @@ struct charge { /* one program under the warden's care */
     int status;  /* waitpid's */
     int exec_fd; /* reports that exec failed; -1 after exec */
     bool reaped, dying;
-    size_t found; /* in this sweep */
+    size_t found;       /* in this sweep */
     uint64_t ticket[2]; /* [0] 0: not journaled */
     struct cgroup cgroup;
     char mark[96]; /* WARDEN_MARK + id */
