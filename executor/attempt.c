@@ -159,7 +159,7 @@ static void end_submit(struct run_attempt *a)
     }
     a->held = false;
     enum execution_state end = execution_end_with(e, a);
-    struct store_txn *t = store_txn_new();
+    struct store_txn *t = e->frozen ? NULL : store_txn_new();
     int64_t due_ns = a->next == TASK_BACKOFF ? a->ended_wall_ns : 0;
     int rc = t ? put_record(a, t, a->next, due_ns, &err) : -ERR_RESOURCE_EXHAUSTED;
     if (a->next == TASK_FAILED)
@@ -233,6 +233,7 @@ static void end_as(struct run_attempt *a, int outcome, enum task_state next)
 {
     a->outcome = outcome;
     a->next = next;
+    metric_add(a->e->jobs->m_outcome[outcome], 1);
     a->ended_wall_ns = env_wall(a->e->jobs->env);
     if (a->begun_wall_ns == 0)
         a->begun_wall_ns = a->ended_wall_ns;
@@ -319,7 +320,7 @@ static void begin_submit(struct run_attempt *a)
 {
     struct execution *e = a->e;
     struct err err;
-    struct store_txn *t = store_txn_new();
+    struct store_txn *t = e->frozen ? NULL : store_txn_new();
     int rc = t ? put_record(a, t, TASK_RUNNING, 0, &err) : -ERR_RESOURCE_EXHAUSTED;
     if (rc == 0 && e->state == EXECUTION_PENDING)
         rc = execution_store(e, t, EXECUTION_RUNNING, NULL, &err);
@@ -527,7 +528,7 @@ static void on_exit_event(void *arg, const struct runtime_exit *x)
     struct run_attempt *a = arg;
     struct execution *e = a->e;
     a->run = NULL;
-    e->jobs->n_running--;
+    run_jobs_count_program(e->jobs, false);
     int64_t ran_ns = env_now(e->jobs->env) - a->started_ns;
     e->mean_run_ns = e->mean_run_ns < 0 ? ran_ns : (7 * e->mean_run_ns + ran_ns) / 8;
     run_jobs_pump_soon(e->jobs);
@@ -589,7 +590,7 @@ void run_attempt_start(struct run_attempt *a)
     }
     relist(a, &e->ready, &e->open);
     move(a, TASK_STARTING);
-    e->jobs->n_running++;
+    run_jobs_count_program(e->jobs, true);
     a->started_ns = env_now(e->jobs->env);
 }
 

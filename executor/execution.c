@@ -393,7 +393,7 @@ void execution_attempt_ended(struct execution *e, struct run_attempt *a)
     }
     if (e->settings.stop_after && e->count[TASK_FAILED] >= e->settings.stop_after && e->state == EXECUTION_RUNNING)
         stop_early(e);
-    if (n_open(e) == 0 && !more_to_begin(e) && !e->ending && !e->loading && !e->deleted && !execution_state_ended(e->state) &&
+    if (n_open(e) == 0 && !more_to_begin(e) && !e->ending && !e->frozen && !e->loading && !e->deleted && !execution_state_ended(e->state) &&
         e->state != EXECUTION_QUEUED && !e->jobs->x->stopping)
         end_now(e);
     run_jobs_pump_soon(e->jobs);
@@ -448,7 +448,7 @@ static bool begin_next(struct execution *e)
 bool execution_step(struct execution *e)
 {
     struct run_jobs *js = e->jobs;
-    if (e->loading || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
+    if (e->loading || e->frozen || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
         return false;
     struct node *n = list_first(&e->ready);
     if (n && programs(e) < e->parallelism && js->n_running < js->running_max && !timer_armed(&e->again_timer)) {
@@ -502,7 +502,6 @@ static void on_cancel_stored(void *arg, const struct err *err)
 {
     struct execution *e = arg;
     e->busy--;
-    e->cancel_writing = false;
     if (e->deleted)
         run_jobs_reap_soon(e->jobs);
     else if (err) /* a restart would forget it; the cancellation itself goes on */
@@ -513,6 +512,8 @@ static void on_cancel_stored(void *arg, const struct err *err)
 
 int execution_cancel(struct execution *e, struct operation *op, struct err *err)
 {
+    if (e->frozen)
+        return err_set(err, ERR_ABORTED, "execution %s is being deleted", e->id);
     struct store_txn *t = store_txn_new();
     if (!t)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory");
@@ -533,7 +534,6 @@ int execution_cancel(struct execution *e, struct operation *op, struct err *err)
         activate(e);
     if (e->state != EXECUTION_CANCELLING)
         move(e, EXECUTION_CANCELLING);
-    e->cancel_writing = true;
     e->busy++;
     store_submit(e->jobs->x->deps.store, t, on_cancel_stored, e);
     execution_stop(e);
@@ -568,6 +568,8 @@ static void on_retry_stored(void *arg, const struct err *err)
 
 int execution_retry(struct execution *e, struct operation *op, struct err *err)
 {
+    if (e->frozen)
+        return err_set(err, ERR_ABORTED, "execution %s is being deleted", e->id);
     if (e->taken)
         return err_set(err, ERR_ABORTED, "the failed tasks of %s are being taken up again", e->id);
     struct store_txn *t = store_txn_new();
@@ -591,6 +593,13 @@ int execution_retry(struct execution *e, struct operation *op, struct err *err)
     e->busy++;
     store_submit(e->jobs->x->deps.store, t, on_retry_stored, e);
     return 0;
+}
+
+void execution_freeze(struct execution *e, bool frozen)
+{
+    e->frozen = frozen;
+    if (!frozen)
+        execution_try_later(e);
 }
 
 void execution_removed(struct execution *e)

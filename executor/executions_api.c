@@ -150,8 +150,10 @@ static void on_deleted(void *arg, const struct err *err)
     struct deletion *d = arg;
     struct call *c = d->call;
     d->e->busy--;
+    run_jobs_reap_soon(d->x->jobs);
     if (err) {
         struct err copy = *err;
+        execution_freeze(d->e, false);
         operation_fail(d->op, &copy);
         call_fail(c, &copy);
     } else {
@@ -177,7 +179,7 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
     struct execution *run = run_jobs_find_execution(x, c, q->name);
     if (!run)
         return;
-    if (check_etag(run, c->arena, q->etag, &e)) {
+    if (check_etag(run, c->arena, q->etag, &e) || (run->frozen && err_set(&e, ERR_ABORTED, "execution %s is being deleted", run->id))) {
         call_fail(c, &e);
         return;
     }
@@ -204,6 +206,7 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
     }
     *d = (struct deletion){x, c, run, op};
     run->busy++;
+    execution_freeze(run, true);
     store_submit(x->deps.store, t, on_deleted, d);
 }
 

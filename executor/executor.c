@@ -296,10 +296,6 @@ struct executor *executor_new(const struct executor_config *c, const struct exec
     x->config = *c;
     x->deps = *d;
     x->env = d->env;
-    x->config.project = strdup(c->project);
-    x->config.region = strdup(c->region);
-    x->config.domain = strdup(c->domain);
-    x->config.scratch_dir = c->scratch_dir ? strdup(c->scratch_dir) : NULL;
     if (x->config.idle_ns <= 0)
         x->config.idle_ns = 900 * NS_PER_S;
     list_init(&x->gone);
@@ -311,7 +307,12 @@ struct executor *executor_new(const struct executor_config *c, const struct exec
     x->services = map_new(EXECUTOR_SERVICES_MAX);
     x->logs = logs_new(x->env, e);
     x->jobs = run_jobs_new(x, e);
-    if (!x->services || !x->logs || !x->jobs || !x->config.project || !x->config.region || !x->config.domain) {
+    x->config.scratch_dir = c->scratch_dir ? strdup(c->scratch_dir) : NULL;
+    x->config.project = strdup(c->project);
+    x->config.region = strdup(c->region);
+    x->config.domain = strdup(c->domain);
+    if (!x->services || !x->logs || !x->jobs || !x->config.project || !x->config.region || !x->config.domain ||
+        (c->scratch_dir && !x->config.scratch_dir)) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the executor");
         executor_free(x);
         return NULL;

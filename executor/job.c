@@ -100,6 +100,8 @@ bool job_full(const struct job *j, const struct job_settings *s) { return s->max
 
 int job_may_run(const struct job *j, const struct job_settings *s, struct err *e)
 {
+    if (j->deleting)
+        return err_set(e, ERR_ABORTED, "job '%s' is being deleted", j->id);
     if (j->jobs->n_executions >= EXECUTIONS_MAX)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "there are %d executions; delete some", EXECUTIONS_MAX);
     if (s->refuse && job_full(j, s))
@@ -329,6 +331,29 @@ void run_jobs_resume(struct run_jobs *js)
 
 /* ---- lifecycle */
 
+static void declare_metrics(struct run_jobs *js, struct metrics *m)
+{
+    static const char *const outcomes[OUTCOMES_N] = {
+        [OUTCOME(SUCCEEDED)] = "succeeded", [OUTCOME(FAILED)] = "failed",           [OUTCOME(TIMED_OUT)] = "timed_out",
+        [OUTCOME(CANCELLED)] = "cancelled", [OUTCOME(NOT_STARTED)] = "not_started", [OUTCOME(LOST)] = "lost",
+    };
+    if (!m)
+        return;
+    struct metric_family *running = metrics_family(m, METRIC_GAUGE, "runnel_run_tasks", "tasks of jobs whose program runs", "");
+    struct metric_family *attempts =
+        metrics_family(m, METRIC_COUNTER, "runnel_run_task_attempts_total", "attempts of tasks that ended, by how", "outcome");
+    js->m_running = metric_series(running, &(const char *){NULL});
+    for (size_t i = 0; i < OUTCOMES_N; i++)
+        if (outcomes[i])
+            js->m_outcome[i] = metric_series(attempts, &outcomes[i]);
+}
+
+void run_jobs_count_program(struct run_jobs *js, bool begins)
+{
+    js->n_running += begins ? 1 : (uint32_t)-1;
+    metric_set(js->m_running, js->n_running);
+}
+
 struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
 {
     struct run_jobs *js = calloc(1, sizeof *js);
@@ -347,6 +372,7 @@ struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
     list_init(&js->leaving);
     timer_init(&js->pump, on_pump);
     timer_init(&js->reap, on_reap);
+    declare_metrics(js, x->deps.metrics);
     return js;
 }
 

@@ -74,6 +74,14 @@ static void stamp(struct executor *x, struct arena *a, RUN(Job) * m)
 
 /* ---- changes */
 
+static void freeze(struct job *j, bool frozen)
+{
+    if (!j->deleting)
+        return;
+    LIST_EACH(&j->executions, n)
+        execution_freeze(CONTAINER_OF(n, struct execution, link), frozen);
+}
+
 static void change_free(struct change *ch)
 {
     if (ch->launched)
@@ -84,6 +92,7 @@ static void change_free(struct change *ch)
         map_remove(ch->x->jobs->jobs, ch->job->name);
         job_free(ch->job);
     } else if (!ch->is_run) {
+        freeze(ch->job, false);
         ch->job->busy = ch->job->deleting = false;
     }
     free(ch);
@@ -374,6 +383,7 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
     j->busy = j->deleting = true;
     ch->op = operation_start(x->deps.operations, parent, &j->msg->base, &e);
     if (ch->op && job_store_deletion(j, t, &e) == 0) {
+        freeze(j, true);
         store_submit(x->deps.store, t, on_deleted, ch);
     } else {
         store_txn_free(t);

@@ -54,7 +54,8 @@ void plan_free(struct revision *r)
 int plan_argv(const RUN(Container) * c, char ***argv)
 {
     size_t n = 0;
-    char **v = *argv = calloc(c->n_command + c->n_args + 2, sizeof *v);
+    char **v = calloc(c->n_command + c->n_args + 2, sizeof *v);
+    *argv = v;
     if (!v)
         return -ERR_RESOURCE_EXHAUSTED;
     if (c->n_command == 0 && !(v[n++] = strdup(""))) /* the image's own program */
@@ -102,7 +103,8 @@ int plan_vars(const struct executor *x, const RUN(Container) * c, const char *co
     int rc = 0;
     while (fixed[n_fixed])
         n_fixed++;
-    char **v = *vars = calloc(n_fixed + DEFAULT_VARS + c->n_env + 1, sizeof *v);
+    char **v = calloc(n_fixed + DEFAULT_VARS + c->n_env + 1, sizeof *v);
+    *vars = v;
     if (!v)
         return -ERR_RESOURCE_EXHAUSTED;
     for (size_t i = 0; i < n_fixed && !rc; i++)

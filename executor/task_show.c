@@ -1,7 +1,7 @@
 /** task_show.c: tasks as clients see them, from their entries. */
 #include "executor/jobs_int.h"
 
-#include <stdio.h>
+#define TASK_ARENA_MAX (4u << 20)
 
 static RUN(Condition) * condition_at(struct arena *a, const struct execution *e, const char *type, enum run_condition state,
                                      const char *text, const Google__Protobuf__Timestamp *at)
@@ -102,12 +102,13 @@ static char *uid_of(struct arena *a, const char *execution_uid, uint32_t index)
     return arena_printf(a, "%.24s%012x", execution_uid, index);
 }
 
-RUN(Task) * task_show(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row)
+/* Shares its parts with the execution. */
+static RUN(Task) * build(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row)
 {
     const RUN(Execution) *x = e->rec->execution;
-    RUN(TaskTemplate) *t = pb_clone(a, &x->template_->base);
+    const RUN(TaskTemplate) *t = x->template_;
     RUN(Task) *m = pb_new(a, RUN_DESC(task));
-    if (!m || !t)
+    if (!m)
         return NULL;
     struct seen s = look(e, a, row);
     const RECORD(TaskRecord) *r = s.record;
@@ -142,6 +143,16 @@ RUN(Task) * task_show(const struct execution *e, struct arena *a, uint32_t index
     m->etag = arena_printf(a, "\"%.8s-%u-%d\"", x->uid, index, (int)s.state);
     add_conditions(e, a, m, &s);
     return m->name && m->uid && m->etag ? m : NULL;
+}
+
+RUN(Task) * task_show(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row)
+{
+    struct arena *scratch = arena_new(TASK_ARENA_MAX); /* its result may be large, and is not shown here */
+    RUN(Task) *m = scratch ? build(e, scratch, index, row) : NULL;
+    m = m ? pb_clone(a, &m->base) : NULL;
+    if (scratch)
+        arena_free(scratch);
+    return m;
 }
 
 RECORD(TaskAttempts) * task_attempts_show(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row)

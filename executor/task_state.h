@@ -11,26 +11,31 @@
 
 #include "core/compiler.h"
 
-#define TASK_STATES(X)                                                                                                                    \
-    X(WAITING, "waiting")                                                                                                                 \
-    X(READING, "reading")                                                                                                                 \
-    X(BEGINNING, "beginning") X(READY, "ready") X(STARTING, "starting") X(RUNNING, "running") X(STOPPING, "stopping") X(ENDING, "ending") \
-        X(BACKOFF, "backoff") X(SUCCEEDED, "succeeded") X(FAILED, "failed") X(CANCELLED, "cancelled")
 enum task_state {
-#define TASK_ENUM(name, text) TASK_##name,
-    TASK_STATES(TASK_ENUM)
-#undef TASK_ENUM
-        TASK_N
+    TASK_WAITING,
+    TASK_READING,
+    TASK_BEGINNING,
+    TASK_READY,
+    TASK_STARTING,
+    TASK_RUNNING,
+    TASK_STOPPING,
+    TASK_ENDING,
+    TASK_BACKOFF,
+    TASK_SUCCEEDED,
+    TASK_FAILED,
+    TASK_CANCELLED,
+    TASK_N
 };
-#define EXECUTION_STATES(X) \
-    X(QUEUED, "queued")     \
-    X(PENDING, "pending")   \
-    X(RUNNING, "running") X(CANCELLING, "cancelling") X(SUCCEEDED, "succeeded") X(FAILED, "failed") X(CANCELLED, "cancelled")
+/* These numbers are in databases. */
 enum execution_state {
-#define EXECUTION_ENUM(name, text) EXECUTION_##name,
-    EXECUTION_STATES(EXECUTION_ENUM)
-#undef EXECUTION_ENUM
-        EXECUTION_N
+    EXECUTION_QUEUED,
+    EXECUTION_PENDING,
+    EXECUTION_RUNNING,
+    EXECUTION_CANCELLING,
+    EXECUTION_SUCCEEDED,
+    EXECUTION_FAILED,
+    EXECUTION_CANCELLED,
+    EXECUTION_N
 };
 
 const char *run_task_state_name(enum task_state s);

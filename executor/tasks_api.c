@@ -163,10 +163,8 @@ static void on_rows(struct store_entries *r, const struct err *err)
         call_fail(c, &copy);
         return;
     }
-    /* The store may have cut the rows short by their bytes: then the page ends with them. */
-    uint32_t last = e->task_count;
-    if (r->n == r->max_count || (r->n && r->max_bytes == 0))
-        last = (uint32_t)strtoul(r->rows[r->n - 1].key, NULL, 10) + 1;
+    /* More may follow the last row, as many or as large as they are; when none came, none has begun. */
+    uint32_t last = r->n ? (uint32_t)strtoul(r->rows[r->n - 1].key, NULL, 10) + 1 : e->task_count;
     for (; ok && l->index < last && l->out->n_tasks < l->page.size; l->index++) {
         while (row < r->n && strtoul(r->rows[row].key, NULL, 10) < l->index)
             row++;
@@ -193,7 +191,7 @@ static void read_rows(struct listing *l)
                                      .lane_max = TASK_LANE_MAX,
                                      .key = l->key,
                                      .max_count = l->page.size - l->out->n_tasks,
-                                     .max_bytes = SIZE_MAX,
+                                     .max_bytes = ROWS_BYTES_MAX,
                                      .done = on_rows,
                                      .arg = l};
     l->e->busy++;

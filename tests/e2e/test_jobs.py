@@ -1,8 +1,6 @@
 """Jobs from outside: real programs as tasks: exit codes, signals, time limits, retries, logs, results, kill -9, queues of executions."""
 import os
-import signal
 import struct
-import threading
 
 from harness import *
 
