@@ -286,7 +286,7 @@ static void finish_operations(struct execution *e)
         arena_free(a);
 }
 
-void execution_ended(struct execution *e, enum execution_state state)
+static void execution_ended(struct execution *e, enum execution_state state)
 {
     move(e, state);
     e->ending = false;

@@ -152,7 +152,6 @@ void execution_moved(struct execution *e, enum task_state from, enum task_state 
 void execution_attempt_ended(struct execution *e, struct run_attempt *a); /* durably; frees it when it is at its end */
 /** Would storing this outcome of `a` end the execution? Then as what; else EXECUTION_N. */
 enum execution_state execution_end_with(const struct execution *e, const struct run_attempt *a);
-void execution_ended(struct execution *e, enum execution_state state); /* durably */
 bool execution_only_ending(const struct execution *e, const struct run_attempt *but);
 void execution_try_later(struct execution *e);
 void execution_say(const struct execution *e, const struct run_attempt *a, int severity, const char *text);

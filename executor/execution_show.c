@@ -132,7 +132,7 @@ RUN(Execution) * execution_show(const struct execution *e, struct arena *a)
     return m->etag ? m : NULL;
 }
 
-RUN(ExecutionReference) * execution_reference(const struct execution *e, struct arena *a)
+static RUN(ExecutionReference) * execution_reference(const struct execution *e, struct arena *a)
 {
     RUN(ExecutionReference) *r = pb_new(a, RUN_DESC(execution_reference));
     if (!r)

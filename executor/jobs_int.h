@@ -78,7 +78,6 @@ MUST_USE int validate_inputs(RUN(Execution) * m, char **inputs, size_t n, bool c
 
 /* execution_show.c */
 RUN(Execution) * execution_show(const struct execution *e, struct arena *a);
-RUN(ExecutionReference) * execution_reference(const struct execution *e, struct arena *a);
 RUN(Job) * job_show(const struct job *j, struct arena *a);
 /** How the execution's end is told to who waits for it: 0, or the error. */
 MUST_USE int execution_error(const struct execution *e, struct err *err);
