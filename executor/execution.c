@@ -149,37 +149,45 @@ bool execution_quiet(const struct execution *e)
 
 /* ---- storing */
 
-int execution_store(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with, struct err *err)
+/* The record as it is to be, in the arena. */
+static int fill_record(struct execution *e, struct arena *a, RECORD(ExecutionRecord) * rec, enum execution_state state,
+                       const struct run_attempt *with)
 {
     uint32_t succeeded = e->count[TASK_SUCCEEDED] + (with && with->next == TASK_SUCCEEDED);
     uint32_t failed = e->count[TASK_FAILED] + (with && with->next == TASK_FAILED);
+    bool over = execution_state_ended(state);
+    RUN(Execution) *m = rec->execution;
+    rec->state = state;
+    rec->code = e->code;
+    rec->why = e->why;
+    rec->round = e->round;
+    if (state == EXECUTION_RUNNING && !e->started_wall_ns)
+        e->started_wall_ns = env_wall(e->jobs->env);
+    if (over)
+        e->ended_wall_ns = env_wall(e->jobs->env);
+    m->start_time = e->started_wall_ns ? (Google__Protobuf__Timestamp *)pb_timestamp(a, e->started_wall_ns) : NULL;
+    m->completion_time = over ? (Google__Protobuf__Timestamp *)pb_timestamp(a, e->ended_wall_ns) : NULL;
+    m->succeeded_count = (int32_t)succeeded;
+    m->failed_count = (int32_t)failed;
+    m->cancelled_count = (int32_t)(over ? e->task_count - succeeded - failed : e->count[TASK_CANCELLED]);
+    m->retried_count = (int32_t)e->retried;
+    return (over && !m->completion_time) || (e->started_wall_ns && !m->start_time) ? -1 : 0;
+}
+
+int execution_store(struct execution *e, struct store_txn *t, enum execution_state state, const struct run_attempt *with, struct err *err)
+{
     struct arena *a = arena_new(RECORD_ARENA_MAX);
     RECORD(ExecutionRecord) *rec = a ? pb_clone(a, &e->rec->base) : NULL;
-    int rc = rec ? 0 : err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory for the record of %s", e->id);
-    if (rc == 0) {
-        RUN(Execution) *m = rec->execution;
-        rec->state = state;
-        rec->code = e->code;
-        rec->why = e->why;
-        rec->round = e->round;
-        if (state == EXECUTION_RUNNING && !e->started_wall_ns)
-            e->started_wall_ns = env_wall(e->jobs->env);
-        if (execution_state_ended(state))
-            e->ended_wall_ns = env_wall(e->jobs->env);
-        m->start_time = e->started_wall_ns ? (Google__Protobuf__Timestamp *)pb_timestamp(a, e->started_wall_ns) : NULL;
-        m->completion_time = execution_state_ended(state) ? (Google__Protobuf__Timestamp *)pb_timestamp(a, e->ended_wall_ns) : NULL;
-        m->succeeded_count = (int32_t)succeeded;
-        m->failed_count = (int32_t)failed;
-        m->cancelled_count = (int32_t)(execution_state_ended(state) ? e->task_count - succeeded - failed : e->count[TASK_CANCELLED]);
-        m->retried_count = (int32_t)e->retried;
-        char *bytes;
-        size_t len;
+    char *bytes = NULL;
+    size_t len;
+    int rc;
+    if (!rec || fill_record(e, a, rec, state, with))
+        rc = err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory for the record of %s", e->id);
+    else
         rc = pb_pack(&rec->base, &bytes, &len, err);
-        if (rc == 0) {
-            rc = store_txn_put(t, RUN_KIND_EXECUTION, e->name, (struct str){bytes, len}, err);
-            free(bytes);
-        }
-    }
+    if (rc == 0)
+        rc = store_txn_put(t, RUN_KIND_EXECUTION, e->name, (struct str){bytes, len}, err);
+    free(bytes);
     if (a)
         arena_free(a);
     return rc;

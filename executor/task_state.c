@@ -53,11 +53,11 @@ static const enum task_state durable[] = {TASK_WAITING, TASK_RUNNING, TASK_BACKO
 
 uint32_t run_task_lane(enum task_state s, bool retried)
 {
-    for (uint32_t i = 1; i < ARRAY_LEN(durable); i++)
-        if (durable[i] == s)
-            return 2 * i + retried;
-    assert(!"a state that is not stored");
-    return 0;
+    uint32_t i = 1;
+    while (i < ARRAY_LEN(durable) && durable[i] != s)
+        i++;
+    assert(i < ARRAY_LEN(durable)); /* a state that is not stored */
+    return 2 * i + retried;
 }
 
 enum task_state run_task_lane_state(uint32_t lane) { return lane / 2 < ARRAY_LEN(durable) ? durable[lane / 2] : TASK_WAITING; }
