@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define POLICY_KIND "policy"
-#define POLICIES_MAX 300000 /* one for each topic, subscription, snapshot, queue and service there may be */
+#define POLICIES_MAX 300000 /* one for each topic, subscription, snapshot, queue, service and job there may be */
 #define AUTH_FILE_MAX (64 * 1024)
 #define AUTH_TOKEN_MIN 16 /* bytes; a shorter token could be guessed */
 #define AUTH_TOKENS_MAX 256
@@ -390,6 +390,7 @@ void policy_sweep(struct policy *p)
 static const struct method methods[] = {
     IAM_ROWS("google.cloud.run.v2.Services", "v2", "projects/*/locations/*/services/*", "run.services", VERB_GET, NULL),
     IAM_ROWS("google.cloud.run.v2.Services", "v1", "projects/*/locations/*/services/*", "run.services", VERB_GET, NULL), /* gcloud's path */
+    IAM_ROWS("google.cloud.run.v2.Jobs", "v2", "projects/*/locations/*/jobs/*", "run.jobs", VERB_GET, NULL),
     IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/topics/*", "pubsub.topics", VERB_GET, NULL),
     IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/subscriptions/*", "pubsub.subscriptions", VERB_GET, NULL),
     IAM_ROWS("google.iam.v1.IAMPolicy", "v1", "projects/*/snapshots/*", "pubsub.snapshots", VERB_GET, NULL),

@@ -27,8 +27,9 @@ void cgroups_open(struct cgroups *cs);
 void cgroups_close(struct cgroups *cs);
 bool cgroups_limits(const struct cgroups *cs); /* memory and CPU both */
 void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes);
-/** fork(2), the child in its group from the start where the kernel can do that. */
-pid_t cgroup_fork(struct cgroup *g);
+/** A child that does `run`, which must execute a program or _exit and change nothing of ours; in its group from the start where the
+ *  kernel can do that. The caller may stand still until then. */
+pid_t cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg);
 void cgroup_enter(const struct cgroup *g); /* in the child: the other groups */
 void cgroup_entered(struct cgroup *g);     /* in the parent: close the descriptors */
 /** SIGKILL to all in it; how many there were. */

@@ -1,5 +1,5 @@
 /** executor.c: holds services, instances and their ends together: load, views for the ingress, stop. */
-#include "executor/executor_int.h"
+#include "executor/jobs_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -44,7 +44,10 @@ void executor_watch(struct executor *x, void (*on_change)(void *arg), void *arg)
     x->watchers[x->n_watchers++] = (struct watcher){on_change, arg};
 }
 
-bool executor_has(const struct executor *x, const char *resource) { return map_get(x->services, resource) != NULL; }
+bool executor_has(const struct executor *x, const char *resource)
+{
+    return map_get(x->services, resource) || map_get(x->jobs->jobs, resource);
+}
 
 void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg)
 {
@@ -94,7 +97,7 @@ static void on_reap(struct timer *t, int64_t now_ns)
         list_remove(&x->leaving, &s->link);
         service_free(s);
     }
-    if (x->stopping && x->n_instances == 0 && x->stopped) {
+    if (x->stopping && x->n_instances == 0 && run_jobs_quiet(x->jobs) && x->stopped) {
         void (*stopped)(void *) = x->stopped;
         x->stopped = NULL;
         stopped(x->stopped_arg);
@@ -183,7 +186,7 @@ int executor_load(struct executor *x, struct err *e)
 {
     const struct store_ops *ops = x->deps.store->ops;
     if (ops->load_resources(x->deps.store, RUN_KIND_SERVICE, load_service, x, e) ||
-        ops->load_resources(x->deps.store, RUN_KIND_REVISION, load_revision, x, e))
+        ops->load_resources(x->deps.store, RUN_KIND_REVISION, load_revision, x, e) || run_jobs_load(x->jobs, e))
         return -(int)e->code;
     size_t it = 0;
     const char *name;
@@ -206,6 +209,7 @@ static void on_resume(struct timer *t, int64_t now_ns)
         if (s->msg && s->msg->reconciling && s->latest_created && !s->rollout.active && !s->busy)
             service_rollout(s);
     }
+    run_jobs_resume(x->jobs);
 }
 
 /* ---- views */
@@ -283,6 +287,9 @@ struct executor_counts executor_counts(const struct executor *x)
 {
     struct executor_counts c = {
         .services = (uint32_t)map_count(x->services),
+        .jobs = (uint32_t)map_count(x->jobs->jobs),
+        .executions = x->jobs->n_executions,
+        .tasks = x->jobs->n_running,
         .starting = x->count[INSTANCE_STARTING] + x->count[INSTANCE_PROBING],
         .ready = x->count[INSTANCE_READY],
         .stopping = x->count[INSTANCE_DRAINING] + x->count[INSTANCE_STOPPING],
@@ -322,9 +329,6 @@ struct executor *executor_new(const struct executor_config *c, const struct exec
     x->config = *c;
     x->deps = *d;
     x->env = d->env;
-    x->config.project = strdup(c->project);
-    x->config.region = strdup(c->region);
-    x->config.domain = strdup(c->domain);
     if (x->config.idle_ns <= 0)
         x->config.idle_ns = 900 * NS_PER_S;
     list_init(&x->gone);
@@ -335,7 +339,13 @@ struct executor *executor_new(const struct executor_config *c, const struct exec
     timer_init(&x->resume, on_resume);
     x->services = map_new(EXECUTOR_SERVICES_MAX);
     x->logs = logs_new(x->env, e);
-    if (!x->services || !x->logs || !x->config.project || !x->config.region || !x->config.domain) {
+    x->jobs = run_jobs_new(x, e);
+    x->config.scratch_dir = c->scratch_dir ? strdup(c->scratch_dir) : NULL;
+    x->config.project = strdup(c->project);
+    x->config.region = strdup(c->region);
+    x->config.domain = strdup(c->domain);
+    if (!x->services || !x->logs || !x->jobs || !x->config.project || !x->config.region || !x->config.domain ||
+        (c->scratch_dir && !x->config.scratch_dir)) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for the executor");
         executor_free(x);
         return NULL;
@@ -347,6 +357,10 @@ struct executor *executor_new(const struct executor_config *c, const struct exec
 int executor_register(struct executor *x, struct registry *r, struct err *e)
 {
     int rc = run_api_register(x, r, e);
+    rc = rc ? rc : jobs_api_register(x, r, e);
+    rc = rc ? rc : executions_api_register(x, r, e);
+    rc = rc ? rc : tasks_api_register(x, r, e);
+    rc = rc ? rc : jobs_more_api_register(x, r, e);
     return rc ? rc : logging_api_register(x, r, e);
 }
 
@@ -369,6 +383,7 @@ void executor_stop(struct executor *x, void (*done)(void *arg), void *arg)
                 instance_stop(CONTAINER_OF(k, struct instance, link));
         }
     }
+    run_jobs_stop(x->jobs);
     executor_reap_soon(x);
 }
 
@@ -409,7 +424,9 @@ void executor_free(struct executor *x)
     }
     if (x->services)
         map_free(x->services);
+    run_jobs_free(x->jobs);
     logs_free(x->logs);
+    free((char *)(uintptr_t)x->config.scratch_dir);
     free((char *)(uintptr_t)x->config.project);
     free((char *)(uintptr_t)x->config.region);
     free((char *)(uintptr_t)x->config.domain);

@@ -21,12 +21,17 @@
 #define EXECUTOR_INSTANCES_MAX 2000 /* on this host */
 
 struct executor;
+struct exit_journal;
 struct executor_config {
     const char *project, *region; /* defaults */
     const char *domain;           /* "localhost" */
     uint16_t port;                /* the server's, for URLs and the metadata server */
     int64_t idle_ns;              /* an instance without requests is stopped after this; default 15 min */
     uint32_t max_instances_host;  /* 0: EXECUTOR_INSTANCES_MAX */
+    uint32_t max_tasks_host;  /* programs of jobs' tasks at once; 0: 2000. Apart from the instances, so that neither starves the other */
+    uint32_t host_cpu_millis; /* what a task may ask for at most; 0: not known */
+    uint64_t host_memory_bytes;
+    const char *scratch_dir; /* for the files of RUNNEL_RESULT; NULL: there are none */
 };
 struct executor_deps {
     const struct env *env;
@@ -36,6 +41,7 @@ struct executor_deps {
     struct operations *operations;
     struct metrics *metrics;
     struct mailbox *engine;
+    struct exit_journal *journal; /* NULL: none */
 };
 
 /* What the ingress needs to know of one service, valid only during the callback (pools may be referenced). */
@@ -73,13 +79,14 @@ void executor_stop(struct executor *x, void (*done)(void *arg), void *arg);
 /** After executor_stop; or without, when the runtime will say nothing any more (the simulator's kill -9). */
 void executor_free(struct executor *x);
 
-/** Is there a service of this full resource name? */
+/** Is there a service or a job of this full resource name? */
 bool executor_has(const struct executor *x, const char *resource);
-/** Called with the full resource name of each service once its deletion is durable (its IAM policy is then forgotten). */
+/** Called with the full resource name of each service and job once its deletion is durable (its IAM policy is then forgotten). */
 void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg);
 
 struct executor_counts {
     uint32_t services, revisions, starting, ready, stopping;
+    uint32_t jobs, executions, tasks; /* tasks: those that run */
 };
 struct executor_counts executor_counts(const struct executor *x);
 

@@ -54,6 +54,7 @@ enum run_condition {
 
 struct service;
 struct revision;
+struct run_jobs;
 enum revision_state { REVISION_PENDING, REVISION_READY, REVISION_FAILED };
 
 struct target {
@@ -129,6 +130,7 @@ struct executor {
     const struct env *env;
     struct map *services; /* by full name, those being created too */
     struct logs *logs;
+    struct run_jobs *jobs;
     struct list gone;    /* instances that ended; freed when no request is on their slot */
     struct list leaving; /* deleted services whose instances are ending */
     struct list leaving_revisions;
@@ -191,7 +193,11 @@ void revision_instance_freed(struct revision *r);
 /* plan.c */
 MUST_USE int plan_build(struct revision *r, struct err *e);
 void plan_free(struct revision *r);
-void plan_point(struct revision *r);          /* the revision's message was replaced: point into the new one */
+void plan_point(struct revision *r); /* the revision's message was replaced: point into the new one */
+/** Arguments and variables of a container, NULL-terminated lists to be freed with all they hold. `fixed`: K=V that come first. */
+MUST_USE int plan_argv(const RUN(Container) * c, char ***argv);
+MUST_USE int plan_vars(const struct executor *x, const RUN(Container) * c, const char *const *fixed, char ***vars);
+void plan_limits(const RUN(Container) * c, uint32_t *cpu_millis, uint64_t *memory_bytes);
 uint32_t plan_cpu_millis(const char *text);   /* "1", "500m", "0.5"; 0: not such */
 uint64_t plan_memory_bytes(const char *text); /* "512Mi", "1G"; 0: not such */
 
@@ -205,9 +211,32 @@ MUST_USE int traffic_check(const struct service *s, const RUN(Service) * m, cons
 
 /* validate.c */
 MUST_USE int validate_parent(const char *parent, struct err *e);
+/** "template.containers[0]…" is what its refusals begin with. */
+MUST_USE int validate_container(struct executor *x, struct arena *a, const RUN(Container) * c, struct err *e);
+/** Labels or annotations, which it puts in order. */
+MUST_USE int validate_map(const char *field, void *entries, size_t n, struct err *e);
+bool validate_is_id(const char *id, size_t max);
 MUST_USE int validate_service_id(const char *id, struct err *e);
 /** Refuse what cannot be done, naming the field; fill in defaults and put maps in order, so that equal templates are equal bytes. */
 MUST_USE int validate_service(struct executor *x, struct arena *a, RUN(Service) * m, const char *id, struct err *e);
+
+/* api_common.c: what the methods of services and jobs have in common */
+struct listed {
+    char key[RUN_NAME_MAX + 24];
+    const void *item;
+};
+/** A key that falls as time goes on: lists are newest first. */
+void api_list_key(struct listed *l, int64_t created_ns, const char *name, const void *item);
+struct page;
+/** Order the items and keep the page's; `next` is the token of the following page or "". */
+size_t api_page_cut(struct arena *a, struct listed *items, size_t n, const struct page *p, const char *list, size_t *first, char **next);
+char *api_uid(struct arena *a, struct rng *rng);
+char *api_etag(struct arena *a, const char *uid, int64_t generation);
+/** "projects/P/locations/L" of a resource below it. */
+char *api_parent(struct arena *a, const char *name);
+void api_reply(struct call *c, const void *m); /* or fail, when it is NULL */
+/** A dry run: the operation as it would be, done at once. */
+void api_reply_done(struct executor *x, struct call *c, const char *parent, const ProtobufCMessage *m);
 
 /* run_api.c, logging_api.c */
 MUST_USE int run_api_register(struct executor *x, struct registry *r, struct err *e);

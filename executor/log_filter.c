@@ -197,10 +197,12 @@ static const char *field_of(const struct log_entry *entry, const char *field, ch
     const struct {
         const char *name, *value;
     } simple[] = {
-        {"resource.type", "cloud_run_revision"},
-        {"resource.labels.service_name", s->service},
-        {"resource.labels.configuration_name", s->service},
-        {"resource.labels.revision_name", entry->revision},
+        {"resource.type", s->job ? "cloud_run_job" : "cloud_run_revision"},
+        {"resource.labels.job_name", s->job ? s->service : NULL},
+        {"labels." LOG_LABEL_EXECUTION, s->job ? entry->revision : NULL},
+        {"resource.labels.service_name", s->job ? NULL : s->service},
+        {"resource.labels.configuration_name", s->job ? NULL : s->service},
+        {"resource.labels.revision_name", s->job ? NULL : entry->revision},
         {"resource.labels.location", s->region},
         {"resource.labels.project_id", s->project},
         {"labels.instanceId", entry->instance},
@@ -212,6 +214,11 @@ static const char *field_of(const struct log_entry *entry, const char *field, ch
     for (size_t i = 0; i < ARRAY_LEN(simple); i++)
         if (strcmp(field, simple[i].name) == 0)
             return simple[i].value;
+    bool task = strcmp(field, "labels." LOG_LABEL_TASK) == 0;
+    if (s->job && (task || strcmp(field, "labels." LOG_LABEL_ATTEMPT) == 0)) {
+        snprintf(scratch, size, "%u", task ? entry->task : entry->attempt);
+        return scratch;
+    }
     if (strcmp(field, "logName") == 0 || strcmp(field, "log_name") == 0) {
         snprintf(scratch, size, "projects/%s/logs/%s", s->project, log_stream_id(entry->stream));
         return scratch;

@@ -11,6 +11,10 @@
 #include "core/base/arena.h"
 #include "executor/logs.h"
 
+/* Labels of a job's entries. */
+#define LOG_LABEL_EXECUTION "run.googleapis.com/execution_name"
+#define LOG_LABEL_TASK "run.googleapis.com/task_index"
+#define LOG_LABEL_ATTEMPT "run.googleapis.com/task_attempt"
 #define LOG_FILTER_TERMS_MAX 64
 #define LOG_FILTER_TEXT_MAX 20000
 struct log_filter;

@@ -12,6 +12,7 @@
 #define LOGGING(message) Google__Logging__V2__##message
 #define LOGGING_DESC(message) (&google__logging__v2__##message##__descriptor)
 #define RESOURCE_NAMES_MAX 100
+#define LABELS_MAX 4
 
 static LOGGING(MonitoredResource__LabelsEntry) * label(struct arena *a, const char *key, const char *value)
 {
@@ -30,17 +31,41 @@ static LOGGING(MonitoredResource) * resource_of(struct arena *a, const struct lo
         const char *key, *value;
     } labels[] = {{"project_id", s->project},
                   {"location", s->region},
-                  {"service_name", s->service},
+                  {s->job ? "job_name" : "service_name", s->service},
                   {"configuration_name", s->service},
                   {"revision_name", entry->revision}};
+    size_t n = s->job ? 3 : ARRAY_LEN(labels);
     LOGGING(MonitoredResource) *r = pb_new(a, LOGGING_DESC(monitored_resource));
     if (!r || !(r->labels = arena_alloc(a, sizeof *r->labels * ARRAY_LEN(labels))))
         return NULL;
-    r->type = (char *)(uintptr_t) "cloud_run_revision";
-    for (size_t i = 0; i < ARRAY_LEN(labels); i++, r->n_labels++)
+    r->type = (char *)(uintptr_t)(s->job ? "cloud_run_job" : "cloud_run_revision");
+    for (size_t i = 0; i < n; i++, r->n_labels++)
         if (!(r->labels[i] = label(a, labels[i].key, labels[i].value)))
             return NULL;
     return r;
+}
+
+static bool add_label(struct arena *a, LOGGING(LogEntry) * m, const char *key, const char *value)
+{
+    LOGGING(LogEntry__LabelsEntry) *l = value ? pb_new(a, LOGGING_DESC(log_entry__labels_entry)) : NULL;
+    if (!l)
+        return false;
+    l->key = (char *)(uintptr_t)key;
+    l->value = (char *)(uintptr_t)value;
+    m->labels[m->n_labels++] = l;
+    return true;
+}
+
+static bool add_labels(struct arena *a, LOGGING(LogEntry) * m, const struct log_entry *entry)
+{
+    if (!(m->labels = arena_alloc(a, sizeof *m->labels * LABELS_MAX)))
+        return false;
+    bool ok = !*entry->instance || add_label(a, m, "instanceId", arena_strdup(a, entry->instance));
+    if (entry->source->job)
+        ok = ok && add_label(a, m, LOG_LABEL_EXECUTION, arena_strdup(a, entry->revision)) &&
+             add_label(a, m, LOG_LABEL_TASK, arena_printf(a, "%u", entry->task)) &&
+             add_label(a, m, LOG_LABEL_ATTEMPT, arena_printf(a, "%u", entry->attempt));
+    return ok;
 }
 
 static LOGGING(LogEntry) * entry_message(struct arena *a, const struct log_entry *entry)
@@ -60,13 +85,10 @@ static LOGGING(LogEntry) * entry_message(struct arena *a, const struct log_entry
     m->trace = arena_strdup(a, entry->trace);
     m->span_id = arena_strdup(a, entry->span_id);
     m->trace_sampled = entry->trace_sampled;
-    if (*entry->instance && (m->labels = arena_alloc(a, sizeof *m->labels)) &&
-        (m->labels[0] = pb_new(a, LOGGING_DESC(log_entry__labels_entry)))) {
-        m->labels[0]->key = (char *)(uintptr_t) "instanceId";
-        m->labels[0]->value = arena_strdup(a, entry->instance);
-        m->n_labels = m->labels[0]->value ? 1 : 0;
-    }
-    return m->log_name && m->resource && m->text_payload && m->timestamp && m->insert_id && m->trace && m->span_id ? m : NULL;
+    return add_labels(a, m, entry) && m->log_name && m->resource && m->text_payload && m->timestamp && m->insert_id && m->trace &&
+                   m->span_id
+               ? m
+               : NULL;
 }
 
 /* What the request asks for, worked out. */

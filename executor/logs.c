@@ -82,7 +82,7 @@ void logs_free(struct logs *l)
 static struct log_source *source_of(struct logs *l, const struct log_where *w)
 {
     char key[512];
-    int n = snprintf(key, sizeof key, "%s/%s/%s", w->project, w->region, w->service);
+    int n = snprintf(key, sizeof key, "%c%s/%s/%s", w->job ? 'j' : 's', w->project, w->region, w->service);
     if (n < 0 || (size_t)n >= sizeof key)
         return NULL;
     struct log_source *s = map_get(l->sources, key);
@@ -101,11 +101,12 @@ static struct log_source *source_of(struct logs *l, const struct log_where *w)
     char *parts = mem + n + 1;
     memcpy(parts, key, (size_t)n + 1);
     s->key = mem;
-    s->project = parts;
-    s->region = parts + strlen(w->project) + 1;
+    s->job = w->job;
+    s->project = parts + 1;
+    s->region = s->project + strlen(w->project) + 1;
     s->service = s->region + strlen(w->region) + 1;
-    parts[strlen(w->project)] = '\0';
-    parts[strlen(w->project) + 1 + strlen(w->region)] = '\0';
+    parts[1 + strlen(w->project)] = '\0';
+    parts[1 + strlen(w->project) + 1 + strlen(w->region)] = '\0';
     list_init(&s->entries);
     return s;
 }
@@ -147,6 +148,8 @@ static void add(struct logs *l, const struct log_where *w, const struct draft *d
                                 .severity = d->severity,
                                 .stream = d->stream,
                                 .trace_sampled = d->trace_sampled,
+                                .task = w->task,
+                                .attempt = w->attempt,
                                 .bytes = bytes};
     char *at = entry->mem;
     entry->revision = put(&at, revision);
@@ -220,7 +223,8 @@ void logs_line(struct logs *l, const struct log_where *w, enum log_stream stream
         char text[LOG_LINE_MAX];
         snprintf(text, sizeof text, "%.*s", (int)(d.text.n < sizeof text ? d.text.n : sizeof text - 1), d.text.p);
         log_kv(l->env->log, level, stream == LOG_STDERR ? "program.stderr" : "program.stdout", LSTR("message", text),
-               LSTR("service", w->service), LSTR("revision", w->revision), LSTR("instance", w->instance));
+               LSTR(w->job ? "job" : "service", w->service), LSTR(w->job ? "execution" : "revision", w->revision),
+               LSTR("instance", w->instance));
     }
     if (a)
         arena_free(a);
@@ -239,8 +243,8 @@ void logs_system(struct logs *l, const struct log_where *w, int severity, const 
            severity >= SEVERITY_ERROR     ? LOG_ERROR
            : severity >= SEVERITY_WARNING ? LOG_WARN
                                           : LOG_INFO,
-           "program.system", LSTR("message", text), LSTR("service", w->service), LSTR("revision", w->revision),
-           LSTR("instance", w->instance));
+           "program.system", LSTR("message", text), LSTR(w->job ? "job" : "service", w->service),
+           LSTR(w->job ? "execution" : "revision", w->revision), LSTR("instance", w->instance));
 }
 
 struct list *logs_all(struct logs *l) { return &l->all; }

@@ -1,4 +1,4 @@
-/** logs.h: the last lines of every service's programs and what the server did with them, in memory, for entries:list.
+/** logs.h: the last lines of every service's and job's programs and what the server did with them, in memory, for entries:list.
  *  Shape:  logs_line, logs_system -> a list per service within a list of all -> logs_all, which logging_api filters and turns.
  *  Limits: LOGS_BYTES_MAX in all, LOGS_BYTES_PER_SERVICE_MAX a service, LOGS_PER_SERVICE_MAX entries a service: the oldest go.
  *          Nothing is on disk: a restart forgets them (they are in the server's own log too).
@@ -37,6 +37,8 @@ int severity_parse(struct str name);
 
 struct log_where { /* names; instance may be "" */
     const char *project, *region, *service, *revision, *instance;
+    bool job; /* then service is the job, revision its execution, and: */
+    uint32_t task, attempt;
 };
 struct log_source;
 struct log_entry {
@@ -47,12 +49,14 @@ struct log_entry {
     int severity;
     enum log_stream stream;
     bool trace_sampled;
+    uint32_t task, attempt; /* of a job */
     size_t bytes;
     const char *revision, *instance, *text, *trace, *span_id; /* into `mem` */
     char mem[];
 };
 struct log_source {
     const char *project, *region, *service;
+    bool job;
     struct list entries; /* oldest first */
     size_t bytes;
     char *key;

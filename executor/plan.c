@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FIXED_VARS 8
+#define DEFAULT_VARS 4
 #define PROBE_TOTAL_MAX_S 3600 /* far beyond the end of any rollout */
 
 uint32_t plan_cpu_millis(const char *text)
@@ -52,16 +52,17 @@ void plan_free(struct revision *r)
     r->probe_http = NULL;
 }
 
-static int build_argv(struct revision *r, const RUN(Container) * c)
+int plan_argv(const RUN(Container) * c, char ***argv)
 {
     size_t n = 0;
-    r->argv = calloc(c->n_command + c->n_args + 2, sizeof *r->argv);
-    if (!r->argv)
+    char **v = calloc(c->n_command + c->n_args + 2, sizeof *v);
+    *argv = v;
+    if (!v)
         return -ERR_RESOURCE_EXHAUSTED;
-    if (c->n_command == 0 && !(r->argv[n++] = strdup(""))) /* the image's own program */
+    if (c->n_command == 0 && !(v[n++] = strdup(""))) /* the image's own program */
         return -ERR_RESOURCE_EXHAUSTED;
     for (size_t i = 0; i < c->n_command + c->n_args; i++)
-        if (!(r->argv[n++] = strdup(i < c->n_command ? c->command[i] : c->args[i - c->n_command])))
+        if (!(v[n++] = strdup(i < c->n_command ? c->command[i] : c->args[i - c->n_command])))
             return -ERR_RESOURCE_EXHAUSTED;
     return 0;
 }
@@ -74,14 +75,14 @@ static const char *user_value(const RUN(Container) * c, const char *name)
     return NULL;
 }
 
-FMT(3, 4) static int add_var(struct revision *r, size_t *n, const char *fmt, ...)
+FMT(3, 4) static int add_var(char **vars, size_t *n, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    int len = vasprintf(&r->vars[*n], fmt, ap);
+    int len = vasprintf(&vars[*n], fmt, ap);
     va_end(ap);
     if (len < 0) {
-        r->vars[*n] = NULL;
+        vars[*n] = NULL;
         return -ERR_RESOURCE_EXHAUSTED;
     }
     (*n)++;
@@ -89,31 +90,44 @@ FMT(3, 4) static int add_var(struct revision *r, size_t *n, const char *fmt, ...
 }
 
 /* What a program expects of any machine, unless the user says otherwise. */
-static int add_default(struct revision *r, size_t *n, const RUN(Container) * c, const char *name, const char *fallback)
+static int add_default(char **vars, size_t *n, const RUN(Container) * c, const char *name, const char *fallback)
 {
     const char *v = getenv(name);
     if (user_value(c, name))
         return 0;
-    return add_var(r, n, "%s=%s", name, v && *v ? v : fallback);
+    return add_var(vars, n, "%s=%s", name, v && *v ? v : fallback);
+}
+
+int plan_vars(const struct executor *x, const RUN(Container) * c, const char *const *fixed, char ***vars)
+{
+    size_t n = 0, n_fixed = 0;
+    int rc = 0;
+    while (fixed[n_fixed])
+        n_fixed++;
+    char **v = calloc(n_fixed + DEFAULT_VARS + c->n_env + 1, sizeof *v);
+    *vars = v;
+    if (!v)
+        return -ERR_RESOURCE_EXHAUSTED;
+    for (size_t i = 0; i < n_fixed && !rc; i++)
+        rc = add_var(v, &n, "%s", fixed[i]);
+    if (!rc && !user_value(c, "GCE_METADATA_HOST"))
+        rc = add_var(v, &n, "GCE_METADATA_HOST=127.0.0.1:%u", x->config.port);
+    rc = rc ? rc : add_default(v, &n, c, "PATH", EXEC_PATH_DEFAULT);
+    rc = rc ? rc : add_default(v, &n, c, "HOME", "/");
+    rc = rc ? rc : add_default(v, &n, c, "LANG", "C.UTF-8");
+    for (size_t i = 0; i < c->n_env && !rc; i++)
+        rc = add_var(v, &n, "%s=%s", c->env[i]->name, c->env[i]->value ? c->env[i]->value : "");
+    return rc;
 }
 
 static int build_vars(struct revision *r, const RUN(Container) * c)
 {
-    size_t n = 0;
-    r->vars = calloc(FIXED_VARS + c->n_env + 1, sizeof *r->vars);
-    if (!r->vars)
-        return -ERR_RESOURCE_EXHAUSTED;
-    int rc = add_var(r, &n, "K_SERVICE=%s", r->service->id);
-    rc = rc ? rc : add_var(r, &n, "K_REVISION=%s", r->id);
-    rc = rc ? rc : add_var(r, &n, "K_CONFIGURATION=%s", r->service->id);
-    if (!rc && !user_value(c, "GCE_METADATA_HOST"))
-        rc = add_var(r, &n, "GCE_METADATA_HOST=127.0.0.1:%u", r->x->config.port);
-    rc = rc ? rc : add_default(r, &n, c, "PATH", EXEC_PATH_DEFAULT);
-    rc = rc ? rc : add_default(r, &n, c, "HOME", "/");
-    rc = rc ? rc : add_default(r, &n, c, "LANG", "C.UTF-8");
-    for (size_t i = 0; i < c->n_env && !rc; i++)
-        rc = add_var(r, &n, "%s=%s", c->env[i]->name, c->env[i]->value ? c->env[i]->value : "");
-    return rc;
+    char service[RUN_NAME_MAX], revision[RUN_NAME_MAX], configuration[RUN_NAME_MAX];
+    const char *const fixed[] = {service, revision, configuration, NULL};
+    snprintf(service, sizeof service, "K_SERVICE=%s", r->service->id);
+    snprintf(revision, sizeof revision, "K_REVISION=%s", r->id);
+    snprintf(configuration, sizeof configuration, "K_CONFIGURATION=%s", r->service->id);
+    return plan_vars(r->x, c, fixed, &r->vars);
 }
 
 static int build_http(struct revision *r, const RUN(HTTPGetAction) * get)
@@ -158,25 +172,30 @@ static const char *limit_of(const RUN(Container) * c, const char *name)
     return NULL;
 }
 
+void plan_limits(const RUN(Container) * c, uint32_t *cpu_millis, uint64_t *memory_bytes)
+{
+    const char *cpu = limit_of(c, "cpu"), *memory = limit_of(c, "memory");
+    *cpu_millis = cpu ? plan_cpu_millis(cpu) : 0;
+    *memory_bytes = memory ? plan_memory_bytes(memory) : 0;
+}
+
 int plan_build(struct revision *r, struct err *e)
 {
     const RUN(Container) *c = r->msg->containers[0];
     struct instance_plan *p = &r->plan;
-    const char *cpu = limit_of(c, "cpu"), *memory = limit_of(c, "memory");
     p->env = r->x->env;
     p->runtime = r->x->deps.runtime;
     p->prober = r->x->deps.prober;
     p->timeout_ns = pb_duration_ns(r->msg->timeout);
     p->arg = r;
-    if (build_argv(r, c) || build_vars(r, c) || build_probe(r, c->startup_probe))
+    if (plan_argv(c, &r->argv) || build_vars(r, c) || build_probe(r, c->startup_probe))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for revision %s", r->id);
     p->spec = (struct runtime_spec){
         .argv = (const char *const *)r->argv,
         .env = (const char *const *)r->vars,
         .wants_port = true,
-        .cpu_millis = cpu ? plan_cpu_millis(cpu) : 0,
-        .memory_bytes = memory ? plan_memory_bytes(memory) : 0,
     };
+    plan_limits(c, &p->spec.cpu_millis, &p->spec.memory_bytes);
     plan_point(r);
     return 0;
 }

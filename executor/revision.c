@@ -15,7 +15,7 @@
 static struct log_where where(const struct revision *r, const struct instance *i)
 {
     const struct service *s = r->service;
-    return (struct log_where){s->project, s->region, s->id, r->id, i ? i->id : ""};
+    return (struct log_where){.project = s->project, .region = s->region, .service = s->id, .revision = r->id, .instance = i ? i->id : ""};
 }
 
 static uint32_t alive(const struct revision *r)

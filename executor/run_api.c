@@ -23,14 +23,6 @@ struct change {
 
 static void *call_service_message(struct call *c, const struct service *s) { return pb_clone(c->arena, &s->msg->base); }
 
-static void reply_or_fail(struct call *c, const void *m)
-{
-    if (m)
-        call_reply(c, m);
-    else
-        call_failf(c, ERR_RESOURCE_EXHAUSTED, "the answer is too large, or memory is out");
-}
-
 static struct service *find_or_fail(struct executor *x, struct call *c, const char *name)
 {
     struct service *s = service_find(x, name);
@@ -40,18 +32,6 @@ static struct service *find_or_fail(struct executor *x, struct call *c, const ch
 }
 
 /* ---- building messages */
-
-static char *make_uid(struct arena *a, struct rng *rng)
-{
-    uint64_t hi = (rng_u64(rng) & ~UINT64_C(0xf000)) | 0x4000, lo = (rng_u64(rng) & ~(UINT64_C(3) << 62)) | (UINT64_C(1) << 63);
-    return arena_printf(a, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(hi >> 32), (unsigned)(hi >> 16 & 0xffff), (unsigned)(hi & 0xffff),
-                        (unsigned)(lo >> 48), (unsigned long long)(lo & UINT64_C(0xffffffffffff)));
-}
-
-static char *make_etag(struct arena *a, const char *uid, int64_t generation)
-{
-    return arena_printf(a, "\"%.8s-%lld\"", uid, (long long)generation);
-}
 
 /* What only the server says is what it was (`from`), or nothing yet. */
 static void set_output_fields(RUN(Service) * m, const RUN(Service) * from)
@@ -86,13 +66,13 @@ static void stamp(struct executor *x, struct arena *a, RUN(Service) * m)
     Google__Protobuf__Timestamp *now = (Google__Protobuf__Timestamp *)pb_timestamp(a, env_wall(x->env));
     char *who = arena_printf(a, "user@%s", x->config.domain);
     if (m->generation++ == 0) {
-        m->uid = make_uid(a, x->env->rng);
+        m->uid = api_uid(a, x->env->rng);
         m->create_time = now;
         m->creator = who;
     }
     m->update_time = now;
     m->last_modifier = who;
-    m->etag = make_etag(a, m->uid, m->generation);
+    m->etag = api_etag(a, m->uid, m->generation);
 }
 
 /* The revision's id that this template makes, in the arena. */
@@ -113,7 +93,7 @@ static RUN(Revision) * revision_message(struct executor *x, struct arena *a, con
     if (!r)
         return NULL;
     r->name = arena_printf(a, "%s/revisions/%s", m->name, id);
-    r->uid = make_uid(a, x->env->rng);
+    r->uid = api_uid(a, x->env->rng);
     r->generation = m->generation;
     r->n_labels = t->n_labels;
     r->labels = (RUN(Revision__LabelsEntry) **)t->labels; /* entries of equal layout, see validate.c */
@@ -131,7 +111,7 @@ static RUN(Revision) * revision_message(struct executor *x, struct arena *a, con
     r->max_instance_request_concurrency = t->max_instance_request_concurrency;
     r->creator = m->last_modifier;
     r->reconciling = true;
-    r->etag = r->uid ? make_etag(a, r->uid, 1) : NULL;
+    r->etag = r->uid ? api_etag(a, r->uid, 1) : NULL;
     return r->name && r->uid && r->etag && r->create_time && r->creator ? r : NULL;
 }
 
@@ -174,7 +154,7 @@ static void on_stored(void *arg, const struct err *e)
     s->busy = false;
     /* Installing may finish the operation, and an operation that is done may be dropped later than this answer only. */
     service_install(s, ch->msg, ch->added, ch->op);
-    reply_or_fail(ch->call, operation_message(ch->call->arena, ch->op));
+    api_reply(ch->call, operation_message(ch->call->arena, ch->op));
     free(ch);
 }
 
@@ -192,26 +172,6 @@ static void change_store(struct change *ch, const RUN(Revision) * revision)
         return;
     }
     store_submit(x->deps.store, t, on_stored, ch);
-}
-
-/* "projects/P/locations/L" of a service's name. */
-static char *parent_of(struct arena *a, const char *name)
-{
-    const char *end = strstr(name, "/services/");
-    return arena_dup(a, (struct str){name, end ? (size_t)(end - name) : 0});
-}
-
-/* A dry run: the answer as it would be, at once. */
-static void reply_done(struct executor *x, struct call *c, const char *parent, const ProtobufCMessage *m)
-{
-    struct err e;
-    struct operation *op = operation_start(x->deps.operations, parent, m, &e);
-    if (!op) {
-        call_fail(c, &e);
-        return;
-    }
-    operation_finish(op, m);
-    reply_or_fail(c, operation_message(c->arena, op));
 }
 
 static bool same_template(const struct service *s, const RUN(Service) * m)
@@ -248,7 +208,7 @@ static void submit(struct executor *x, struct call *c, struct service *s, RUN(Se
     m->reconciling = true;
     ch->msg = pb_dup(&m->base);
     if (ch->msg && (!fresh || ch->added))
-        ch->op = operation_start(x->deps.operations, parent_of(c->arena, s->name), &m->base, &e);
+        ch->op = operation_start(x->deps.operations, api_parent(c->arena, s->name), &m->base, &e);
     if (ch->op)
         change_store(ch, revision);
     else
@@ -286,7 +246,7 @@ static void create(struct executor *x, struct call *c, const RUN(Service) * body
     }
     stamp(x, c->arena, m);
     if (dry) {
-        reply_done(x, c, parent, &m->base);
+        api_reply_done(x, c, parent, &m->base);
         return;
     }
     struct service *s = service_new(x, name, &e);
@@ -347,7 +307,7 @@ static void on_update(void *service, struct call *c, const ProtobufCMessage *req
     }
     struct service *s = service_find(x, q->service->name);
     if (!s && q->allow_missing) {
-        char *parent = parent_of(c->arena, q->service->name);
+        char *parent = api_parent(c->arena, q->service->name);
         create(x, c, q->service, parent, strrchr(q->service->name, '/') + 1, q->validate_only);
         return;
     }
@@ -362,7 +322,7 @@ static void on_update(void *service, struct call *c, const ProtobufCMessage *req
     }
     stamp(x, c->arena, m);
     if (q->validate_only)
-        reply_done(x, c, parent_of(c->arena, s->name), &m->base);
+        api_reply_done(x, c, api_parent(c->arena, s->name), &m->base);
     else
         submit(x, c, s, m, false);
 }
@@ -372,7 +332,7 @@ static void on_get(void *service, struct call *c, const ProtobufCMessage *reques
     const RUN(GetServiceRequest) *q = (const void *)request;
     struct service *s = find_or_fail(service, c, q->name);
     if (s)
-        reply_or_fail(c, call_service_message(c, s));
+        api_reply(c, call_service_message(c, s));
 }
 
 static void on_deleted(void *arg, const struct err *e)
@@ -391,7 +351,7 @@ static void on_deleted(void *arg, const struct err *e)
         ch->x->on_gone(ch->x->on_gone_arg, ch->service->name);
     service_removed(ch->service); /* it stays in memory until the loop comes round */
     operation_finish(ch->op, m ? &m->base : &ch->service->msg->base);
-    reply_or_fail(c, operation_message(c->arena, ch->op));
+    api_reply(c, operation_message(c->arena, ch->op));
     free(ch);
 }
 
@@ -426,9 +386,9 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
         call_failf(c, ERR_ABORTED, "another change of service '%s' is being stored; try again", s->id);
         return;
     }
-    char *parent = parent_of(c->arena, s->name);
+    char *parent = api_parent(c->arena, s->name);
     if (q->validate_only) {
-        reply_done(x, c, parent, &s->msg->base);
+        api_reply_done(x, c, parent, &s->msg->base);
         return;
     }
     struct change *ch = calloc(1, sizeof *ch);
@@ -445,34 +405,6 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
 
 /* ---- lists: newest first, so their pages are ordered by a key that falls as time goes on */
 
-struct listed {
-    char key[RUN_NAME_MAX + 24];
-    const void *item;
-};
-
-static int by_list_key(const void *a, const void *b) { return strcmp(((const struct listed *)a)->key, ((const struct listed *)b)->key); }
-
-static void list_key(struct listed *l, int64_t created_ns, const char *name, const void *item)
-{
-    snprintf(l->key, sizeof l->key, "%019lld %s", (long long)(INT64_MAX - created_ns), name);
-    l->item = item;
-}
-
-/* Keep of the sorted items the page's; `next` is the token of the following page or "". */
-static size_t page_cut(struct arena *a, struct listed *items, size_t n, const struct page *p, const char *list, size_t *first, char **next)
-{
-    *first = 0;
-    *next = (char *)(uintptr_t) "";
-    qsort(items, n, sizeof *items, by_list_key);
-    while (*first < n && *p->after && strcmp(items[*first].key, p->after) <= 0)
-        (*first)++;
-    size_t left = n - *first;
-    if (left <= p->size)
-        return left;
-    *next = page_token(a, list, items[*first + p->size - 1].key);
-    return p->size;
-}
-
 static size_t services_in(const struct executor *x, const char *parent, struct listed *out)
 {
     size_t it = 0, n = 0, len = strlen(parent);
@@ -482,7 +414,7 @@ static size_t services_in(const struct executor *x, const char *parent, struct l
         const struct service *s = v;
         if (!s->msg || strncmp(name, parent, len) != 0 || strncmp(name + len, "/services/", 10) != 0)
             continue;
-        list_key(&out[n++], pb_timestamp_ns(s->msg->create_time), s->name, s);
+        api_list_key(&out[n++], pb_timestamp_ns(s->msg->create_time), s->name, s);
     }
     return n;
 }
@@ -502,7 +434,7 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
     bool ok = m && items;
     if (ok) {
         size_t first, n = services_in(x, q->parent, items);
-        n = page_cut(c->arena, items, n, &p, q->parent, &first, &m->next_page_token);
+        n = api_page_cut(c->arena, items, n, &p, q->parent, &first, &m->next_page_token);
         m->services = arena_alloc(c->arena, (n + 1) * sizeof *m->services);
         for (size_t i = 0; m->services && i < n; i++, m->n_services++)
             if (!(m->services[i] = call_service_message(c, items[first + i].item)))
@@ -510,7 +442,7 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
         ok = m->n_services == n && m->next_page_token;
     }
     free(items);
-    reply_or_fail(c, ok ? m : NULL);
+    api_reply(c, ok ? m : NULL);
 }
 
 /* ---- revisions */
@@ -552,14 +484,14 @@ static void on_get_revision(void *service, struct call *c, const ProtobufCMessag
     struct service *s;
     struct revision *r = find_revision(service, c, q->name, &s);
     if (r)
-        reply_or_fail(c, shown(c, service, r));
+        api_reply(c, shown(c, service, r));
 }
 
 static size_t add_revisions(const struct service *s, struct listed *out, size_t n)
 {
     LIST_EACH(&s->revisions, node) {
         const struct revision *r = CONTAINER_OF(node, struct revision, link);
-        list_key(&out[n++], pb_timestamp_ns(r->msg->create_time), r->name, r);
+        api_list_key(&out[n++], pb_timestamp_ns(r->msg->create_time), r->name, r);
     }
     return n;
 }
@@ -608,7 +540,7 @@ static void on_list_revisions(void *service, struct call *c, const ProtobufCMess
     bool ok = m != NULL;
     if (ok) {
         size_t first;
-        n = page_cut(c->arena, items, n, &p, q->parent, &first, &m->next_page_token);
+        n = api_page_cut(c->arena, items, n, &p, q->parent, &first, &m->next_page_token);
         m->revisions = arena_alloc(c->arena, (n + 1) * sizeof *m->revisions);
         for (size_t i = 0; m->revisions && i < n; i++, m->n_revisions++)
             if (!(m->revisions[i] = shown(c, x, items[first + i].item)))
@@ -616,7 +548,7 @@ static void on_list_revisions(void *service, struct call *c, const ProtobufCMess
         ok = m->n_revisions == n && m->next_page_token;
     }
     free(items);
-    reply_or_fail(c, ok ? m : NULL);
+    api_reply(c, ok ? m : NULL);
 }
 
 static void on_revision_deleted(void *arg, const struct err *e)
@@ -634,7 +566,7 @@ static void on_revision_deleted(void *arg, const struct err *e)
     ch->service->busy = false;
     service_revision_removed(ch->service, ch->removed);
     operation_finish(ch->op, m ? &m->base : &ch->removed->msg->base);
-    reply_or_fail(c, operation_message(c->arena, ch->op));
+    api_reply(c, operation_message(c->arena, ch->op));
     free(ch);
 }
 
@@ -663,9 +595,9 @@ static void on_delete_revision(void *service, struct call *c, const ProtobufCMes
         call_fail(c, &e);
         return;
     }
-    char *parent = parent_of(c->arena, s->name);
+    char *parent = api_parent(c->arena, s->name);
     if (q->validate_only) {
-        reply_done(x, c, parent, &r->msg->base);
+        api_reply_done(x, c, parent, &r->msg->base);
         return;
     }
     struct change *ch = calloc(1, sizeof *ch);

@@ -41,6 +41,7 @@ struct runtime_spec {        /* everything is copied by start */
     bool wants_port;
     uint32_t cpu_millis;   /* 0 = no limit */
     uint64_t memory_bytes; /* 0 = no limit */
+    uint64_t ticket[2];    /* of a task's attempt: its exit is journaled under it (exit_journal.h); 0: none */
 };
 struct runtime_usage {
     int64_t cpu_ns;
@@ -66,9 +67,10 @@ struct runtime_ops {
 struct mailbox;
 struct warden_process;
 /** `first` is the warden that was forked at start (owned from here on, also when this fails), or NULL. `self` is the path of
- *  this program: it is started again as the warden when there is none (see warden.h). */
+ *  this program: it is started again as the warden when there is none (see warden.h). Each is given `journal_fd` (-1: none), which
+ *  must stay open as long as the runtime. */
 struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, const struct warden_process *first,
-                                 struct err *e);
+                                 int journal_fd, struct err *e);
 
 /* Is something listening? Injected, so that the simulator can answer. done exactly once, later. */
 struct prober;

@@ -74,6 +74,7 @@ struct exec_runtime {
     struct thread *thread;
     struct loop *loop;
     char *self;
+    int journal_fd; /* the warden's; -1 none */
     /* engine's */
     uint64_t next_key;
     struct list instances;
@@ -259,6 +260,14 @@ static bool send_frame(struct exec_runtime *rt, const struct warden_frame *f, co
 
 static void on_warden(void *arg, int events);
 
+/* Where it writes the ends of tasks. Without it they are lost with the server, and run again. */
+static void send_journal(struct exec_runtime *rt)
+{
+    struct warden_frame f = {.magic = WARDEN_MAGIC, .op = WARDEN_JOURNAL};
+    if (rt->journal_fd >= 0 && !send_frame(rt, &f, &rt->journal_fd, 1))
+        log_kv(rt->env->log, LOG_WARN, "warden.no_journal", LINT("errno", errno));
+}
+
 static int warden_watch(struct exec_runtime *rt, const struct warden_process *w, struct err *e)
 {
     rt->sock = w->sock;
@@ -271,6 +280,7 @@ static int warden_watch(struct exec_runtime *rt, const struct warden_process *w,
         return -(int)e->code;
     }
     loop_fd_want(rt->sock_watch, LOOP_READ);
+    send_journal(rt);
     return 0;
 }
 
@@ -509,7 +519,10 @@ static int add_string(struct buf *b, const char *z) { return buf_add(b, z, strle
 
 static int build_spec(struct buf *b, const struct runtime_instance *i, const struct runtime_spec *spec, const struct exec_program *x)
 {
-    struct warden_spec head = {.magic = WARDEN_MAGIC, .cpu_millis = spec->cpu_millis, .memory_bytes = spec->memory_bytes};
+    struct warden_spec head = {.magic = WARDEN_MAGIC,
+                               .cpu_millis = spec->cpu_millis,
+                               .memory_bytes = spec->memory_bytes,
+                               .ticket = {spec->ticket[0], spec->ticket[1]}};
     size_t first = x->own && spec->argv && spec->argv[0] ? 1 : 0;
     char port_text[16];
     snprintf(port_text, sizeof port_text, "PORT=%u", i->port);
@@ -683,7 +696,7 @@ static const struct runtime_ops exec_ops = {
 static void thread_main(void *arg) { loop_run(((struct exec_runtime *)arg)->loop); }
 
 struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, const char *self, const struct warden_process *first,
-                                 struct err *e)
+                                 int journal_fd, struct err *e)
 {
     struct exec_runtime *rt = calloc(1, sizeof *rt);
     if (!rt) {
@@ -694,6 +707,7 @@ struct runtime *runtime_exec_new(const struct env *env, struct mailbox *engine, 
     rt->env = env;
     rt->engine = engine;
     rt->sock = -1;
+    rt->journal_fd = journal_fd;
     list_init(&rt->instances);
     timer_init(&rt->usage_timer, on_usage_timer);
     rt->close_mail.deliver = on_close;

@@ -16,7 +16,7 @@
 #define ARGS_TEXT_MAX 32768
 #define ARGS_MAX 1000
 
-static bool is_id(const char *id, size_t max)
+bool validate_is_id(const char *id, size_t max)
 {
     size_t n = strlen(id);
     if (n == 0 || n > max || id[0] < 'a' || id[0] > 'z' || id[n - 1] == '-')
@@ -31,7 +31,7 @@ int validate_service_id(const char *id, struct err *e)
 {
     if (!id || !*id)
         return err_set(e, ERR_INVALID_ARGUMENT, "serviceId: required; it becomes the service's name");
-    if (!is_id(id, SERVICE_ID_MAX) || strstr(id, "---"))
+    if (!validate_is_id(id, SERVICE_ID_MAX) || strstr(id, "---"))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "serviceId: '%.80s' must be lower case letters, digits and hyphens, begin with a letter, "
                        "not end with a hyphen nor have three in a row, and have fewer than %d characters",
@@ -72,7 +72,7 @@ static void sort_map(void *entries, size_t n)
         qsort(entries, n, sizeof(void *), by_key);
 }
 
-static int check_map(const char *field, void *entries, size_t n, struct err *e)
+int validate_map(const char *field, void *entries, size_t n, struct err *e)
 {
     static const char *const reserved[] = {"run.googleapis.com/", "cloud.googleapis.com/", "serving.knative.dev/",
                                            "autoscaling.knative.dev/"};
@@ -97,7 +97,8 @@ static int unimplemented(struct err *e, const char *field)
 
 static bool reserved_var(const char *name)
 {
-    static const char *const names[] = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "RUNNEL_INSTANCE_ID"};
+    static const char *const names[] = {
+        "PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "RUNNEL_INSTANCE_ID", "RUNNEL_TASK_INPUT", "RUNNEL_RESULT"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -218,7 +219,7 @@ static int check_image(struct executor *x, struct arena *a, const RUN(Container)
     return 0;
 }
 
-static int check_container(struct executor *x, struct arena *a, const RUN(Container) * c, struct err *e)
+int validate_container(struct executor *x, struct arena *a, const RUN(Container) * c, struct err *e)
 {
     if (c->liveness_probe)
         return unimplemented(e, "template.containers[0].livenessProbe");
@@ -319,11 +320,11 @@ static int default_concurrency(RUN(RevisionTemplate) * t, struct err *e)
 static int check_template(struct executor *x, struct arena *a, RUN(RevisionTemplate) * t, const char *id, struct err *e)
 {
     size_t n = strlen(id);
-    if (refuse_template(t, e) || check_map("template.labels", t->labels, t->n_labels, e) ||
-        check_map("template.annotations", t->annotations, t->n_annotations, e) || check_container(x, a, t->containers[0], e) ||
+    if (refuse_template(t, e) || validate_map("template.labels", t->labels, t->n_labels, e) ||
+        validate_map("template.annotations", t->annotations, t->n_annotations, e) || validate_container(x, a, t->containers[0], e) ||
         default_timeout(a, t, e) || default_scaling(a, t, e) || default_concurrency(t, e))
         return -(int)e->code;
-    if (*t->revision && (!is_id(t->revision, REVISION_ID_MAX) || strncmp(t->revision, id, n) != 0 || t->revision[n] != '-'))
+    if (*t->revision && (!validate_is_id(t->revision, REVISION_ID_MAX) || strncmp(t->revision, id, n) != 0 || t->revision[n] != '-'))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "template.revision: '%.80s' must begin with '%s-', be lower case letters, digits and hyphens, "
                        "and have at most %d characters",
@@ -379,8 +380,8 @@ int validate_service(struct executor *x, struct arena *a, RUN(Service) * m, cons
     for (size_t i = 0; i < m->n_custom_audiences; i++)
         if (!*m->custom_audiences[i])
             return err_set(e, ERR_INVALID_ARGUMENT, "customAudiences[%zu]: empty", i);
-    if (refuse_service(m, e) || check_map("labels", m->labels, m->n_labels, e) ||
-        check_map("annotations", m->annotations, m->n_annotations, e) || check_scaling(m->scaling, e))
+    if (refuse_service(m, e) || validate_map("labels", m->labels, m->n_labels, e) ||
+        validate_map("annotations", m->annotations, m->n_annotations, e) || check_scaling(m->scaling, e))
         return -(int)e->code;
     if (m->ingress == 0)
         m->ingress = GOOGLE__CLOUD__RUN__V2__INGRESS_TRAFFIC__INGRESS_TRAFFIC_ALL;

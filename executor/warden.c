@@ -1,6 +1,7 @@
 /** warden.c: the warden's loop: take orders, start programs, reap them, and sweep up whatever they left behind. */
 #include "executor/warden.h"
 #include "executor/cgroup.h"
+#include "executor/exit_journal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,6 +24,7 @@
 #define SWEEP_MAX_MS 50
 #define ENVIRON_READ_MAX 4096 /* the mark is the first variable */
 #define FRAME_FDS 3
+#define FRAMES_A_TURN 16
 
 struct charge { /* one program under the warden's care */
     uint64_t key;
@@ -30,7 +32,8 @@ struct charge { /* one program under the warden's care */
     int status;  /* waitpid's */
     int exec_fd; /* reports that exec failed; -1 after exec */
     bool reaped, dying;
-    size_t found; /* in this sweep */
+    size_t found;       /* in this sweep */
+    uint64_t ticket[2]; /* [0] 0: not journaled */
     struct cgroup cgroup;
     char mark[96]; /* WARDEN_MARK + id */
 };
@@ -40,7 +43,9 @@ struct proc {
     bool ours;
 };
 struct warden {
-    int fd, signal_fd;
+    int fd, signal_fd, journal_fd; /* journal_fd -1: none */
+    int children_fd;               /* the list of our children, where the kernel has it; -1 */
+    uint64_t journal_seq;
     bool server_gone;
     int sweep_ms; /* until the next sweep; 0: none is due */
     size_t n, n_procs, procs_cap;
@@ -48,6 +53,9 @@ struct warden {
     struct proc *procs;
     struct cgroups cgroups;
 };
+
+/* The server gave us the default for all others. */
+static const int quiet_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
 /* ---- frames */
 
@@ -189,17 +197,28 @@ static void child_fails(int exec_fd, int step)
 static const char *const step_names[] = {"standard input could not be opened", "its directory could not be entered",
                                          "it could not be executed", "the warden is gone"};
 
-static void child_run(const struct warden *w, const struct charge *c, const struct spec *s, const int fds[FRAME_FDS], int exec_fd,
-                      pid_t parent)
+struct birth {
+    const struct charge *charge;
+    const struct spec *spec;
+    const int *fds;
+    int exec_fd;
+    pid_t parent;
+};
+
+static int child_run(void *arg)
 {
+    const struct birth *b = arg;
+    const struct charge *c = b->charge;
+    const struct spec *s = b->spec;
+    const int *fds = b->fds, exec_fd = b->exec_fd;
     sigset_t none;
     sigemptyset(&none);
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
+    for (size_t i = 0; i < ARRAY_LEN(quiet_signals); i++)
+        signal(quiet_signals[i], SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (getppid() != b->parent)
         child_fails(exec_fd, 3); /* the warden ended before it could be tied to us */
     cgroup_enter(&c->cgroup);
     int null_fd = open("/dev/null", O_RDONLY);
@@ -211,6 +230,7 @@ static void child_run(const struct warden *w, const struct charge *c, const stru
         child_fails(exec_fd, 1);
     execve(s->program, s->argv, s->envp);
     child_fails(exec_fd, 2);
+    return 127;
 }
 
 static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
@@ -227,15 +247,13 @@ static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
         free(c);
         goto out;
     }
-    *c = (struct charge){.key = key, .exec_fd = exec_fds[0]};
+    *c = (struct charge){.key = key, .exec_fd = exec_fds[0], .ticket = {s.head.ticket[0], s.head.ticket[1]}};
     snprintf(c->mark, sizeof c->mark, "%s%s", WARDEN_MARK, s.id);
     char name[32];
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
     cgroup_make(&w->cgroups, &c->cgroup, name, s.head.cpu_millis, s.head.memory_bytes);
-    pid_t parent = getpid();
-    c->pid = cgroup_fork(&c->cgroup);
-    if (c->pid == 0)
-        child_run(w, c, &s, fds, exec_fds[1], parent);
+    struct birth birth = {c, &s, fds, exec_fds[1], getpid()};
+    c->pid = cgroup_fork(&c->cgroup, child_run, &birth);
     cgroup_entered(&c->cgroup);
     w->charges[w->n++] = c;
     if (c->pid < 0) {
@@ -406,10 +424,38 @@ size_t warden_kill_marked(const char *mark)
     return n;
 }
 
+/* Before the server hears of it, which may be killed any moment. */
+static void journal(struct warden *w, const struct charge *c, const struct warden_frame *f)
+{
+    const struct exit_record r = {{c->ticket[0], c->ticket[1]}, f->a, f->b, f->c};
+    if (w->journal_fd >= 0 && c->ticket[0])
+        exit_journal_write(w->journal_fd, w->journal_seq++, &r); /* a full disk: then it is lost with the server, and runs again */
+}
+
+/* Has this process other children than the leaders that live? What a leader leaves behind is given to us in the moment it ends, so
+ * when there is nothing else, nothing is left of those that were reaped, and the whole of /proc need not be read. */
+static bool only_leaders(const struct warden *w)
+{
+    char text[4096];
+    size_t n_leaders = 0, n_children = 0;
+    for (size_t i = 0; i < w->n; i++)
+        n_leaders += !w->charges[i]->reaped;
+    if (w->children_fd < 0 || lseek(w->children_fd, 0, SEEK_SET) != 0)
+        return false;
+    for (ssize_t n; (n = read(w->children_fd, text, sizeof text)) != 0;) {
+        if (n < 0)
+            return false;
+        for (ssize_t i = 0; i < n; i++)
+            n_children += text[i] == ' '; /* one after each */
+    }
+    return n_children == n_leaders;
+}
+
 /* Kill what is left of the dying; report those of whom nothing is left. */
 static void sweep(struct warden *w)
 {
-    bool scanned = procs_scan(w);
+    w->n_procs = 0;
+    bool scanned = only_leaders(w) || procs_scan(w);
     for (size_t i = 0; i < w->n; i++)
         if (w->charges[i]->dying)
             w->charges[i]->found = cgroup_kill(&w->cgroups, &w->charges[i]->cgroup);
@@ -438,6 +484,7 @@ static void sweep(struct warden *w)
         f.a = WIFEXITED(c->status) ? WEXITSTATUS(c->status) : -1;
         f.b = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : 0;
         f.c = cgroup_oom(&w->cgroups, &c->cgroup);
+        journal(w, c, &f);
         charge_remove(w, c);
         if (send(w->fd, &f, sizeof f, MSG_NOSIGNAL) < 0 && errno != EINTR)
             w->server_gone = true;
@@ -471,11 +518,22 @@ static void kill_everything(struct warden *w)
 
 /* ---- the loop */
 
+static void take_journal(struct warden *w, int fds[FRAME_FDS])
+{
+    if (fds[0] < 0 || w->journal_fd >= 0) /* one is enough; the caller closes what is not taken */
+        return;
+    w->journal_fd = fds[0];
+    fds[0] = -1;
+    w->journal_seq = exit_journal_end(w->journal_fd);
+}
+
 static void obey(struct warden *w, const struct warden_frame *f, int fds[FRAME_FDS])
 {
     struct charge *c = f->op == WARDEN_START ? NULL : find_key(w, f->key);
     if (f->op == WARDEN_START)
         start(w, f->key, fds);
+    else if (f->op == WARDEN_JOURNAL)
+        take_journal(w, fds);
     else if (c && f->op == WARDEN_KILL)
         condemn(w, c);
     else if (c && f->op == WARDEN_SIGNAL && !c->reaped && f->a > 0 && f->a < NSIG)
@@ -489,14 +547,16 @@ static int set_up(struct warden *w)
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_SETMASK, &child, NULL);
     /* A terminal's Ctrl-C is for the server, which then tells us. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_LEN(quiet_signals); i++)
+        signal(quiet_signals[i], SIG_IGN);
     fcntl(w->fd, F_SETFD, FD_CLOEXEC);
+    w->journal_fd = -1;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "runnel-warden");
     w->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    w->children_fd = open(path, O_RDONLY | O_CLOEXEC);
     return w->signal_fd < 0 ? -1 : 0;
 }
 
@@ -522,7 +582,8 @@ static void turn(struct warden *w, struct pollfd *polls)
     reap(w);
     struct warden_frame f;
     int fds[FRAME_FDS];
-    while (!w->server_gone && take_frame(w, &f, fds)) {
+    /* Not all that has come: who ends meanwhile is not to wait for a thousand starts. */
+    for (int n_frames = 0; n_frames < FRAMES_A_TURN && !w->server_gone && take_frame(w, &f, fds); n_frames++) {
         obey(w, &f, fds);
         close_all(fds, FRAME_FDS);
     }
@@ -549,6 +610,8 @@ int warden_main(int fd)
         kill_everything(w);
         cgroups_close(&w->cgroups);
         close(w->signal_fd);
+        if (w->children_fd >= 0)
+            close(w->children_fd);
     }
     close(w->fd);
     free(w->procs);

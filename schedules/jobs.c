@@ -57,7 +57,7 @@ void reply_job(struct call *c, const struct schedule *j)
         jobs_no_memory(c);
 }
 
-struct schedule *job_find(struct schedules *s, const char *name, struct err *e)
+struct schedule *schedule_find(struct schedules *s, const char *name, struct err *e)
 {
     if (check_job_name(name, "name", e))
         return NULL;
@@ -129,7 +129,7 @@ void on_create_job(void *service, struct call *c, const ProtobufCMessage *r)
     if (!config || !policy)
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "job: out of memory");
     else
-        j = job_new(s, config, policy, &e);
+        j = schedule_new(s, config, policy, &e);
     if (!j) {
         pb_free(config);
         pb_free(policy);
@@ -153,7 +153,7 @@ void on_get_job(void *service, struct call *c, const ProtobufCMessage *r)
 {
     const Google__Cloud__Scheduler__V1__GetJobRequest *q = (const void *)r;
     struct err e;
-    struct schedule *j = job_find(service, q->name, &e);
+    struct schedule *j = schedule_find(service, q->name, &e);
     if (j)
         reply_job(c, j);
     else
@@ -251,7 +251,7 @@ void on_update_job(void *service, struct call *c, const ProtobufCMessage *r)
     PbJob *fresh = NULL;
     if (!q->job)
         err_set(&e, ERR_INVALID_ARGUMENT, "job: must be given");
-    else if ((j = job_find(s, q->job->name, &e)))
+    else if ((j = schedule_find(s, q->job->name, &e)))
         fresh = updated(s, c, j, q, &calendar, &e);
     if (!fresh) {
         call_fail(c, &e);
@@ -289,7 +289,7 @@ void on_delete_job(void *service, struct call *c, const ProtobufCMessage *r)
 {
     const Google__Cloud__Scheduler__V1__DeleteJobRequest *q = (const void *)r;
     struct err e;
-    struct schedule *j = job_find(service, q->name, &e);
+    struct schedule *j = schedule_find(service, q->name, &e);
     if (!j) {
         call_fail(c, &e);
         return;
@@ -305,7 +305,7 @@ static void switch_state(struct schedules *s, struct call *c, const char *name, 
                          Google__Cloud__Scheduler__V1__Job__State to)
 {
     struct err e;
-    struct schedule *j = job_find(s, name, &e);
+    struct schedule *j = schedule_find(s, name, &e);
     if (!j) {
         call_fail(c, &e);
         return;
@@ -348,7 +348,7 @@ void on_run_job(void *service, struct call *c, const ProtobufCMessage *r)
     struct schedules *s = service;
     const Google__Cloud__Scheduler__V1__RunJobRequest *q = (const void *)r;
     struct err e;
-    struct schedule *j = job_find(s, q->name, &e);
+    struct schedule *j = schedule_find(s, q->name, &e);
     if (j && s->stopping) {
         err_set(&e, ERR_UNAVAILABLE, "the server is stopping");
         j = NULL;

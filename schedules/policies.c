@@ -28,7 +28,7 @@ void on_get_policy(void *service, struct call *c, const ProtobufCMessage *r)
 {
     const Runnel__Scheduler__V1__GetJobPolicyRequest *q = (const void *)r;
     struct err e;
-    struct schedule *j = job_find(service, q->name, &e);
+    struct schedule *j = schedule_find(service, q->name, &e);
     if (j)
         reply_policy(c, j);
     else
@@ -67,7 +67,7 @@ void on_update_policy(void *service, struct call *c, const ProtobufCMessage *r)
     PbPolicy *fresh = NULL;
     if (!q->policy)
         err_set(&e, ERR_INVALID_ARGUMENT, "policy: must be given");
-    else if ((j = job_find(s, q->policy->name, &e)))
+    else if ((j = schedule_find(s, q->policy->name, &e)))
         fresh = updated(c, j, q, &e);
     if (!fresh) {
         call_fail(c, &e);
@@ -133,7 +133,7 @@ void on_next_firings(void *service, struct call *c, const ProtobufCMessage *r)
 {
     const Runnel__Scheduler__V1__NextFiringsRequest *q = (const void *)r;
     struct err e;
-    struct schedule *j = job_find(service, q->name, &e);
+    struct schedule *j = schedule_find(service, q->name, &e);
     if (j && (q->count < 0 || q->count > NEXT_MAX)) {
         err_set(&e, ERR_INVALID_ARGUMENT, "count: %d; 1 to %d are allowed (0 means %d)", q->count, NEXT_MAX, NEXT_DEFAULT);
         j = NULL;

@@ -14,7 +14,7 @@ static void on_job_due(struct timer *t, int64_t wall_ns)
         list_append(&j->s->due, &j->due);
 }
 
-struct schedule *job_new(struct schedules *s, PbJob *config, PbPolicy *policy, struct err *e)
+struct schedule *schedule_new(struct schedules *s, PbJob *config, PbPolicy *policy, struct err *e)
 {
     struct schedule *j = calloc(1, sizeof *j);
     if (!j) {
@@ -36,7 +36,7 @@ struct schedule *job_new(struct schedules *s, PbJob *config, PbPolicy *policy, s
     return j;
 }
 
-void job_free(struct schedule *j)
+void schedule_free(struct schedule *j)
 {
     while (!list_empty(&j->runs))
         run_drop(CONTAINER_OF(list_first(&j->runs), struct run, link));
@@ -62,7 +62,7 @@ void job_end(struct schedule *j)
     list_remove(&j->s->due, &j->due);
     list_remove(&j->s->dirty, &j->dirty);
     if (!j->in_group)
-        job_free(j);
+        schedule_free(j);
 }
 
 struct due_calendar job_calendar(const struct schedule *j) { return (struct due_calendar){.next = calendar_next, .arg = j->calendar}; }
@@ -246,11 +246,11 @@ void schedules_free(struct schedules *s)
         return;
     for (size_t i = 0; i < s->group.n; i++)
         if (s->group.jobs[i]->gone)
-            job_free(s->group.jobs[i]);
+            schedule_free(s->group.jobs[i]);
     while (!list_empty(&s->changes))
         edit_free(CONTAINER_OF(list_first(&s->changes), struct edit, link));
     while (s->jobs && map_next(s->jobs, &it, NULL, &j))
-        job_free(j);
+        schedule_free(j);
     timer_cancel(s->env->timers, &s->wake);
     timer_cancel(s->env->timers, &s->write_again);
     timer_cancel(s->env->timers, &s->grace);
@@ -304,7 +304,7 @@ static int load_job(void *arg, const char *name, struct str body, struct err *e)
     else if (!config || !policy)
         err_set(e, ERR_RESOURCE_EXHAUSTED, "schedule %.200s: out of memory", name);
     else
-        j = job_new(s, config, policy, e);
+        j = schedule_new(s, config, policy, e);
     if (!j) {
         pb_free(config);
         pb_free(policy);

@@ -112,8 +112,8 @@ struct schedules {
 };
 
 /* scheduler.c */
-struct schedule *job_new(struct schedules *s, PbJob *config, PbPolicy *policy, struct err *e); /* takes both when it succeeds */
-void job_free(struct schedule *j);
+struct schedule *schedule_new(struct schedules *s, PbJob *config, PbPolicy *policy, struct err *e); /* takes both when it succeeds */
+void schedule_free(struct schedule *j);
 /** It is deleted: what runs is called off; freed as soon as nothing needs it. */
 void job_end(struct schedule *j);
 struct due_calendar job_calendar(const struct schedule *j);
@@ -177,7 +177,7 @@ void edit_fail(struct edit *ch, const struct err *e);
 void edit_free(struct edit *ch);
 /* jobs.c */
 void reply_job(struct call *c, const struct schedule *j);
-struct schedule *job_find(struct schedules *s, const char *name, struct err *e);
+struct schedule *schedule_find(struct schedules *s, const char *name, struct err *e);
 void jobs_no_memory(struct call *c);
 void on_create_job(void *s, struct call *c, const ProtobufCMessage *r);
 void on_get_job(void *s, struct call *c, const ProtobufCMessage *r);

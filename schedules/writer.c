@@ -204,7 +204,7 @@ static void on_written(void *arg, const struct err *e)
         struct schedule *j = g->jobs[i];
         j->in_group = false;
         if (j->gone) {
-            job_free(j);
+            schedule_free(j);
             continue;
         }
         if (e)

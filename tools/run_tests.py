@@ -18,7 +18,8 @@ SHOWN_LINES = 120
 SOAK_S = 20  # only whether it works; the long one is started by hand
 # Under --threaded: what shows the server's threads to a race detector; the others say the same to it again.
 THREADED_E2E = ("push", "ingress", "hostile", "lifecycle", "server")
-CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "tasks.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}, "scheduler.mjs": {"TRANSPORT": "rest"}}
+CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "tasks.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}, "scheduler.mjs": {"TRANSPORT": "rest"},
+                   "run.mjs": {"TRANSPORT": "rest"}}
 
 
 class Test:
@@ -111,7 +112,7 @@ def client_tests(build):
         return []
     runner = [sys.executable, ROOT + "/tests/e2e/with_server.py", "--"]
     return [Test("clients/" + name, runner + ["node", os.path.join(folder, name)], 300, count_last_line,
-                 dict(env, RUNNEL_BUILD=build))
+                 dict(env, RUNNEL_BUILD=build, IMAGE="exec://" + os.path.join(build, "runnel-sample")))
             for name, env in CLIENT_PROGRAMS.items()]
 
 

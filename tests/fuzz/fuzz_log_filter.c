@@ -10,7 +10,7 @@
 
 static const struct log_entry *entry_of(struct logs *l, struct str line)
 {
-    static const struct log_where where = {"proj-test", "europe-west1", "hello", "hello-00001", "instance-1"};
+    static const struct log_where where = {"proj-test", "europe-west1", "hello", "hello-00001", "instance-1", false, 0, 0};
     logs_line(l, &where, LOG_STDERR, line, FAKE_WALL_NS);
     struct list *all = logs_all(l);
     FUZZ_CHECK(all->count == 1, "%zu entries of one line", all->count);

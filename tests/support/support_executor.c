@@ -21,6 +21,7 @@ struct runtime_instance {
     struct runtime_events events;
     void *arg;
     uint16_t port;
+    uint64_t ticket[2];
     bool started;
     int64_t listens_at_ns; /* INT64_MAX never */
     struct timer start, end;
@@ -47,6 +48,8 @@ static void on_end(struct timer *t, int64_t now_ns)
     list_remove(&i->rt->running, &i->link);
     i->rt->exits++;
     i->exit.started = i->started;
+    if (i->rt->ended)
+        i->rt->ended(i->rt->hook_arg, i->ticket, &i->exit);
     i->events.on_exit(i->arg, &i->exit);
     free(i);
 }
@@ -105,6 +108,10 @@ static int fake_start(struct runtime *base, const struct runtime_spec *spec, con
     rt->starts++;
     i->rt = rt;
     i->b = rt->behaviour;
+    if (rt->vary)
+        rt->vary(rt->hook_arg, spec, &i->b);
+    i->ticket[0] = spec->ticket[0];
+    i->ticket[1] = spec->ticket[1];
     i->events = *events;
     i->arg = arg;
     i->port = rt->next_port++;
@@ -225,7 +232,7 @@ static void open_executor(struct world *w)
     w->operations = operations_new(&w->fe.env, &e);
     w->metrics = metrics_new();
     w->registry = registry_new();
-    struct executor_deps d = {&w->fe.env, w->store, &w->runtime.base, &w->prober.base, w->operations, w->metrics, w->engine};
+    struct executor_deps d = {&w->fe.env, w->store, &w->runtime.base, &w->prober.base, w->operations, w->metrics, w->engine, w->journal};
     w->x = w->operations && w->metrics && w->registry ? executor_new(&w->config, &d, &e) : NULL;
     if (!w->x || executor_load(w->x, &e) || executor_register(w->x, w->registry, &e) ||
         operations_register(w->operations, w->registry, &e)) {
@@ -253,7 +260,13 @@ void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances)
     must(!w->engine || !w->store);
     fake_runtime_init(&w->runtime, &w->fe.env);
     fake_prober_init(&w->prober, &w->runtime);
-    w->config = (struct executor_config){"proj", "here", "localhost", 8080, idle_ns, max_instances};
+    w->config = (struct executor_config){.project = "proj",
+                                         .region = "here",
+                                         .domain = "localhost",
+                                         .port = 8080,
+                                         .idle_ns = idle_ns,
+                                         .max_instances_host = max_instances,
+                                         .host_cpu_millis = 2000};
     open_executor(w);
 }
 

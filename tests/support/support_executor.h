@@ -27,6 +27,10 @@ struct fake_runtime {
     const struct env *env;
     struct fake_behaviour behaviour;
     struct list running; /* runtime_instance */
+    /* NULL, or: what this program does other than `behaviour`; and what is told of an end before the executor hears of it. */
+    void (*vary)(void *arg, const struct runtime_spec *spec, struct fake_behaviour *b);
+    void (*ended)(void *arg, const uint64_t ticket[2], const struct runtime_exit *x);
+    void *hook_arg;
     uint32_t starts, exits, kills, terms;
     uint16_t next_port;
     char last_env[4096];           /* of the last start, joined by newlines */
@@ -48,6 +52,7 @@ struct world {
     struct fake_runtime runtime;
     struct fake_prober prober;
     struct executor_config config;
+    struct exit_journal *journal; /* NULL, unless the test gives one before a crash */
     struct executor *x;
     enum err_code store_fails; /* transactions fail with this */
     struct {

@@ -10,8 +10,8 @@
 
 static struct fake_env fe;
 static struct logs *logs;
-static const struct log_where web = {"proj", "here", "web", "web-1", "i1"};
-static const struct log_where api = {"proj", "there", "api", "api-1", "i2"};
+static const struct log_where web = {"proj", "here", "web", "web-1", "i1", false, 0, 0};
+static const struct log_where api = {"proj", "there", "api", "api-1", "i2", false, 0, 0};
 
 static int setup(void **state)
 {

@@ -116,7 +116,7 @@ static int setup(void **state)
         return -1;
     rng_seed(&rng, 1);
     env = (struct env){loop_clock(loop), &rng, loop_timers(loop), log_null()};
-    rt = runtime_exec_new(&env, loop_mailbox(loop), self_path, first_warden.pid ? &first_warden : NULL, &e);
+    rt = runtime_exec_new(&env, loop_mailbox(loop), self_path, first_warden.pid ? &first_warden : NULL, -1, &e);
     return rt ? 0 : -1;
 }
 

@@ -5,11 +5,14 @@
 #include "dispatcher/metadata.h"
 #include "tools/runnel/serve_int.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WORKER_THREADS 2
@@ -144,6 +147,22 @@ static int make_identity(struct server *s, struct err *e)
     return 0;
 }
 
+/* What jobs have in the data folder beside the database: the journal of exits, and a place for results. */
+static int make_job_files(struct server *s, struct err *e)
+{
+    char path[PATH_MAX];
+    char *dir = realpath(s->options.data_dir, NULL); /* programs have other working directories */
+    int n = dir ? snprintf(path, sizeof path, "%s/exits.journal", dir) : -1;
+    int k = dir ? snprintf(s->scratch, sizeof s->scratch, "%s/results", dir) : -1;
+    free(dir);
+    if (n <= 0 || k <= 0 || (size_t)n >= sizeof path || (size_t)k >= sizeof s->scratch)
+        return err_set(e, ERR_INVALID_ARGUMENT, "--data: %s is not a usable path", s->options.data_dir);
+    if (mkdir(s->scratch, 0700) != 0 && errno != EEXIST)
+        return err_sys(e, ERR_UNAVAILABLE, errno, "%s cannot be made", s->scratch);
+    s->journal = exit_journal_open(path, e);
+    return s->journal ? 0 : -ERR_UNAVAILABLE;
+}
+
 static int make_executor(struct server *s, struct err *e)
 {
     const struct executor_config config = {
@@ -152,6 +171,9 @@ static int make_executor(struct server *s, struct err *e)
         .domain = s->options.domain,
         .port = s->options.port,
         .idle_ns = s->options.idle_ns,
+        .host_cpu_millis = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000,
+        .host_memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
+        .scratch_dir = s->scratch,
     };
     struct mailbox *engine = loop_mailbox(s->loop);
     s->operations = operations_new(&s->env, e);
@@ -160,7 +182,7 @@ static int make_executor(struct server *s, struct err *e)
     ssize_t n = readlink("/proc/self/exe", s->self, sizeof s->self - 1);
     if (n <= 0)
         return err_set(e, ERR_INTERNAL, "cannot find this program's own path in /proc");
-    s->runtime = runtime_exec_new(&s->env, engine, s->self, &s->warden, e);
+    s->runtime = runtime_exec_new(&s->env, engine, s->self, &s->warden, exit_journal_fd(s->journal), e);
     s->prober = s->runtime ? prober_tcp_new(s->loop, e) : NULL;
     if (!s->prober)
         return -ERR_INTERNAL;
@@ -172,6 +194,7 @@ static int make_executor(struct server *s, struct err *e)
         .operations = s->operations,
         .metrics = s->metrics,
         .engine = engine,
+        .journal = s->journal,
     };
     s->executor = executor_new(&config, &deps, e);
     return s->executor && executor_register(s->executor, s->registry, e) == 0 ? 0 : -ERR_INTERNAL;
@@ -288,6 +311,7 @@ static int make_all(struct server *s, struct err *e)
     int held = -1;
     int rc = hold_port(s, &held, e);
     rc = rc ? rc : make_identity(s, e);
+    rc = rc ? rc : make_job_files(s, e);
     rc = rc ? rc : make_executor(s, e);
     rc = rc ? rc : make_broker(s, e);
     rc = rc ? rc : make_tasks(s, e);
@@ -322,6 +346,7 @@ static void free_all(struct server *s)
     pushers_free(s->pushers);
     outcalls_free(s->outcalls);
     executor_free(s->executor);
+    exit_journal_free(s->journal);
     broker_free(s->broker);
     prober_tcp_free(s->prober);
     operations_free(s->operations);

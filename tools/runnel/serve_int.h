@@ -16,14 +16,18 @@
 #include "dispatcher/route.h"
 #include "dispatcher/task_push.h"
 #include "executor/executor.h"
+#include "executor/exit_journal.h"
 #include "executor/warden.h"
 #include "schedules/scheduler.h"
 #include "tools/runnel/serve_options.h"
 
+#include <limits.h>
+
 struct server {
     struct serve_options options;
-    char url[128], self[512];
+    char url[128], self[512], scratch[PATH_MAX]; /* scratch: for the results of tasks */
     struct warden_process warden;
+    struct exit_journal *journal;
     struct rng rng;
     struct env env;
     struct loop *loop;

@@ -3,6 +3,7 @@
  * Any path is served; ?sleep=MS answers later.
  * Environment: PORT, K_SERVICE, K_REVISION; START_DELAY_MS (listen later), SLEEP_MS (answer later),
  *              FAIL_PERCENT (so many of 100 requests get a 500).
+ *              As a task of a job (CLOUD_RUN_JOB) it says which it is and with what arguments, and ends.
  * Thread: one per connection, all detached; SIGTERM stops listening and lets running requests end. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -345,7 +346,22 @@ static int listen_on(int port)
     return fd;
 }
 
-int main(void)
+/* SLEEP_MS: how long it works. The result is what it was given to work on. */
+static int run_as_task(int argc, char **argv)
+{
+    const char *input = env_text("RUNNEL_TASK_INPUT", ""), *result = env_text("RUNNEL_RESULT", "");
+    wait_ms(env_number("SLEEP_MS", 0));
+    log_line("INFO", "task", "index", env_text("CLOUD_RUN_TASK_INDEX", "0"), "of", env_text("CLOUD_RUN_TASK_COUNT", "1"), "attempt",
+             env_text("CLOUD_RUN_TASK_ATTEMPT", "0"), "argument", argc > 1 ? argv[1] : "", "input", input, (char *)NULL);
+    FILE *f = *result && *input ? fopen(result, "we") : NULL;
+    if (f) {
+        fputs(input, f);
+        fclose(f);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
 {
     struct sigaction term = {.sa_handler = on_term};
     sigaction(SIGTERM, &term, NULL);
@@ -356,6 +372,8 @@ int main(void)
     sleep_ms = env_number("SLEEP_MS", 0);
     fail_percent = env_number("FAIL_PERCENT", 0);
     wait_ms(env_number("START_DELAY_MS", 0));
+    if (*env_text("CLOUD_RUN_JOB", ""))
+        return run_as_task(argc, argv);
 
     const int listener = listen_on((int)env_number("PORT", 8080));
     if (listener < 0)

@@ -1,0 +1,116 @@
+/** jobs_int.h: the inside of jobs, shared by its files.
+ *  Shape:  jobs -> jobs by full name -> executions (newest first) -> tasks that are open. job.c holds jobs and says which execution
+ *          may go on; execution.c which of its tasks; attempt.c lives through one attempt of one task; job_settings.c and
+ *          job_validate.c read and refuse; execution_show.c, task_show.c make messages; jobs_api.c, executions_api.c, tasks_api.c and
+ *          jobs_more_api.c speak the API.
+ *  Rules:  what a client is told is durable. A task that has not begun costs one bit of memory, one that has ended too.
+ *  Thread: engine thread. */
+#ifndef EXECUTOR_JOBS_INT_H
+#define EXECUTOR_JOBS_INT_H
+
+#include "executor/execution_int.h"
+
+#define OUTCOMES_N (OUTCOME(LOST) + 1)
+
+struct job {
+    struct run_jobs *jobs;
+    char *name, *parts;
+    const char *project, *region, *id;
+    RUN(Job) * msg; /* NULL while its creation is being stored */
+    bool busy;      /* a change of it is being stored */
+    bool deleting;
+    uint32_t launching;     /* executions that are being stored */
+    struct list executions; /* newest first */
+    int32_t count;          /* executions that there ever were */
+    struct operation *ready_operation;
+    const struct execution *ready_when; /* its token's execution, which ready_operation waits for */
+};
+
+struct run_jobs {
+    struct executor *x;
+    const struct env *env;
+    struct map *jobs; /* by full name */
+    struct list active, leaving;
+    struct timer pump, reap;
+    uint32_t n_running, n_open, n_executions;
+    uint32_t running_max;
+    uint64_t next_list;
+    struct metric *m_running, *m_outcome[OUTCOMES_N]; /* by TaskAttempt.Outcome */
+};
+
+/* job.c */
+struct run_jobs *run_jobs_new(struct executor *x, struct err *e);
+void run_jobs_free(struct run_jobs *js);
+MUST_USE int run_jobs_load(struct run_jobs *js, struct err *e);
+void run_jobs_resume(struct run_jobs *js); /* once all is loaded: from the loop */
+void run_jobs_stop(struct run_jobs *js);
+bool run_jobs_quiet(const struct run_jobs *js);
+void run_jobs_count_program(struct run_jobs *js, bool begins); /* or has ended */
+void run_jobs_pump_soon(struct run_jobs *js);
+void run_jobs_reap_soon(struct run_jobs *js);
+struct job *job_new(struct run_jobs *js, const char *name, struct err *e);
+void job_free(struct job *j);
+struct job *job_find(const struct run_jobs *js, const char *name);
+/** Its executions beyond what may run at once wait; one that ended lets the next go on. */
+void job_advance(struct job *j);
+void job_execution_ended(struct job *j, struct execution *e);
+void job_execution_started(struct job *j, struct execution *e);
+/** Forget job and executions; what runs is stopped. Their deletion is durable. */
+void job_removed(struct job *j);
+MUST_USE int job_store(struct store_txn *t, const RUN(Job) * m, struct err *e);
+MUST_USE int execution_store_deletion(const struct execution *x, struct store_txn *t, struct err *e);
+MUST_USE int job_store_deletion(const struct job *j, struct store_txn *t, struct err *e);
+/** As many run as may at once. */
+bool job_full(const struct job *j, const struct job_settings *s);
+/** Room for one more execution of this job: -FAILED_PRECONDITION, -RESOURCE_EXHAUSTED. */
+MUST_USE int job_may_run(const struct job *j, const struct job_settings *s, struct err *e);
+
+/* job_settings.c */
+MUST_USE int job_settings_read(struct job_settings *s, void *annotations, size_t n, struct err *e);
+bool job_depends_on(const char *list, const char *id);
+
+/* job_validate.c */
+MUST_USE int validate_job_id(const char *id, struct err *e);
+MUST_USE int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *id, struct err *e);
+MUST_USE int validate_overrides(struct executor *x, struct arena *a, RUN(Execution) * m, const RUN(RunJobRequest__Overrides) * o,
+                                struct err *e);
+MUST_USE int validate_inputs(RUN(Execution) * m, char **inputs, size_t n, bool count_given, struct err *e);
+
+/* execution_show.c */
+RUN(Execution) * execution_show(const struct execution *e, struct arena *a);
+RUN(Job) * job_show(const struct job *j, struct arena *a);
+/** How the execution's end is told to who waits for it: 0, or the error. */
+MUST_USE int execution_error(const struct execution *e, struct err *err);
+
+/* task_show.c */
+/** `row` NULL: it has not begun. */
+RUN(Task) * task_show(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row);
+RECORD(TaskAttempts) * task_attempts_show(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row);
+
+/* launch.c */
+struct launch {
+    const RUN(RunJobRequest__Overrides) * overrides;
+    char **inputs;
+    size_t n_inputs;
+    const char *token; /* NULL: a name by chance */
+};
+/** A new execution of the job, built, checked and added to the transaction; not yet known to anybody. NULL on errors. */
+struct execution *launch_new(struct job *j, struct arena *a, const struct launch *l, struct store_txn *t, struct err *e);
+/** It is durable. */
+void launch_done(struct execution *e);
+/** It is not. */
+void launch_undo(struct execution *e);
+/** Those jobs that run when this execution's job has succeeded, into the transaction of its end and e->launched. */
+MUST_USE int launch_dependents(struct execution *e, struct store_txn *t, struct err *err);
+#define LAUNCH_DEPENDENTS_MAX 100
+
+/* jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c */
+MUST_USE int jobs_api_register(struct executor *x, struct registry *r, struct err *e);
+MUST_USE int executions_api_register(struct executor *x, struct registry *r, struct err *e);
+MUST_USE int tasks_api_register(struct executor *x, struct registry *r, struct err *e);
+MUST_USE int jobs_more_api_register(struct executor *x, struct registry *r, struct err *e);
+void run_jobs_run(struct executor *x, struct call *c, const char *name, const char *etag, bool dry, const struct launch *l);
+void tasks_ask(struct executor *x, struct call *c, const char *name, bool attempts); /* one task, or its attempts */
+struct execution *run_jobs_find_execution(struct executor *x, struct call *c, const char *name);
+
+#endif
