@@ -179,7 +179,7 @@ int execution_store(struct execution *e, struct store_txn *t, enum execution_sta
     struct arena *a = arena_new(RECORD_ARENA_MAX);
     RECORD(ExecutionRecord) *rec = a ? pb_clone(a, &e->rec->base) : NULL;
     char *bytes = NULL;
-    size_t len;
+    size_t len = 0;
     int rc;
     if (!rec || fill_record(e, a, rec, state, with))
         rc = err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory for the record of %s", e->id);

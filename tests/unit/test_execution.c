@@ -320,6 +320,46 @@ static void test_a_crash_at_any_write_repeats_nothing_that_succeeded(void **stat
 
 static void test_a_crash_at_any_write_of_a_cancellation(void **state) { crash_at_each_write(true); }
 
+static void find_execution(void)
+{
+    call("Executions/ListExecutions", "{\"parent\":\"" JOB "\"}");
+    const char *name = strstr(a.json, "\"name\":\"" JOB "/executions/");
+    assert_non_null(name);
+    snprintf(execution, sizeof execution, "%.*s", (int)strcspn(name + 8, "\""), name + 8);
+}
+
+static void test_without_memory_it_takes_longer_and_loses_none(void **state)
+{
+    for (size_t n = 1;; n++) {
+        size_t writes = SIZE_MAX;
+        setup(NULL);
+        seen.fails_before[1] = 1;
+        create(4, 2, 1, "");
+        w.fault.what = FAULT_ALLOC;
+        w.fault.nth = n;
+        world_call(&w, "Jobs/RunJob", "{\"name\":\"" JOB "\"}", &a);
+        enum err_code code = a.code;
+        drive(&writes);
+        bool failed = fault_disarm();
+        if (code != ERR_OK)
+            CASE_INT("the run is refused for want of memory", code, ERR_RESOURCE_EXHAUSTED);
+        if (executor_counts(w.x).executions == 0)
+            run();
+        else /* only its answer may have been lost */
+            find_execution();
+        assert_true(drive(&writes));
+        if (!is_over())
+            fail_msg("allocation %zu failed: it has not ended", n);
+        CASE_STR("tasks that succeed", look("succeededCount"), "4");
+        for (int i = 0; i < 4; i++)
+            if (seen.begun[i] != (i == 1 ? 2u : 1u))
+                fail_msg("allocation %zu failed: task %d began %u times", n, i, seen.begun[i]);
+        teardown(NULL);
+        if (!failed)
+            break;
+    }
+}
+
 static void test_a_task_is_lost_so_often_and_no_more(void **state)
 {
     seen.runs_ns = NEVER;
@@ -352,6 +392,7 @@ int main(void)
         CASE(test_a_store_that_fails_holds_tasks_up_and_loses_none),
         CASE(test_a_host_without_room_is_asked_again),
         CASE(test_a_task_is_lost_so_often_and_no_more),
+        cmocka_unit_test(test_without_memory_it_takes_longer_and_loses_none),
         cmocka_unit_test(test_a_crash_at_any_write_repeats_nothing_that_succeeded),
         cmocka_unit_test(test_a_crash_at_any_write_of_a_cancellation),
     };
