@@ -31,8 +31,8 @@ char *live_text(const struct live_counts *n, double rate, char out[LIVE_TEXT_MAX
         snprintf(cancelled, sizeof cancelled, ", %lld cancelled", (long long)n->cancelled);
     if (rate > 0 && n->total > done)
         add_time((double)(n->total - done) / rate + 0.5, left, sizeof left);
-    if (rate > 0)
-        snprintf(speed, sizeof speed, "; %.*f/s%s%s%s", rate < 10 ? 1 : 0, rate, *left ? ", " : "", left, *left ? " left" : "");
+    if (*left)
+        snprintf(speed, sizeof speed, "; %.*f/s, %s left", rate < 10 ? 1 : 0, rate, left);
     snprintf(out, LIVE_TEXT_MAX, "%lld running, %lld succeeded, %lld failed%s, %lld retried of %lld%s", (long long)n->running,
              (long long)n->succeeded, (long long)n->failed, cancelled, (long long)n->retried, (long long)n->total, speed);
     return out;

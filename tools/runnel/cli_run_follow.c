@@ -138,14 +138,19 @@ int execution_follow(struct cli *c, const char *name, bool to_end, bool tail)
         }
         if (rc == 0) {
             f.gone_ns = 0;
+            if (!f.to_end && f.seen.started)
+                break;
             live_show(&f.live, f.seen.state, &f.seen.counts, now());
-            if (f.seen.over || (f.seen.started && !f.to_end))
+            if (f.seen.over)
                 break;
         }
         if (!api_pause(pause_ms) && interrupted)
             return left_alone(&f);
         pause_ms += pause_ms < POLL_MAX_MS ? pause_ms / 3 : 0;
     }
-    live_end(&f.live);
+    if (f.seen.over)
+        live_end(&f.live);
+    else
+        live_clear(&f.live);
     return tell(&f);
 }

@@ -26,12 +26,19 @@ struct tail *tail_new(struct cli *c, const char *execution_name)
     return t;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* To the stream that it was written to. The server's own lines are no output, and name the task themselves. */
 static void print_entry(const struct jv *entry, bool numbered)
 {
     const char *log = jv_text(entry, "logName"), *index = logs_label(entry, "run.googleapis.com/task_index");
-    const size_t n = strlen(log);
-    FILE *to = n > 6 && strcmp(log + n - 6, "stdout") == 0 ? stdout : stderr; /* the server's own words are no output */
-    if (numbered && *index)
+    const bool out = ends_with(log, "stdout"), err = ends_with(log, "stderr");
+    FILE *to = out ? stdout : stderr;
+    if (numbered && (out || err) && *index)
         fprintf(to, "[%s] ", index);
     fprintf(to, "%s\n", logs_text(entry));
 }
