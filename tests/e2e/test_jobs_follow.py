@@ -42,7 +42,7 @@ class Script:
 
     def __init__(self, looks=(), job=None):
         self.looks, self.job, self.asked, self.lock = list(looks), job, [], threading.Lock()
-        self.entries, self.page, self.held = [], 1000, threading.Event()
+        self.entries, self.page, self.undone = [], 1000, 0  # undone: so many looks find the operation not ended
         script = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -78,6 +78,9 @@ class Script:
         if method == "GET" and plain == "/v2/" + EXECUTION and self.looks:
             look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
             return look if isinstance(look, tuple) else (200, look)
+        if method == "GET" and plain == f"/v2/{LOCATION}/operations/1" and self.undone >= 0:
+            self.undone -= 1
+            return 200, {"name": f"{LOCATION}/operations/1", "done": self.undone < 0}
         if method == "GET" and plain == "/v2/" + JOB and self.job:
             return 200, self.job
         if method == "POST" and (":run" in plain or plain.endswith(":retryFailed")):
@@ -243,6 +246,18 @@ def _():
     equal(done.stderr.count("The server does not answer (starting)"), 1, done.stderr)
     script = Script([execution(running=1), (404, {"error": {"code": 404, "message": "deleted", "status": "NOT_FOUND"}})])
     assert "NOT_FOUND: deleted" in script.cli("execute", "nightly", "--wait", want=1).stderr
+
+
+@case("an execution taken up again has not ended while its operation has not")
+def _():
+    failed, running = execution("failed", succeeded=9, failed=1, message="old"), execution(succeeded=9, running=1)
+    script = Script([failed, failed, failed, running, execution("succeeded", succeeded=10)])
+    script.undone = 2
+    done = script.cli("executions", "retry-failed", "nightly-a1b2c", "--wait")
+    assert "old" not in done.stderr and "successfully completed" in done.stderr, done.stderr
+    script = Script([failed])
+    script.undone = -1  # the server does not know it any more
+    assert "old" in script.cli("executions", "retry-failed", "nightly-a1b2c", "--wait", want=1).stderr
 
 
 @case("--tasks-from goes along as the inputs, within stated limits")

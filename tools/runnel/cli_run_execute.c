@@ -74,7 +74,7 @@ int run_job_now(struct cli *c, const char *job, struct jv *overrides)
         cli_show_made(c, operation);
         return CLI_DONE;
     }
-    return execution_follow(c, name, cli_given(c, "wait") || cli_given(c, "tail"), cli_given(c, "tail"));
+    return execution_follow(c, name, jv_text(operation, "name"), cli_given(c, "wait") || cli_given(c, "tail"), cli_given(c, "tail"));
 }
 
 /* What is otherwise for this execution only; NULL: nothing is. */

@@ -93,7 +93,7 @@ static int run_wait(struct cli *c)
     struct jv *x = NULL;
     if (run_execution_find(c, c->args[0], &x, &e))
         return cli_fail(c, &e);
-    return execution_follow(c, jv_text(x, "name"), true, cli_given(c, "tail"));
+    return execution_follow(c, jv_text(x, "name"), "", true, cli_given(c, "tail"));
 }
 
 /* ---- cancel, delete, retry ---- */
@@ -148,7 +148,7 @@ static int run_retry(struct cli *c)
         return cli_fail(c, &e);
     cli_say(c, "The failed tasks of execution [%s] run again.", cli_basename(name));
     if (cli_given(c, "wait") || cli_given(c, "tail"))
-        return execution_follow(c, name, true, cli_given(c, "tail"));
+        return execution_follow(c, name, jv_text(operation, "name"), true, cli_given(c, "tail"));
     cli_show_made(c, operation);
     return CLI_DONE;
 }

@@ -21,7 +21,7 @@ struct seen {
 };
 struct following {
     struct cli *c;
-    const char *name, *brief;
+    const char *name, *brief, *operation; /* operation: "" or one that ends with it */
     bool to_end;
     struct tail *tail; /* NULL: nobody asked */
     struct live live;
@@ -55,6 +55,27 @@ static void clear(void *arg)
     live_clear(&f->live);
 }
 
+/* An execution whose failed tasks are taken up again still looks ended until that is stored: its operation knows. */
+static int ask_operation(struct following *f, struct err *e)
+{
+    struct jv *operation = NULL;
+    struct err inner = {0};
+    if (!f->seen.over || !*f->operation)
+        return 0;
+    const int rc = api_call(f->c, "GET", api_path(f->c, "v2", f->operation, ""), NULL, &operation, &inner);
+    if (rc && inner.code == ERR_NOT_FOUND) /* a server that was started anew does not know it any more */
+        return 0;
+    if (rc) {
+        *e = inner;
+        return rc;
+    }
+    if (!jv_true(operation, "done")) {
+        f->seen.over = f->seen.succeeded = false;
+        snprintf(f->seen.state, sizeof f->seen.state, "pending");
+    }
+    return 0;
+}
+
 /* One look at it; what it wrote until then comes first, so that nothing of it is missing at the end. */
 static int look(struct following *f, struct err *e)
 {
@@ -63,6 +84,7 @@ static int look(struct following *f, struct err *e)
     int rc = api_call(f->c, "GET", api_path(f->c, "v2", f->name, ""), NULL, &x, e);
     if (rc == 0)
         read_seen(x, &f->seen);
+    rc = rc ? rc : ask_operation(f, e);
     if (rc == 0 && f->tail)
         rc = tail_print(f->tail, f->seen.counts.total > 1, clear, f, e);
     cli_scratch_end(f->c, kept);
@@ -117,11 +139,16 @@ static int tell(struct following *f)
     return CLI_FAILED;
 }
 
-int execution_follow(struct cli *c, const char *name, bool to_end, bool tail)
+int execution_follow(struct cli *c, const char *name, const char *operation, bool to_end, bool tail)
 {
     /* The second Ctrl-C ends us at once. */
     const struct sigaction take = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    struct following f = {.c = c, .name = name, .brief = cli_basename(name), .to_end = to_end, .tail = tail ? tail_new(c, name) : NULL};
+    struct following f = {.c = c,
+                          .name = name,
+                          .brief = cli_basename(name),
+                          .operation = operation,
+                          .to_end = to_end,
+                          .tail = tail ? tail_new(c, name) : NULL};
     int64_t pause_ms = POLL_START_MS;
     live_init(&f.live, c, cli_printf(c, "Execution [%s]", f.brief), now());
     if (f.live.terminal)

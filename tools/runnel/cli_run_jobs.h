@@ -1,5 +1,6 @@
 /** cli_run_jobs.h: what the commands of jobs share: their names, an execution started and followed, what it writes.
  *  Errors: the server's own, by its code. What returns an exit code has said what went wrong.
+ *  Owner:  all is in the command's arena.
  *  Thread: one. */
 #ifndef TOOLS_RUNNEL_CLI_RUN_JOBS_H
 #define TOOLS_RUNNEL_CLI_RUN_JOBS_H
@@ -30,8 +31,9 @@ int run_job_now(struct cli *c, const char *job, struct jv *overrides);
 int run_job_flags_check(struct cli *c);
 
 /* cli_run_follow.c */
-/** Until it has started, or has ended (`to_end`), with what it writes (`tail`). The exit code. */
-int execution_follow(struct cli *c, const char *name, bool to_end, bool tail);
+/** Until it has started, or has ended (`to_end`), with what it writes (`tail`). `operation` ends with it; "" when none is known. The
+ *  exit code. */
+int execution_follow(struct cli *c, const char *name, const char *operation, bool to_end, bool tail);
 
 /* cli_tail.c */
 struct tail;
