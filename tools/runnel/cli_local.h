@@ -1,7 +1,7 @@
 /** cli_local.h: an array of tasks run on this machine, without a server: what `run jobs execute --local` does.
  *  Shape:  local_run: waiting -> running -> (SIGTERM, LOCAL_GRACE_NS later SIGKILL) -> succeeded | failed | backoff -> running ...
  *          Each attempt is a process group of its own; what is left of it goes when its first process ends, as a container would.
- *  Limits: LOCAL_PARALLELISM_MAX programs at once, LOCAL_TASKS_MAX tasks, LOCAL_LINE_MAX bytes of a line (then it is cut in two).
+ *  Limits: LOCAL_PARALLELISM_MAX programs at once, RUN_TASKS_MAX tasks, LOCAL_LINE_MAX bytes of a line (then it is cut in two).
  *  Units:  *_ns are durations.
  *  Errors: FAILED_PRECONDITION, RESOURCE_EXHAUSTED: this machine lacks something; what fails in a task is counted and told.
  *  Owner:  `job` is the caller's until local_run returns.
@@ -12,7 +12,6 @@
 #include "tools/runnel/cli_live.h"
 
 #define LOCAL_PARALLELISM_MAX 1000
-#define LOCAL_TASKS_MAX 1000000
 #define LOCAL_LINE_MAX 65536
 #define LOCAL_GRACE_NS (10 * NS_PER_S)
 #define LOCAL_FAILED_TOLD_MAX 20 /* failed tasks in the summary */

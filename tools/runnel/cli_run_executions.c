@@ -7,7 +7,7 @@
 /* ---- names ---- */
 
 /* The job's name is all before one of the dashes: mostly the last one, but a token may have some itself. */
-int run_execution_find(struct cli *c, const char *given, struct jv **execution, struct err *e)
+static int find_execution(struct cli *c, const char *given, struct jv **execution, struct err *e)
 {
     if (strncmp(given, "projects/", 9) == 0)
         return api_call(c, "GET", api_path(c, "v2", given, ""), NULL, execution, e);
@@ -81,7 +81,7 @@ static int run_describe(struct cli *c)
 {
     struct err e = {0};
     struct jv *x = NULL;
-    if (run_execution_find(c, c->args[0], &x, &e))
+    if (find_execution(c, c->args[0], &x, &e))
         return cli_fail(c, &e);
     cli_show(c, x);
     return CLI_DONE;
@@ -91,7 +91,7 @@ static int run_wait(struct cli *c)
 {
     struct err e = {0};
     struct jv *x = NULL;
-    if (run_execution_find(c, c->args[0], &x, &e))
+    if (find_execution(c, c->args[0], &x, &e))
         return cli_fail(c, &e);
     return execution_follow(c, jv_text(x, "name"), "", true, cli_given(c, "tail"));
 }
@@ -102,7 +102,7 @@ static int run_cancel(struct cli *c)
 {
     struct err e = {0};
     struct jv *x = NULL, *operation = NULL, *after = NULL;
-    if (run_execution_find(c, c->args[0], &x, &e))
+    if (find_execution(c, c->args[0], &x, &e))
         return cli_fail(c, &e);
     const char *name = jv_text(x, "name"), *brief = cli_basename(name);
     if (!cli_confirm(c, "Execution [%s] will be cancelled: what runs is stopped.", brief))
@@ -124,7 +124,7 @@ static int run_delete(struct cli *c)
 {
     struct err e = {0};
     struct jv *x = NULL, *operation = NULL, *gone = NULL;
-    if (run_execution_find(c, c->args[0], &x, &e))
+    if (find_execution(c, c->args[0], &x, &e))
         return cli_fail(c, &e);
     const char *name = jv_text(x, "name"), *brief = cli_basename(name);
     if (!cli_confirm(c, "Execution [%s] will be deleted; what runs of it is stopped.", brief))
@@ -141,7 +141,7 @@ static int run_retry(struct cli *c)
 {
     struct err e = {0};
     struct jv *x = NULL, *operation = NULL;
-    if (run_execution_find(c, c->args[0], &x, &e))
+    if (find_execution(c, c->args[0], &x, &e))
         return cli_fail(c, &e);
     const char *name = jv_text(x, "name");
     if (api_call(c, "POST", api_path(c, "runnel/v1", name, ":retryFailed"), jv_object(), &operation, &e))
@@ -184,7 +184,7 @@ static int run_tasks_list(struct cli *c)
 {
     struct err e = {0};
     struct jv *x = NULL, *tasks = NULL;
-    if (run_execution_find(c, cli_text(c, "execution"), &x, &e) ||
+    if (find_execution(c, cli_text(c, "execution"), &x, &e) ||
         api_list_some(c, api_path(c, "v2", jv_text(x, "name"), "/tasks?pageSize=1000"), "tasks", limit_of(c), is_asked, &tasks, &e))
         return cli_fail(c, &e);
     for (struct jv *i = jv_first(tasks); i && cli_format_own(c); i = jv_next(i)) {
@@ -209,7 +209,7 @@ static int find_task(struct cli *c, const char *given, const char **name, struct
         end = p;
     if (!end || end == given)
         return err_set(e, ERR_INVALID_ARGUMENT, "'%.100s' is no task: they are named EXECUTION-taskINDEX", given);
-    const int rc = run_execution_find(c, cli_copy(c, (struct str){given, (size_t)(end - given)}), &x, e);
+    const int rc = find_execution(c, cli_copy(c, (struct str){given, (size_t)(end - given)}), &x, e);
     if (rc == 0)
         *name = cli_printf(c, "%s/tasks/%s", jv_text(x, "name"), given);
     return rc;

@@ -17,8 +17,6 @@
 
 /** The full name from a full or a short one; NULL after saying what is wrong with it. */
 const char *run_job_name(struct cli *c, const char *given);
-/** GET. The job is part of an execution's short name: "nightly-x7k2p" is one of nightly's. */
-MUST_USE int run_execution_find(struct cli *c, const char *given, struct jv **execution, struct err *e);
 /** The text of a condition's field, "" when it has none. */
 const char *run_condition(const struct jv *resource, const char *type, const char *field);
 /** Of an execution or a task, in a word: queued, pending, running, cancelling, succeeded, failed, cancelled. */
