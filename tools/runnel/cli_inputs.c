@@ -42,11 +42,11 @@ static int add(struct reader *r, char *text, size_t n, struct err *e)
     return 0;
 }
 
-static int take_lines(struct reader *r, char *p, char *end, struct err *e)
+static int take_lines(struct reader *r, char *p, const char *end, struct err *e)
 {
     for (; p < end; r->line++) {
         char *stop = memchr(p, '\n', (size_t)(end - p));
-        stop = stop ? stop : end;
+        stop = stop ? stop : p + (end - p);
         size_t n = (size_t)(stop - p);
         n -= n && p[n - 1] == '\r';
         const int rc = n ? add(r, p, n, e) : 0;
@@ -58,7 +58,7 @@ static int take_lines(struct reader *r, char *p, char *end, struct err *e)
 }
 
 /* The end of the object at `p`: one past its last brace; NULL: it has none. Its line ends become blanks, which mean the same there. */
-static char *object_end(struct reader *r, char *p, char *end)
+static char *object_end(struct reader *r, char *p, const char *end)
 {
     int depth = 0;
     bool quoted = false;
@@ -94,7 +94,7 @@ static bool is_json(struct cli *c, struct str text)
     return ok;
 }
 
-static int take_objects(struct reader *r, char *p, char *end, struct err *e)
+static int take_objects(struct reader *r, char *p, const char *end, struct err *e)
 {
     while (p < end) {
         if (*p == '\n')
@@ -130,10 +130,11 @@ int inputs_parse(struct cli *c, const char *name, char *text, size_t text_len, s
 {
     struct reader r = {.c = c, .name = name, .out = out, .line = 1};
     *out = (struct inputs){0};
-    char *end = text + text_len, *p = text;
+    const char *end = text + text_len;
+    char *p = text;
     if (text_len >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) /* the mark that some editors put first */
         p += 3;
-    char *first = p;
+    const char *first = p;
     while (first < end && strchr(" \t\r\n", *first) && *first)
         first++;
     const int rc = first < end && *first == '{' ? take_objects(&r, p, end, e) : take_lines(&r, p, end, e);
