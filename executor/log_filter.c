@@ -110,13 +110,15 @@ static int take_op(struct parser *p, enum op *op)
     return bad(p, "a comparison (= != < <= > >= :) was expected");
 }
 
+static bool is_insert_id(const char *field) { return strcmp(field, "insertId") == 0 || strcmp(field, "insert_id") == 0; }
+
 static bool is_label(const char *field) { return strncmp(field, "resource.labels.", 16) == 0 || strncmp(field, "labels.", 7) == 0; }
 
 static int check_term(struct parser *p, struct term *t)
 {
     static const char *const fields[] = {"resource.type", "logName", "log_name", "textPayload",
                                          "text_payload",  "trace",   "insertId", "insert_id"};
-    bool ordered = strcmp(t->field, "severity") == 0 || strcmp(t->field, "timestamp") == 0;
+    bool ordered = strcmp(t->field, "severity") == 0 || strcmp(t->field, "timestamp") == 0 || is_insert_id(t->field);
     if (strcmp(t->field, "severity") == 0) {
         t->number = severity_parse(str_of(t->value));
         if (t->number < 0)
@@ -223,7 +225,7 @@ static const char *field_of(const struct log_entry *entry, const char *field, ch
         snprintf(scratch, size, "projects/%s/logs/%s", s->project, log_stream_id(entry->stream));
         return scratch;
     }
-    if (strcmp(field, "insertId") == 0 || strcmp(field, "insert_id") == 0) {
+    if (is_insert_id(field)) {
         snprintf(scratch, size, "%020llu", (unsigned long long)entry->seq);
         return scratch;
     }
@@ -258,6 +260,8 @@ static bool term_matches(const struct term *t, const struct log_entry *entry)
     if (strcmp(t->field, "timestamp") == 0)
         return ordered(t->op, entry->wall_ns, t->number);
     const char *have = field_of(entry, t->field, scratch, sizeof scratch);
+    if (t->op >= OP_LT && t->op <= OP_GE) /* insertId, which is padded: the order of the text is that of the numbers */
+        return ordered(t->op, strcmp(have ? have : "", t->value), 0);
     if (t->op == OP_HAS)
         return have && (strcmp(t->value, "*") == 0 ? *have != '\0' : strcasestr(have, t->value) != NULL);
     /* Equality in this language does not look at case. */

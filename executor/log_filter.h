@@ -1,6 +1,6 @@
 /** log_filter.h: the part of Cloud Logging's query language that clients of these services send.
  *  Shape:  comparisons joined by AND or a new line: resource.type, resource.labels.NAME, labels.NAME, logName, severity,
- *          timestamp, textPayload, trace, insertId, each with = != and, for severity and timestamp, < <= > >=; `:` finds text
+ *          timestamp, textPayload, trace, insertId, each with = != and, for severity, timestamp and insertId, < <= > >=; `:` finds text
  *          within. Values are bare or quoted; a line may be a comment (--). OR, NOT and parentheses are refused.
  *  Errors: INVALID_ARGUMENT shows the place; UNIMPLEMENTED for what the language has and this has not.
  *  Thread: any; a filter never changes. It lives in the arena it was parsed into.

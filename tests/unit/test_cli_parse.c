@@ -97,6 +97,8 @@ static void usage_is_checked(void **state)
         {"a format that names no field", "pubsub topics list --format=value()", CLI_USAGE},
         {"a format without its end", "pubsub topics list --format=value(name", CLI_USAGE},
         {"arguments after --", "pubsub topics create -- --odd", 0},
+        {"a command after -- with an argument that is empty", "run jobs execute --local -- printf %s  x --tasks=0", 0},
+        {"an empty argument before --", "run jobs execute  -- x", CLI_USAGE},
         {"help needs no arguments", "pubsub topics create --help", 0},
         {"a task's URL left out", "--url=http://server/ tasks create-http-task --queue=q", CLI_USAGE},
     };

@@ -100,6 +100,8 @@ static void test_filters(void **state)
         {"an instance", "labels.instanceId=i2", 1},
         {"a label nobody has", "labels.nobody=x", 0},
         {"a comment", "-- only a comment\nseverity=ERROR", 1},
+        {"behind an entry", "insertId > \"00000000000000000002\"", 2},
+        {"up to an entry", "insertId <= 00000000000000000002", 2},
         {"another type", "resource.type=cloud_run_job", 0},
         {"OR", "severity=ERROR OR severity=INFO", -ERR_UNIMPLEMENTED},
         {"parentheses", "(severity=ERROR)", -ERR_UNIMPLEMENTED},

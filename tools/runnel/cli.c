@@ -48,6 +48,20 @@ char *cli_copy(struct cli *c, struct str s)
     return p;
 }
 
+struct arena *cli_scratch_begin(struct cli *c)
+{
+    struct arena *kept = c->mem;
+    if (!(c->mem = arena_new(CLI_MEMORY_MAX)))
+        out_of_memory();
+    return kept;
+}
+
+void cli_scratch_end(struct cli *c, struct arena *kept)
+{
+    arena_free(c->mem);
+    c->mem = kept;
+}
+
 /* ---- what people are told ---- */
 
 /* "runnel.pubsub.topics.create", as gcloud names the command in its errors. */

@@ -1,6 +1,7 @@
 /** cli.h: the command line: every command but `serve` and `__warden` is a client of the server's API; `scheduler explain` needs no server.
  *  Shape:  one const table of commands (cli_table.c joins its parts); from a row come parsing, help with examples, and near-miss advice.
- *          cli_main -> find the command -> parse its flags -> run it -> exit code 0 done, 1 refused or failed, 2 wrong usage.
+ *          cli_main -> find the command -> parse its flags -> run it -> exit code 0 done, 1 refused or failed, 2 wrong usage,
+ *          130 interrupted while it waited for tasks.
  *  Owner:  everything a command makes lives in cli->mem until the program ends.
  *  Errors: out of memory ends the program with exit code 1: nothing half-done is left, the server holds all state.
  *  Thread: one. */
@@ -14,7 +15,7 @@
 #define CLI_FLAGS_GIVEN_MAX 256
 #define CLI_ARGS_MAX 1024
 
-enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
 enum cli_type {
     CLI_TEXT,
@@ -73,6 +74,7 @@ struct cli {
     size_t n_given;
     const char *args[CLI_ARGS_MAX + 1];
     size_t n_args;
+    size_t n_before_command; /* arguments before a "--" after which a command follows; those of the command may be empty */
     bool help;
     /* global flags, resolved */
     const char *project, *region, *url, *token, *format;
@@ -110,6 +112,9 @@ void cli_help_group(const char *words); /* "" for the whole program */
 void *cli_alloc(struct cli *c, size_t n);
 FMT(2, 3) char *cli_printf(struct cli *c, const char *fmt, ...);
 char *cli_copy(struct cli *c, struct str s);
+/** What is made between the two is gone afterwards: for a loop that may go on for days. Nothing of it may be kept. */
+struct arena *cli_scratch_begin(struct cli *c);
+void cli_scratch_end(struct cli *c, struct arena *kept);
 FMT(2, 3) int cli_usage_error(const struct cli *c, const char *fmt, ...); /* returns CLI_USAGE */
 FMT(2, 3) void cli_say(const struct cli *c, const char *fmt, ...);        /* a status line */
 int cli_fail(const struct cli *c, const struct err *e);                   /* returns CLI_FAILED */

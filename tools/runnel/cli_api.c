@@ -3,7 +3,6 @@
 #include "core/base/text.h"
 #include "core/http/fetch.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -124,32 +123,42 @@ int api_call(struct cli *c, const char *method, const char *path, const struct j
     return rc;
 }
 
-int api_list(struct cli *c, const char *path, const char *field, struct jv **array, struct err *e)
+int api_list_some(struct cli *c, const char *path, const char *field, size_t limit, bool (*keep)(struct cli *c, const struct jv *item),
+                  struct jv **array, struct err *e)
 {
     *array = jv_array();
     const char *token = "", *first = strchr(path, '?') ? "&" : "?";
+    size_t left = limit;
     for (int page = 0; page < API_PAGES_MAX; page++) {
         struct jv *answer = NULL;
         const char *at = *token ? cli_printf(c, "%s%spageToken=%s", path, first, token) : path;
         const int rc = api_call(c, "GET", at, NULL, &answer, e);
         if (rc)
             return rc;
-        for (const struct jv *i = jv_first(jv_at(answer, field)); i; i = jv_next(i))
+        for (const struct jv *i = jv_first(jv_at(answer, field)); i && left; i = jv_next(i)) {
+            if (keep && !keep(c, i))
+                continue;
             jv_add(*array, jv_copy(i));
+            left--;
+        }
         token = jv_text(answer, "nextPageToken");
-        if (!*token)
+        if (!*token || !left)
             return 0;
     }
     return err_set(e, ERR_INTERNAL, "the list does not end after %d pages", API_PAGES_MAX);
 }
 
+int api_list(struct cli *c, const char *path, const char *field, struct jv **array, struct err *e)
+{
+    return api_list_some(c, path, field, SIZE_MAX, NULL, array, e);
+}
+
 /* ---- waiting ---- */
 
-static void sleep_ms(int64_t ms)
+bool api_pause(int64_t ms)
 {
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    while (nanosleep(&t, &t) < 0 && errno == EINTR)
-        ;
+    const struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    return nanosleep(&t, NULL) == 0;
 }
 
 /* A line on stderr while something is waited for; nothing at all when stderr is no terminal. */
@@ -197,7 +206,7 @@ int api_wait(struct cli *c, const char *what, const struct jv *operation, struct
     for (int64_t pause_ms = POLL_START_MS; rc == 0 && !jv_true(now, "done"); pause_ms += pause_ms < POLL_MAX_MS ? pause_ms / 3 : 0) {
         const char *state = jv_text(now, "metadata.terminalCondition.message");
         progress_show(&progress, c, *state ? cli_printf(c, "%s... %s", what, state) : cli_printf(c, "%s...", what));
-        sleep_ms(pause_ms);
+        (void)api_pause(pause_ms); /* a signal only makes it look sooner */
         rc = api_call(c, "GET", path, NULL, &now, e);
     }
     progress_end(&progress);

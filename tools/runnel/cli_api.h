@@ -16,6 +16,11 @@ MUST_USE int api_call(struct cli *c, const char *method, const char *path, const
 MUST_USE int api_list(struct cli *c, const char *path, const char *field, struct jv **array, struct err *e);
 /** Wait for an operation, showing `what` (and a service's state) on a terminal. `*out` is the operation's response. */
 MUST_USE int api_wait(struct cli *c, const char *what, const struct jv *operation, struct jv **out, struct err *e);
+/** The same pages, but only items that `keep` takes (NULL: all), and `limit` of them at most. */
+MUST_USE int api_list_some(struct cli *c, const char *path, const char *field, size_t limit,
+                           bool (*keep)(struct cli *c, const struct jv *item), struct jv **array, struct err *e);
+/** Sleeps. False: a signal came before it was over. */
+bool api_pause(int64_t ms);
 
 /** Full names from what the user gave: a full name or a short one. NULL after saying what is wrong with it. */
 const char *api_pubsub_name(struct cli *c, const char *collection, const char *given);

@@ -2,6 +2,7 @@
 #include "core/base/random.h"
 #include "tools/runnel/cli_api.h"
 #include "tools/runnel/cli_commands.h"
+#include "tools/runnel/cli_container.h"
 #include "tools/runnel/cli_output.h"
 #include "tools/runnel/cli_service.h"
 
@@ -52,61 +53,6 @@ static const char *next_revision(struct cli *c, const struct jv *service, const 
 
 /* ---- flags into the template ---- */
 
-/* A list flag into an array of strings; an empty value clears it. */
-static void put_list(struct cli *c, struct jv *o, const char *field, const char *flag)
-{
-    if (!cli_given(c, flag))
-        return;
-    const char *const *items = cli_list(c, flag, NULL);
-    struct jv *array = jv_put(o, field, jv_array());
-    for (size_t i = 0; items[i]; i++)
-        jv_add(array, jv_string(items[i]));
-}
-
-static struct jv *variable(struct jv *env, const char *name)
-{
-    for (struct jv *i = jv_first(env); i; i = jv_next(i))
-        if (strcmp(jv_text(i, "name"), name) == 0)
-            return i;
-    return NULL;
-}
-
-static void set_variables(struct cli *c, struct jv *env, const char *flag)
-{
-    const char *const *pairs = cli_list(c, flag, NULL);
-    for (size_t i = 0; pairs[i]; i++) {
-        const char *equals = strchr(pairs[i], '=');
-        const char *name = cli_copy(c, (struct str){pairs[i], (size_t)(equals - pairs[i])});
-        struct jv *v = variable(env, name);
-        if (!v) {
-            v = jv_object();
-            jv_put_text(v, "name", name);
-            jv_add(env, v);
-        }
-        jv_drop(v, "valueSource");
-        jv_put_text(v, "value", equals + 1);
-    }
-}
-
-static void put_env(struct cli *c, struct jv *container)
-{
-    struct jv *env = jv_need_array(container, "env");
-    if (cli_given(c, "set-env-vars") || cli_given(c, "clear-env-vars"))
-        env = jv_put(container, "env", jv_array());
-    set_variables(c, env, "set-env-vars");
-    set_variables(c, env, "update-env-vars");
-    const char *const *gone = cli_list(c, "remove-env-vars", NULL);
-    struct jv *left = jv_array();
-    for (const struct jv *i = jv_first(env); i; i = jv_next(i)) {
-        bool keep = true;
-        for (size_t k = 0; gone[k]; k++)
-            keep = keep && strcmp(gone[k], jv_text(i, "name"));
-        if (keep)
-            jv_add(left, jv_copy(i));
-    }
-    jv_put(container, "env", left);
-}
-
 /* "tcpSocket.port=8080,periodSeconds=1": numbers are sent as numbers. */
 static void put_probe(struct cli *c, struct jv *container)
 {
@@ -125,19 +71,10 @@ static void put_probe(struct cli *c, struct jv *container)
         jv_drop(container, "startupProbe");
 }
 
-static void put_container(struct cli *c, struct jv *tmpl)
+static void put_service_container(struct cli *c, struct jv *tmpl)
 {
-    struct jv *containers = jv_need_array(tmpl, "containers");
-    if (!jv_first(containers))
-        jv_add(containers, jv_object());
-    struct jv *container = jv_first(containers);
-    jv_put_text(container, "image", cli_text(c, "image"));
-    put_list(c, container, "command", "command");
-    put_list(c, container, "args", "args");
-    put_env(c, container);
+    struct jv *container = container_put(c, tmpl);
     put_probe(c, container);
-    jv_put_text(container, "resources.limits.cpu", cli_text(c, "cpu"));
-    jv_put_text(container, "resources.limits.memory", cli_text(c, "memory"));
     if (cli_given(c, "port")) {
         struct jv *ports = jv_put(container, "ports", jv_array()), *port = jv_object();
         jv_put(port, "containerPort", jv_number((double)cli_int(c, "port")));
@@ -145,34 +82,16 @@ static void put_container(struct cli *c, struct jv *tmpl)
     }
 }
 
-static void put_number(struct cli *c, struct jv *o, const char *field, const char *flag)
-{
-    if (cli_given(c, flag))
-        jv_put(o, field, jv_number((double)cli_int(c, flag)));
-}
-
-static void put_labels(struct cli *c, struct jv *service, const char *flag)
-{
-    const char *const *pairs = cli_list(c, flag, NULL);
-    for (size_t i = 0; pairs[i]; i++) {
-        const char *equals = strchr(pairs[i], '=');
-        jv_set(jv_need_object(service, "labels"), cli_copy(c, (struct str){pairs[i], (size_t)(equals - pairs[i])}), jv_string(equals + 1));
-    }
-}
-
 static void put_flags(struct cli *c, struct jv *service)
 {
     struct jv *tmpl = jv_need_object(service, "template");
-    put_container(c, tmpl);
-    put_number(c, tmpl, "maxInstanceRequestConcurrency", "concurrency");
-    put_number(c, tmpl, "scaling.minInstanceCount", "min-instances");
-    put_number(c, tmpl, "scaling.maxInstanceCount", "max-instances");
+    put_service_container(c, tmpl);
+    flag_put_number(c, tmpl, "maxInstanceRequestConcurrency", "concurrency");
+    flag_put_number(c, tmpl, "scaling.minInstanceCount", "min-instances");
+    flag_put_number(c, tmpl, "scaling.maxInstanceCount", "max-instances");
     jv_put_text(tmpl, "timeout", cli_duration(c, "timeout"));
     jv_put_text(tmpl, "serviceAccount", cli_text(c, "service-account"));
-    put_labels(c, service, "labels");
-    put_labels(c, service, "update-labels");
-    if (cli_given(c, "clear-labels"))
-        jv_put(service, "labels", jv_object());
+    flags_put_labels(c, service);
 }
 
 /* Name the revision where it must be known, and say which traffic it gets. `now` is NULL for a new service. */
@@ -309,31 +228,21 @@ static int run_update(struct cli *c)
     return update(c, name, now);
 }
 
-#define TEMPLATE_FLAGS                                                                                                                     \
-    CLI_FLAG("image", CLI_TEXT, "IMAGE", "what to run: exec:///DIR runs a program of this machine, found in DIR"),                         \
-        CLI_FLAG("command", CLI_LIST, "WORD,...", "the program, and its first arguments"),                                                 \
-        CLI_FLAG("args", CLI_LIST, "WORD,...", "arguments of the program"),                                                                \
-        CLI_FLAG("set-env-vars", CLI_MAP, "KEY=VALUE,...", "the variables, in place of all there were"),                                   \
-        CLI_FLAG("update-env-vars", CLI_MAP, "KEY=VALUE,...", "variables to add or change"),                                               \
-        CLI_FLAG("remove-env-vars", CLI_LIST, "KEY,...", "variables to take away"),                                                        \
-        CLI_FLAG("clear-env-vars", CLI_SWITCH, "", "take all variables away"),                                                             \
-        CLI_FLAG("port", CLI_INT, "PORT", "kept for information: the program gets a free port as PORT and listens on that", .min = 1,      \
-                 .max = 65535),                                                                                                            \
-        CLI_FLAG("cpu", CLI_TEXT, "CPU", "CPUs for each instance: 1, 0.5 or 500m"),                                                        \
-        CLI_FLAG("memory", CLI_TEXT, "SIZE", "memory for each instance: 512Mi, 2Gi"),                                                      \
-        CLI_FLAG("concurrency", CLI_INT, "N", "requests at once for each instance", .min = 1, .max = 1000),                                \
-        CLI_FLAG("min-instances", CLI_INT, "N", "instances that always run", .min = 0, .max = 1000),                                       \
-        CLI_FLAG("max-instances", CLI_INT, "N", "instances at most", .min = 1, .max = 1000),                                               \
-        CLI_FLAG("timeout", CLI_DURATION, "DURATION", "a request may take so long, then 504 (up to 1h)"),                                  \
-        CLI_FLAG("service-account", CLI_TEXT, "EMAIL",                                                                                     \
-                 "kept for information: the metadata server gives the project's default account to every program"),                        \
-        CLI_FLAG("startup-probe", CLI_MAP, "FIELD=VALUE,...",                                                                              \
-                 "when an instance is ready: tcpSocket.port, httpGet.path, periodSeconds, ..."),                                           \
-        CLI_FLAG("labels", CLI_MAP, "KEY=VALUE,...", "labels to add or change"),                                                           \
-        CLI_FLAG("update-labels", CLI_MAP, "KEY=VALUE,...", "the same"), CLI_FLAG("clear-labels", CLI_SWITCH, "", "take all labels away"), \
-        CLI_FLAG("no-traffic", CLI_SWITCH, "", "the new revision gets no traffic"),                                                        \
-        CLI_FLAG("tag", CLI_TEXT, "TAG", "the new revision also answers at http://TAG---SERVICE.DOMAIN/"),                                 \
-        CLI_FLAG("revision-suffix", CLI_TEXT, "SUFFIX", "name the new revision SERVICE-SUFFIX"),                                           \
+#define TEMPLATE_FLAGS                                                                                                                \
+    CONTAINER_FLAGS,                                                                                                                  \
+        CLI_FLAG("port", CLI_INT, "PORT", "kept for information: the program gets a free port as PORT and listens on that", .min = 1, \
+                 .max = 65535),                                                                                                       \
+        CLI_FLAG("concurrency", CLI_INT, "N", "requests at once for each instance", .min = 1, .max = 1000),                           \
+        CLI_FLAG("min-instances", CLI_INT, "N", "instances that always run", .min = 0, .max = 1000),                                  \
+        CLI_FLAG("max-instances", CLI_INT, "N", "instances at most", .min = 1, .max = 1000),                                          \
+        CLI_FLAG("timeout", CLI_DURATION, "DURATION", "a request may take so long, then 504 (up to 1h)"),                             \
+        CLI_FLAG("service-account", CLI_TEXT, "EMAIL",                                                                                \
+                 "kept for information: the metadata server gives the project's default account to every program"),                   \
+        CLI_FLAG("startup-probe", CLI_MAP, "FIELD=VALUE,...",                                                                         \
+                 "when an instance is ready: tcpSocket.port, httpGet.path, periodSeconds, ..."),                                      \
+        LABEL_FLAGS, CLI_FLAG("no-traffic", CLI_SWITCH, "", "the new revision gets no traffic"),                                      \
+        CLI_FLAG("tag", CLI_TEXT, "TAG", "the new revision also answers at http://TAG---SERVICE.DOMAIN/"),                            \
+        CLI_FLAG("revision-suffix", CLI_TEXT, "SUFFIX", "name the new revision SERVICE-SUFFIX"),                                      \
         CLI_FLAG("async", CLI_SWITCH, "", "do not wait until it serves")
 
 static const struct cli_flag deploy_flags[] = {

@@ -1,19 +1,46 @@
-/* cli_logs.c: `runnel run services logs read`: what a service's instances wrote, oldest first. */
+/* cli_logs.c: `runnel run services logs read`, `runnel run jobs logs read`: what programs wrote, oldest first. */
+#include "tools/runnel/cli_logs.h"
 #include "core/base/clock.h"
 #include "tools/runnel/cli_api.h"
 #include "tools/runnel/cli_commands.h"
 #include "tools/runnel/cli_output.h"
+#include "tools/runnel/cli_run_jobs.h"
 
 #include <stdio.h>
 
 #define LIMIT_MAX 1000
 
-static const char *filter_of(struct cli *c, const char *service)
+const char *logs_job_filter(struct cli *c, const char *job, const char *execution, const char *task)
 {
-    const char *filter = cli_printf(c,
-                                    "resource.type = cloud_run_revision AND resource.labels.service_name = \"%s\" "
-                                    "AND resource.labels.location = \"%s\"",
-                                    service, c->region);
+    const char *filter = cli_printf(c, "resource.type = cloud_run_job AND resource.labels.location = \"%s\"", c->region);
+    if (job)
+        filter = cli_printf(c, "%s AND resource.labels.job_name = \"%s\"", filter, job);
+    if (execution)
+        filter = cli_printf(c, "%s AND labels.\"run.googleapis.com/execution_name\" = \"%s\"", filter, execution);
+    if (task)
+        filter = cli_printf(c, "%s AND labels.\"run.googleapis.com/task_index\" = \"%s\"", filter, task);
+    return filter;
+}
+
+const char *logs_label(const struct jv *entry, const char *name)
+{
+    for (const struct jv *i = jv_first(jv_at(entry, "labels")); i; i = jv_next(i))
+        if (strcmp(jv_key(i), name) == 0)
+            return jv_show(i);
+    return "";
+}
+
+const char *logs_text(const struct jv *entry)
+{
+    const char *text = jv_text(entry, "textPayload"), *message = jv_text(entry, "jsonPayload.message");
+    if (*text || *message)
+        return *text ? text : message;
+    return jv_at(entry, "jsonPayload") ? jv_show(jv_at(entry, "jsonPayload")) : "";
+}
+
+/* With what the flags add. */
+static const char *filter_of(struct cli *c, const char *filter)
+{
     int64_t ms = 0;
     if (cli_duration_parse(cli_text(c, "freshness"), &ms, NULL) == 0) {
         char text[WALL_TEXT_MAX];
@@ -24,27 +51,31 @@ static const char *filter_of(struct cli *c, const char *service)
     return filter;
 }
 
-static void print_entry(const struct jv *entry)
+/* Whose it is: a revision, or an execution and its task. */
+static const char *where_of(struct cli *c, const struct jv *entry)
+{
+    const char *execution = logs_label(entry, "run.googleapis.com/execution_name");
+    const char *task = logs_label(entry, "run.googleapis.com/task_index");
+    if (!*execution)
+        return jv_text(entry, "resource.labels.revision_name");
+    return *task ? cli_printf(c, "%s[%s]", execution, task) : execution;
+}
+
+static void print_entry(struct cli *c, const struct jv *entry)
 {
     char when[20];
     snprintf(when, sizeof when, "%s", jv_text(entry, "timestamp")); /* to the second */
-    const char *severity = jv_text(entry, "severity"), *text = jv_text(entry, "textPayload"),
-               *message = jv_text(entry, "jsonPayload.message");
-    if (!*text)
-        text = *message ? message : jv_at(entry, "jsonPayload") ? jv_show(jv_at(entry, "jsonPayload")) : "";
-    printf("%s  %s%s%s  %s\n", when, jv_text(entry, "resource.labels.revision_name"), strcmp(severity, "DEFAULT") && *severity ? "  " : "",
-           strcmp(severity, "DEFAULT") ? severity : "", text);
+    const char *severity = jv_text(entry, "severity");
+    const bool plain = !*severity || strcmp(severity, "DEFAULT") == 0;
+    printf("%s  %s%s%s  %s\n", when, where_of(c, entry), plain ? "" : "  ", plain ? "" : severity, logs_text(entry));
 }
 
-static int run_read(struct cli *c)
+static int read_logs(struct cli *c, const char *filter)
 {
     struct err e = {0};
     struct jv *body = jv_object(), *answer = NULL, *oldest_first = jv_array();
-    const char *name = api_service_name(c, c->args[0]);
-    if (!name)
-        return CLI_USAGE;
     jv_add(jv_need_array(body, "resourceNames"), jv_string(cli_printf(c, "projects/%s", c->project)));
-    jv_put_text(body, "filter", filter_of(c, cli_basename(name)));
+    jv_put_text(body, "filter", filter_of(c, filter));
     jv_put_text(body, "orderBy", "timestamp desc");
     jv_put(body, "pageSize", jv_number((double)cli_int(c, "limit")));
     if (api_call(c, "POST", "/v2/entries:list", body, &answer, &e))
@@ -57,20 +88,50 @@ static int run_read(struct cli *c)
         cli_show_list(c, oldest_first);
     else
         for (const struct jv *i = jv_first(oldest_first); i; i = jv_next(i))
-            print_entry(i);
+            print_entry(c, i);
     if (n == 0)
         cli_say(c, "No lines in this time. --freshness=7d looks further back.");
     return CLI_DONE;
 }
 
-static const struct cli_flag log_flags[] = {
-    CLI_FLAG("limit", CLI_INT, "N", "at most so many lines, the newest", .dflt = "100", .min = 1, .max = LIMIT_MAX),
-    CLI_FLAG("freshness", CLI_DURATION, "DURATION", "not older than this", .dflt = "1d"),
-    CLI_FLAG("log-filter", CLI_TEXT, "FILTER", "only matching lines, e.g. 'severity>=ERROR'"),
+static int run_service_logs(struct cli *c)
+{
+    const char *name = api_service_name(c, c->args[0]);
+    if (!name)
+        return CLI_USAGE;
+    return read_logs(c, cli_printf(c,
+                                   "resource.type = cloud_run_revision AND resource.labels.service_name = \"%s\" "
+                                   "AND resource.labels.location = \"%s\"",
+                                   cli_basename(name), c->region));
+}
+
+static int run_job_logs(struct cli *c)
+{
+    const char *job = c->n_args ? run_job_name(c, c->args[0]) : NULL, *execution = cli_text(c, "execution");
+    if (c->n_args && !job)
+        return CLI_USAGE;
+    if (!job && !execution)
+        return cli_usage_error(c, "whose lines? Give JOB, or --execution=EXECUTION");
+    return read_logs(c,
+                     logs_job_filter(c, job ? cli_basename(job) : NULL, execution ? cli_basename(execution) : NULL, cli_text(c, "task")));
+}
+
+#define LOG_FLAGS                                                                                                    \
+    CLI_FLAG("limit", CLI_INT, "N", "at most so many lines, the newest", .dflt = "100", .min = 1, .max = LIMIT_MAX), \
+        CLI_FLAG("freshness", CLI_DURATION, "DURATION", "not older than this", .dflt = "1d"),                        \
+        CLI_FLAG("log-filter", CLI_TEXT, "FILTER", "only matching lines, e.g. 'severity>=ERROR'")
+static const struct cli_flag log_flags[] = {LOG_FLAGS, {0}};
+static const struct cli_flag job_log_flags[] = {
+    LOG_FLAGS,
+    CLI_FLAG("execution", CLI_TEXT, "EXECUTION", "only this execution's"),
+    CLI_FLAG("task", CLI_INT, "INDEX", "only the task of this index", .min = 0, .max = RUN_TASKS_MAX - 1),
     {0},
 };
 const struct cli_command cli_log_commands[] = {
     {"run services logs read", "SERVICE", "show what a service wrote to stdout and stderr", NULL, log_flags,
-     EXAMPLES("runnel run services logs read hello", "runnel run services logs read hello --limit=20 --freshness=10m"), run_read},
+     EXAMPLES("runnel run services logs read hello", "runnel run services logs read hello --limit=20 --freshness=10m"), run_service_logs},
+    {"run jobs logs read", "[JOB]", "show what the tasks of a job wrote to stdout and stderr", NULL, job_log_flags,
+     EXAMPLES("runnel run jobs logs read nightly", "runnel run jobs logs read --execution=nightly-x7k2p --task=3 --freshness=1h"),
+     run_job_logs},
     {0},
 };

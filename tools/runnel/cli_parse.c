@@ -265,9 +265,11 @@ static int take_rest(struct cli *c, int argc, char **argv, int i)
     bool only_args = false;
     for (; i < argc; i++) {
         int rc = 0;
-        if (!only_args && strcmp(argv[i], "--") == 0)
+        if (!only_args && strcmp(argv[i], "--") == 0) {
             only_args = true;
-        else if (!only_args && strcmp(argv[i], "-h") == 0)
+            if (c->command->args && strstr(c->command->args, "COMMAND"))
+                c->n_before_command = c->n_args;
+        } else if (!only_args && strcmp(argv[i], "-h") == 0)
             c->help = true;
         else if (!only_args && strncmp(argv[i], "--", 2) == 0)
             rc = take_flag(c, argc, argv, &i);
@@ -308,7 +310,7 @@ static int check_args(struct cli *c)
     for (const struct cli_flag *f = c->command->flags; f && f->name; f++)
         if (f->required && !cli_given(c, f->name))
             return cli_usage_error(c, "--%s is missing: --%s=%s", f->name, f->name, f->values);
-    for (size_t i = 0; i < c->n_args; i++)
+    for (size_t i = 0; i < c->n_args && i < c->n_before_command; i++)
         if (!*c->args[i])
             return cli_usage_error(c, "an argument is empty");
     return 0;
@@ -341,6 +343,7 @@ int cli_parse(struct cli *c, int argc, char **argv)
 {
     int i = 1, rc;
     const char *group;
+    c->n_before_command = CLI_ARGS_MAX;
     if ((rc = take_words(c, argc, argv, &i, &group)))
         return rc;
     if (!c->command) {

@@ -14,10 +14,14 @@ const struct cli_flag cli_global_flags[] = {
 };
 
 const struct cli_group cli_groups[] = {
-    {"run", "services and their revisions"},
+    {"run", "services and their revisions; jobs"},
     {"run services", "deployed services"},
     {"run services logs", "what services write to stdout and stderr"},
     {"run revisions", "the immutable versions of a service"},
+    {"run jobs", "programs that run to their end, once or as an array of tasks"},
+    {"run jobs executions", "the runs of a job"},
+    {"run jobs executions tasks", "the single programs of a run"},
+    {"run jobs logs", "what jobs write to stdout and stderr"},
     {"pubsub", "publish events and subscribe to them"},
     {"pubsub topics", "topics, where events are published"},
     {"pubsub subscriptions", "subscriptions, by which events are delivered"},
@@ -31,9 +35,10 @@ const struct cli_group cli_groups[] = {
 };
 
 static const struct cli_command *const parts[] = {
-    cli_run_commands,   cli_service_commands,      cli_traffic_commands, cli_log_commands,      cli_revision_commands,
-    cli_topic_commands, cli_subscription_commands, cli_lease_commands,   cli_snapshot_commands, cli_queue_commands,
-    cli_task_commands,  cli_scheduler_commands,    cli_job_commands,     cli_own_commands,
+    cli_run_commands,     cli_service_commands,     cli_traffic_commands,       cli_log_commands,   cli_revision_commands,
+    cli_run_job_commands, cli_run_execute_commands, cli_run_execution_commands, cli_topic_commands, cli_subscription_commands,
+    cli_lease_commands,   cli_snapshot_commands,    cli_queue_commands,         cli_task_commands,  cli_scheduler_commands,
+    cli_job_commands,     cli_own_commands,
 };
 
 const struct cli_command *cli_command_at(size_t i)
