@@ -306,8 +306,15 @@ static size_t named(const struct buf *list)
 
 static struct executor *load_executor(struct server *s, struct err *e)
 {
-    static const struct executor_config config = {"p", "r", "localhost", 8080, 60 * NS_PER_S, 20};
-    const struct executor_deps deps = {&s->fe.env, s->store, &s->runtime.base, &s->prober.base, s->operations, s->metrics, s->engine};
+    static const struct executor_config config = {
+        .project = "p", .region = "r", .domain = "localhost", .port = 8080, .idle_ns = 60 * NS_PER_S, .max_instances_host = 20};
+    const struct executor_deps deps = {.env = &s->fe.env,
+                                       .store = s->store,
+                                       .runtime = &s->runtime.base,
+                                       .prober = &s->prober.base,
+                                       .operations = s->operations,
+                                       .metrics = s->metrics,
+                                       .engine = s->engine};
     fake_runtime_init(&s->runtime, &s->fe.env);
     fake_prober_init(&s->prober, &s->runtime);
     struct executor *x = executor_new(&config, &deps, e);

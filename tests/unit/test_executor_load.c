@@ -85,7 +85,13 @@ static void records_that_it_did_not_write_are_named(void **state)
         world_init(&w, 60 * NS_PER_S, 10);
         for (size_t k = 0; k < ROWS_MAX && cases[i].rows[k].kind; k++)
             put(w.store, &cases[i].rows[k]);
-        const struct executor_deps deps = {&w.fe.env, w.store, &w.runtime.base, &w.prober.base, w.operations, w.metrics, w.engine};
+        const struct executor_deps deps = {.env = &w.fe.env,
+                                           .store = w.store,
+                                           .runtime = &w.runtime.base,
+                                           .prober = &w.prober.base,
+                                           .operations = w.operations,
+                                           .metrics = w.metrics,
+                                           .engine = w.engine};
         struct executor *x = executor_new(&w.config, &deps, &e);
         assert_non_null(x);
         int rc = executor_load(x, &e);
