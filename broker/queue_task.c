@@ -160,14 +160,41 @@ struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, in
     return t;
 }
 
-struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e)
+/* A wall time with which one may reckon. */
+static bool sane(int64_t wall_ns) { return wall_ns >= 0 && wall_ns <= INT64_MAX - 12 * TASK_LIFE_NS; }
+
+static bool sane_attempt(const Google__Cloud__Tasks__V2__Attempt *a) { return !a || sane(pb_timestamp_ns(a->dispatch_time)); }
+
+/* Is it what was written under this key, in this lane? */
+static bool record_fits(const TaskRecord *r, const struct store_entry *row)
+{
+    if (!r || !r->task || strcmp(record_id(r), row->key) != 0 || r->priority >= QUEUE_PRIORITIES)
+        return false;
+    const Google__Cloud__Tasks__V2__Task *t = r->task;
+    bool fits = (row->lane == LANE_DEAD || row->lane == task_lane(r->priority, r->fair_key)) && sane(row->due_wall_ns) &&
+                sane(r->dead_wall_ns) && sane(pb_timestamp_ns(t->create_time)) && sane_attempt(t->first_attempt) &&
+                sane_attempt(t->last_attempt) && t->dispatch_count >= 0 && t->dispatch_count < INT32_MAX &&
+                pb_duration_ns(t->dispatch_deadline) <= TASK_LIFE_NS;
+    for (size_t i = 0; fits && i < r->n_events; i++)
+        fits = sane(r->events[i]->wall_ns);
+    return fits;
+}
+
+TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct err *e)
 {
     TaskRecord *r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
-    if (!r || !r->task) {
-        pb_free(r);
-        err_set(e, ERR_DATA_LOSS, "task %s in the store cannot be read", row->key);
+    if (record_fits(r, row))
+        return r;
+    pb_free(r);
+    err_set(e, ERR_DATA_LOSS, "task record \"%.120s\" in %.120s cannot be read", row->key, q->name);
+    return NULL;
+}
+
+struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e)
+{
+    TaskRecord *r = task_read(q, row, e);
+    if (!r)
         return NULL;
-    }
     struct task *t = NULL;
     e->code = ERR_OK;
     if (!record_purged(q, r) && (t = task_new(q, q->tasks, r, row->due_wall_ns, e)) != NULL) {
