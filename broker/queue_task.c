@@ -168,7 +168,8 @@ static bool sane_attempt(const Google__Cloud__Tasks__V2__Attempt *a) { return !a
 /* Is it what was written under this key, in this lane? */
 static bool record_fits(const TaskRecord *r, const struct store_entry *row)
 {
-    if (!r || !r->task || strcmp(record_id(r), row->key) != 0 || r->priority >= QUEUE_PRIORITIES)
+    if (!r || !r->task || strcmp(record_id(r), row->key) != 0 || r->priority >= QUEUE_PRIORITIES ||
+        r->task->message_type_case != GOOGLE__CLOUD__TASKS__V2__TASK__MESSAGE_TYPE_HTTP_REQUEST)
         return false;
     const Google__Cloud__Tasks__V2__Task *t = r->task;
     bool fits = (row->lane == LANE_DEAD || row->lane == task_lane(r->priority, r->fair_key)) && sane(row->due_wall_ns) &&
