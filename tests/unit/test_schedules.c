@@ -145,6 +145,10 @@ static void replace_cancels(void **state)
     ts_answer(&ts, 200);
     const char *r = ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}");
     assert_non_null(strstr(r, "\"status\":{}"));
+    ts_call(&ts, ERR_OK, "RunJob", "{\"name\":\"" J "\"}"); /* a run by hand, too */
+    ts_advance(&ts, MINUTE);
+    assert_int_equal(ts.cancelled, 3);
+    assert_int_equal(ts.n_open, 1);
     ts_stop(&ts);
 }
 
@@ -507,6 +511,26 @@ static void resumed_with_the_clock_behind(void **state)
     ts_stop(&ts);
 }
 
+/* Only a new schedule or zone is worth that times are used again. */
+static void updated_with_the_clock_behind(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    ts.answer = 200;
+    create(&ts, "job", "0 * * * *", "");
+    ts_advance(&ts, 3 * HOUR);
+    ts_wall(&ts, ts.fe.clock.wall_ns - 2 * HOUR);
+    schedules_clock_jumped(ts.s);
+    ts_call(&ts, ERR_OK, "UpdateJob", "{\"job\":{\"name\":\"" J "\",\"description\":\"x\",\"schedule\":\"0 * * * *\"}}");
+    ts_advance(&ts, HOUR + MINUTE);
+    assert_int_equal(ts.n_fired, 3);
+    ts_call(&ts, ERR_OK, "UpdateJob", "{\"job\":{\"name\":\"" J "\",\"schedule\":\"0 */1 * * *\"},\"updateMask\":\"schedule\"}");
+    ts_advance(&ts, HOUR);
+    assert_int_equal(ts.n_fired, 4);
+    assert_string_equal(clock_of(last(&ts)), "03:00:00");
+    ts_stop(&ts);
+}
+
 static void a_retry_waits_real_time(void **state)
 {
     struct ts ts;
@@ -818,6 +842,7 @@ int main(void)
         cmocka_unit_test(a_jump_that_nobody_tells),
         cmocka_unit_test(the_machine_slept),
         cmocka_unit_test(resumed_with_the_clock_behind),
+        cmocka_unit_test(updated_with_the_clock_behind),
         cmocka_unit_test(a_retry_waits_real_time),
         cmocka_unit_test(pause_and_resume),
         cmocka_unit_test(paused_while_it_runs),
