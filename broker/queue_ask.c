@@ -220,10 +220,11 @@ void queue_name_taken(struct task *t)
 
 /* ---- pages ---- */
 
-/* The record of a row as it is now. NULL: it is not there any more; or *memory is out. */
-static TaskRecord *record_of(struct listing *l, const struct store_entry *row, bool *memory)
+/* The record of a row as it is now. NULL: it is not there any more, it is damaged, which is logged; or there is *no_memory. */
+static TaskRecord *record_of(struct listing *l, const struct store_entry *row, bool *no_memory)
 {
     struct queue *q = l->ask.queue;
+    struct err damage = {0};
     struct task *t = map_get(q->tasks, row->key);
     bool dead = row->lane == LANE_DEAD;
     if ((t && (t->end || dead)) || (dead && row->due_wall_ns <= env_wall(q->env)))
@@ -234,8 +235,11 @@ static TaskRecord *record_of(struct listing *l, const struct store_entry *row, b
     else if (t && t->state != TASK_NEW)
         r = task_record(t);
     else
-        r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
-    *memory |= !r;
+        r = task_read(q, row, &damage);
+    if (damage.code)
+        log_kv(q->env->log, LOG_ERROR, "queue.load", LSTR("queue", q->name), LSTR("task", row->key), LSTR("error", damage.msg));
+    else if (!r)
+        *no_memory = true;
     if (r && !dead && record_purged(q, r)) {
         pb_free(r);
         return NULL;

@@ -228,11 +228,11 @@ static int job_row(struct job *j, const struct store_entry *row, struct err *e)
         return name_row(j, row, e);
     if (is_client(j) && row->lane != LANE_DEAD)
         return 0; /* of this id there is no dead letter */
-    TaskRecord *r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
-    if (!r || !r->task) {
-        pb_free(r);
+    struct err damage = {0};
+    TaskRecord *r = task_read(j->queue, row, &damage);
+    if (!r) {
         log_kv(j->queue->env->log, LOG_ERROR, "queue.load", LSTR("queue", j->queue->name), LSTR("task", row->key),
-               LSTR("error", "the task in the store cannot be read"));
+               LSTR("error", damage.msg));
         return 0;
     }
     int rc = j->kind == JOB_SWEEP_PURGE ? purged_row(j, row, r, e) : dead_row(j, row, r, e);

@@ -167,15 +167,52 @@ struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, in
     return t;
 }
 
+/* A wall time with which one may reckon. */
+static bool sane(int64_t wall_ns) { return wall_ns >= 0 && wall_ns <= INT64_MAX - 12 * TASK_LIFE_NS; }
+
+static bool sane_attempt(const Google__Cloud__Tasks__V2__Attempt *a) { return !a || sane(pb_timestamp_ns(a->dispatch_time)); }
+
+/* Is it what was written under this key, in this lane? */
+static bool record_fits(const TaskRecord *r, const struct store_entry *row)
+{
+    if (!r || !r->task || strcmp(record_id(r), row->key) != 0 || r->priority >= QUEUE_PRIORITIES ||
+        r->task->message_type_case != GOOGLE__CLOUD__TASKS__V2__TASK__MESSAGE_TYPE_HTTP_REQUEST)
+        return false;
+    const Google__Cloud__Tasks__V2__Task *t = r->task;
+    bool fits = (row->lane == LANE_DEAD || row->lane == task_lane(r->priority, r->fair_key)) && sane(row->due_wall_ns) &&
+                sane(r->dead_wall_ns) && sane(pb_timestamp_ns(t->create_time)) && sane_attempt(t->first_attempt) &&
+                sane_attempt(t->last_attempt) && t->dispatch_count >= 0 && t->dispatch_count < INT32_MAX &&
+                pb_duration_ns(t->dispatch_deadline) <= TASK_LIFE_NS;
+    for (size_t i = 0; fits && i < r->n_events; i++)
+        fits = sane(r->events[i]->wall_ns);
+    return fits;
+}
+
+static void damaged(const struct queue *q, const struct store_entry *row, struct err *e)
+{
+    err_set(e, ERR_DATA_LOSS, "task record \"%.120s\" in %.120s cannot be read", row->key, q->name);
+}
+
+TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct err *e)
+{
+    TaskRecord *r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
+    if (record_fits(r, row))
+        return r;
+    pb_free(r);
+    damaged(q, row, e);
+    return NULL;
+}
+
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e)
 {
     struct arena *a = task_arena(row->body.n);
     TaskRecord *r = a ? pb_unpack(a, &runnel__broker__task_record__descriptor, row->body) : NULL;
-    if (!r || !r->task) {
-        bool no_room = !a || (!r && arena_short(a));
+    if (!record_fits(r, row)) {
+        if (!a || (!r && arena_short(a)))
+            err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for task %s", row->key);
+        else
+            damaged(q, row, e);
         arena_free(a);
-        err_set(e, no_room ? ERR_RESOURCE_EXHAUSTED : ERR_DATA_LOSS,
-                no_room ? "out of memory for task %s" : "task %s in the store cannot be read", row->key);
         return NULL;
     }
     struct task *t = NULL;

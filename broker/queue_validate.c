@@ -177,7 +177,11 @@ int check_queue(struct arena *a, PbQueue *q, struct err *e)
 }
 
 /* A purge takes what was created before the microsecond after its time, so that what was answered before it is gone for certain. */
-static int64_t purged_ns(const PbQueue *q) { return q->purge_time ? pb_timestamp_ns(q->purge_time) + 1000 : 0; }
+static int64_t purged_ns(const PbQueue *q)
+{
+    int64_t at_ns = q->purge_time ? pb_timestamp_ns(q->purge_time) : 0;
+    return at_ns > 0 && at_ns < INT64_MAX - 1000 ? at_ns + 1000 : at_ns;
+}
 
 struct queue_config queue_config_of(const QueueRecord *r)
 {

@@ -7,6 +7,7 @@
 #define QUEUE_KIND "queue"
 #define GONE_KIND "deleted-queue" /* by list id: a name may be given again before the tasks are gone */
 #define LIST_ID_TEXT 24
+#define LOAD_ARENA_MAX ((size_t)4 * 1024 * 1024)
 
 void tasks_no_memory(struct call *c) { call_failf(c, ERR_RESOURCE_EXHAUSTED, "out of memory; try again"); }
 
@@ -311,39 +312,84 @@ struct queues *queues_new(const struct queues_config *c, const struct queue_deps
     return NULL;
 }
 
-static QueueRecord *read_record(const char *name, struct str body, struct err *e)
+/* What could not have been written is damage. A list that is not counted yet would be given to another queue, too. */
+static QueueRecord *read_record(const struct queues *qs, const char *kind, const char *name, struct str body, struct err *e)
 {
     QueueRecord *record = pb_unpack_heap(&runnel__broker__queue_record__descriptor, body);
-    if (record && record->queue && *record->queue->name)
+    const char *why = NULL;
+    if (!record || !record->queue || check_queue_name(record->queue->name, "queue.name", NULL))
+        why = "malformed";
+    else if (record->list_id == 0 || record->list_id >= qs->next_list_id)
+        why = "the list of its tasks has a number that was never given";
+    else if (record->deleted_wall_ns < 0)
+        why = "deleted before 1970";
+    if (!why)
         return record;
     pb_free(record);
-    err_set(e, ERR_DATA_LOSS, "queue record \"%.200s\": malformed", name);
+    err_set(e, ERR_DATA_LOSS, "%s record \"%.120s\": %s", kind, name, why);
     return NULL;
+}
+
+static int bad_record(const char *name, const char *why, struct err *e)
+{
+    return err_set(e, ERR_DATA_LOSS, "queue record \"%.120s\": %s", name, why);
+}
+
+/* The queue of a record, as if users gave it. */
+static int check_record(const char *name, QueueRecord *record, struct err *e)
+{
+    const Runnel__Broker__QueueSettings *s = record->settings;
+    struct err why = {0};
+    if (strcmp(record->queue->name, name) != 0)
+        return bad_record(name, "it is one of another queue", e);
+    if (s &&
+        (s->key_concurrent > KEY_CONCURRENT_MAX || s->dead_max > DEAD_MAX_MAX || s->dead_keep_ns < 0 || s->dead_keep_ns > DEAD_KEEP_MAX_NS))
+        return bad_record(name, "its settings are out of range", e);
+    struct arena *a = arena_new(LOAD_ARENA_MAX);
+    PbQueue *checked = a ? pb_clone(a, &record->queue->base) : NULL;
+    int rc = checked ? check_queue(a, checked, &why) : -(int)ERR_RESOURCE_EXHAUSTED;
+    PbQueue *own = rc ? NULL : pb_dup(&checked->base);
+    if (own) {
+        pb_free(record->queue);
+        record->queue = own;
+    }
+    arena_free(a);
+    if (own)
+        return 0;
+    return rc && why.code && why.code != ERR_RESOURCE_EXHAUSTED
+               ? bad_record(name, why.msg, e)
+               : err_set(e, ERR_RESOURCE_EXHAUSTED, "queue record \"%.120s\": out of memory", name);
 }
 
 static int load_live(void *arg, const char *name, struct str body, struct err *e)
 {
     struct queues *qs = arg;
-    QueueRecord *record = read_record(name, body, e);
+    QueueRecord *record = read_record(qs, QUEUE_KIND, name, body, e);
     if (!record)
         return -ERR_DATA_LOSS;
-    int rc = queues_open(qs, record, e);
-    if (rc) {
+    int rc = check_record(name, record, e);
+    if (!rc && (rc = queues_open(qs, record, e)))
+        rc = err_wrap(e, "queue record \"%.120s\"", name);
+    if (rc)
         pb_free(record);
-        return err_wrap(e, "queue %.150s", name);
-    }
-    return 0;
+    return rc;
 }
 
 static int load_gone(void *arg, const char *name, struct str body, struct err *e)
 {
-    QueueRecord *record = read_record(name, body, e);
+    struct queues *qs = arg;
+    char id[LIST_ID_TEXT];
+    QueueRecord *record = read_record(qs, GONE_KIND, name, body, e);
     if (!record)
         return -ERR_DATA_LOSS;
-    if (gone_new(arg, record))
-        return 0;
-    pb_free(record);
-    return err_set(e, ERR_RESOURCE_EXHAUSTED, "queue record %.150s: out of memory", name);
+    int rc = 0;
+    if (strcmp(list_id_text(record->list_id, id), name) != 0)
+        rc = err_set(e, ERR_DATA_LOSS, "deleted-queue record \"%.120s\": it is one of another list", name);
+    else if (!gone_new(qs, record))
+        rc = err_set(e, ERR_RESOURCE_EXHAUSTED, "deleted-queue record \"%.120s\": out of memory", name);
+    if (rc)
+        pb_free(record);
+    return rc;
 }
 
 static int load_tasks(struct queues *qs, struct err *e)
@@ -353,23 +399,53 @@ static int load_tasks(struct queues *qs, struct err *e)
     void *t;
     while (map_next(qs->by_name, &it, &name, &t))
         if (queue_load(((struct tq *)t)->queue, e))
-            return err_wrap(e, "queue %.150s", name);
+            return err_wrap(e, "queue record \"%.120s\"", name);
     return 0;
+}
+
+static int by_list(const void *a, const void *b)
+{
+    uint64_t x = (*(const QueueRecord *const *)a)->list_id, y = (*(const QueueRecord *const *)b)->list_id;
+    return x < y ? -1 : x > y;
+}
+
+/* The tasks of a list that two queues had would run in both, and go with either. */
+static int check_lists(const struct queues *qs, struct err *e)
+{
+    size_t n = 0, it = 0;
+    void *t;
+    const QueueRecord **all = calloc(map_count(qs->by_name) + qs->gone.count + 1, sizeof(QueueRecord *));
+    int rc = all ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "queues: out of memory");
+    while (all && map_next(qs->by_name, &it, NULL, &t))
+        all[n++] = ((struct tq *)t)->record;
+    if (all)
+        LIST_EACH((struct list *)(uintptr_t)&qs->gone, node)
+            all[n++] = CONTAINER_OF(node, struct gone_queue, link)->record;
+    if (n)
+        qsort(all, n, sizeof *all, by_list);
+    for (size_t i = 1; i < n && !rc; i++)
+        if (all[i - 1]->list_id == all[i]->list_id)
+            rc = bad_record(all[i]->queue->name, "the list of its tasks is another queue's, too", e);
+    free(all);
+    return rc;
 }
 
 int queues_load(struct queues *qs, struct err *e)
 {
     struct store *store = qs->deps.store;
     uint64_t next = 0;
-    int rc = store->ops->load_resources(store, QUEUE_KIND, load_live, qs, e);
+    int rc = store->ops->load_meta(store, STORE_META_NEXT_LIST, &next, e);
+    if (!rc && next > INT64_MAX)
+        rc = err_set(e, ERR_DATA_LOSS, "meta \"" STORE_META_NEXT_LIST "\": %llu is no number of a list", (unsigned long long)next);
+    if (!rc && next > qs->next_list_id)
+        qs->next_list_id = next;
+    rc = rc ? rc : store->ops->load_resources(store, QUEUE_KIND, load_live, qs, e);
     rc = rc ? rc : store->ops->load_resources(store, GONE_KIND, load_gone, qs, e);
-    rc = rc ? rc : store->ops->load_meta(store, STORE_META_NEXT_LIST, &next, e);
+    rc = rc ? rc : check_lists(qs, e);
     rc = rc ? rc : load_tasks(qs, e);
     rc = rc ? rc : timer_set(qs->deps.env->timers, &qs->tick, env_now(qs->deps.env), e);
     if (rc)
         return rc;
-    if (next > qs->next_list_id)
-        qs->next_list_id = next;
     log_kv(qs->deps.env->log, LOG_INFO, "queues.loaded", LINT("queues", map_count(qs->by_name)));
     return 0;
 }

@@ -34,7 +34,8 @@ struct calendar *calendar_new(struct zone_cache *zones, const char *schedule, co
     c->zone_name = n == 0 || strcasecmp(time_zone, "utc") == 0 ? "UTC" : c->text;
     struct err why = {0};
     if (zone_cache_get(zones, c->zone_name, &c->zone, &why))
-        err_set(e, why.code, "time_zone: %s", why.msg);
+        /* A file that is no zone is for who named it what a name without a file is. */
+        err_set(e, why.code == ERR_DATA_LOSS ? ERR_INVALID_ARGUMENT : why.code, "time_zone: %s", why.msg);
     else if (!(c->cron = cron_parse(schedule, &why)))
         err_set(e, why.code, "%s", why.msg);
     else

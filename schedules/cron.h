@@ -15,7 +15,8 @@
  *  Policy:  THE CLOCK CHANGES. A gap is what the clock jumps over, a fold what it shows twice; examples in Europe/Berlin, where on the last
  *           Sunday of March 02:00-03:00 is a gap and on that of October 02:00-03:00 a fold. By the fields there are three kinds:
  *           - The hour field holds all 24 hours ("30 * * * *", "* / 5 * * * *"): EVERY HOUR. It goes by the clock in each hour that there is: in
- *             the gap nothing fires and nothing is made up for, in the fold it fires both times. One real hour stays one real hour.
+ *             the gap nothing fires and nothing is made up for, in the fold it fires both times. One real hour stays one real hour, but where
+ *             the clock moves by half an hour (Australia/Lord_Howe).
  *           - Some hours, and the minute field begins with * ("* / 15 1-3 * * *"): WITHIN HOURS. It fires both times in the fold; of the times
  *             in the gap it fires once, at the first instant after it (03:00, a quarter of an hour after 01:45).
  *           - Anything else ("30 2 * * *", "0 * / 2 * * *"): TIMES OF DAY. Each local time fires when the clock first reaches or passes it: in

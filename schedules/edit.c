@@ -68,6 +68,7 @@ static void apply(struct edit *ch)
         calendar_free(j->calendar);
         j->calendar = ch->calendar;
         ch->calendar = NULL;
+        (void)calendar_rezone(j->calendar, j->s->zones); /* tzdata may have changed while it was written */
     }
     if (ch->policy) {
         pb_free(j->policy);

@@ -46,7 +46,7 @@ void run_drop(struct run *r)
         }
     }
     if (r->call) {
-        err_set(&e, ERR_ABORTED, "the job was deleted or paused while it was about to run");
+        err_set(&e, ERR_ABORTED, "the job was deleted, or its next firing replaced this one, while it was about to run");
         call_fail(r->call, &e);
     }
     list_remove(&r->job->s->line, &r->line);
@@ -311,14 +311,15 @@ static struct attempt *attempt_new(struct run *r)
     }
     a->s = j->s;
     a->run = r;
-    a->target = a->job->target_case == GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_PUBSUB_TARGET ? j->s->pubsub : j->s->http;
+    bool publishes = a->job->target_case == GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_PUBSUB_TARGET;
+    a->target = publishes ? j->s->pubsub : j->s->http;
     a->schedule_wall_ns = r->schedule_wall_ns;
     a->begun_ns = env_now(j->s->env);
     if (j->calendar)
         calendar_format(j->calendar, r->schedule_wall_ns, a->schedule_time);
     else
         wall_format(r->schedule_wall_ns, a->schedule_time);
-    int64_t deadline_ns = pb_duration_ns(a->job->attempt_deadline);
+    int64_t deadline_ns = publishes ? 0 : pb_duration_ns(a->job->attempt_deadline); /* what a publish has is ignored, and not checked */
     a->call = (struct target_call){.job = a->job, .schedule_time = a->schedule_time, .due_ns = a->begun_ns + deadline_ns, .done = on_done};
     node_init(&a->link);
     return a;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#define LOAD_ARENA_MAX ((size_t)16 * 1024 * 1024)
 #define LOOK_STEPS_MAX 20000 /* of calendars, in one iteration */
 
 /* ---- jobs ---- */
@@ -77,7 +78,7 @@ struct due_policy job_rules(const PbPolicy *p, uint64_t seed)
     else if (p->missed == RUNNEL__SCHEDULER__V1__JOB_POLICY__MISSED__ALL)
         r.missed = DUE_ALL;
     r.jitter_ns = pb_duration_ns(p->jitter);
-    if (p->start_time)
+    if (p->start_time && pb_timestamp_ns(p->start_time) > 0) /* nothing is due before 1970 */
         r.start_wall_ns = pb_timestamp_ns(p->start_time);
     if (p->end_time)
         r.end_wall_ns = pb_timestamp_ns(p->end_time);
@@ -119,14 +120,21 @@ void job_arm(struct schedule *j)
     schedules_arm(j->s);
 }
 
+/* Never before 1970, where there is no time for a record. */
+static int64_t moved(int64_t wall_ns, int64_t by_ns)
+{
+    int64_t to;
+    return __builtin_add_overflow(wall_ns, by_ns, &to) ? wall_ns : to > 0 ? to : 1;
+}
+
 /* Retries wait real time, not what somebody made of the clock. */
 static void shift(struct schedule *j, int64_t by_ns)
 {
     LIST_EACH(&j->runs, n) {
         struct run *r = CONTAINER_OF(n, struct run, link);
-        r->first_wall_ns += by_ns;
+        r->first_wall_ns = moved(r->first_wall_ns, by_ns);
         if (r->state == RUN_WAITING)
-            r->due_wall_ns += by_ns;
+            r->due_wall_ns = moved(r->due_wall_ns, by_ns);
     }
     job_arm(j);
 }
@@ -292,32 +300,70 @@ void schedules_stop(struct schedules *s, int64_t grace_ns, void (*done)(void *ar
 
 /* ---- loading ---- */
 
+/* A record says what was accepted once: what could not have been is damage. */
+static int bad_record(const char *name, const char *why, struct err *e)
+{
+    return err_set(e, ERR_DATA_LOSS, "schedule record \"%.120s\": %s", name, why);
+}
+
+/* The job and its policy out of a record, checked as if users gave them. */
+static int read_job(struct arena *a, const char *name, const JobRecord *record, PbJob **config, PbPolicy **policy, struct err *e)
+{
+    struct err why = {0};
+    if (!record || !record->job || strcmp(record->job->name, name) != 0)
+        return bad_record(name, "malformed", e);
+    *config = pb_clone(a, &record->job->base);
+    *policy = record->policy ? pb_clone(a, &record->policy->base) : NULL;
+    if (!*config || (record->policy && !*policy))
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "schedule record \"%.120s\": out of memory", name);
+    if ((*config)->state != GOOGLE__CLOUD__SCHEDULER__V1__JOB__STATE__ENABLED &&
+        (*config)->state != GOOGLE__CLOUD__SCHEDULER__V1__JOB__STATE__PAUSED)
+        return bad_record(name, "its state is neither ENABLED nor PAUSED", e);
+    if (check_job_fields(a, *config, &why) || (*policy && check_policy(*policy, &why)))
+        return why.code == ERR_RESOURCE_EXHAUSTED ? err_set(e, why.code, "schedule record \"%.120s\": out of memory", name)
+                                                  : bad_record(name, why.msg, e);
+    return 0;
+}
+
+static struct schedule *open_job(struct schedules *s, const char *name, const JobRecord *record, struct err *e)
+{
+    PbJob *config = NULL, *own_config = NULL;
+    PbPolicy *policy = NULL, *own_policy = NULL;
+    struct schedule *j = NULL;
+    struct arena *a = arena_new(LOAD_ARENA_MAX);
+    if (!a)
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "schedule record \"%.120s\": out of memory", name);
+    else if (read_job(a, name, record, &config, &policy, e) == 0) {
+        own_config = pb_dup(&config->base);
+        own_policy = policy ? pb_dup(&policy->base) : policy_default();
+        if (!own_config || !own_policy)
+            err_set(e, ERR_RESOURCE_EXHAUSTED, "schedule record \"%.120s\": out of memory", name);
+        else
+            j = schedule_new(s, own_config, own_policy, e);
+    }
+    if (!j) {
+        pb_free(own_config);
+        pb_free(own_policy);
+    }
+    arena_free(a);
+    return j;
+}
+
 static int load_job(void *arg, const char *name, struct str body, struct err *e)
 {
     struct schedules *s = arg;
+    struct err why = {0};
     JobRecord *record = pb_unpack_heap(&runnel__schedules__job_record__descriptor, body);
-    PbJob *config = record && record->job ? pb_dup(&record->job->base) : NULL;
-    PbPolicy *policy = record && record->policy ? pb_dup(&record->policy->base) : policy_default();
-    struct schedule *j = NULL;
-    if (!record || !record->job || strcmp(record->job->name, name) != 0)
-        err_set(e, ERR_DATA_LOSS, "schedule record \"%.200s\": malformed", name);
-    else if (!config || !policy)
-        err_set(e, ERR_RESOURCE_EXHAUSTED, "schedule %.200s: out of memory", name);
-    else
-        j = schedule_new(s, config, policy, e);
+    struct schedule *j = open_job(s, name, record, e);
     if (!j) {
-        pb_free(config);
-        pb_free(policy);
         pb_free(record);
         return -(int)e->code;
     }
-    struct err why = {0};
     j->seed = record->seed;
-    j->rules = job_rules(policy, j->seed);
+    j->rules = job_rules(j->policy, j->seed);
     j->visible = true;
     metric_add(s->m.jobs, 1);
-    j->last_wall_ns = env_wall(s->env); /* until its state is read */
-    j->calendar = calendar_new(s->zones, config->schedule, config->time_zone, &why);
+    j->calendar = calendar_new(s->zones, j->config->schedule, j->config->time_zone, &why);
     if (!j->calendar)
         log_kv(s->env->log, LOG_ERROR, "schedule.disabled", LSTR("job", name), LSTR("error", why.msg),
                LSTR("do", "update its schedule or time zone, or install tzdata that knows the zone"));
@@ -330,11 +376,21 @@ static int load_state(void *arg, const char *name, struct str body, struct err *
     struct schedules *s = arg;
     struct schedule *j = map_get(s->jobs, name);
     JobState *state = pb_unpack_heap(&runnel__schedules__job_state__descriptor, body);
-    if (!state)
-        return err_set(e, ERR_DATA_LOSS, "schedule-state record \"%.200s\": malformed", name);
-    int rc = j ? job_apply_state(j, state, e) : 0;
+    int rc = 0;
+    if (!state || !job_state_fits(state))
+        rc = err_set(e, ERR_DATA_LOSS, "schedule-state record \"%.120s\": malformed", name);
+    else if (j) /* else what is left of a job that is gone */
+        rc = job_apply_state(j, state, e);
     pb_free(state);
     return rc;
+}
+
+/* Job and state are written together: the state of this one was lost, and with it how far it has come. */
+static void without_state(struct schedule *j)
+{
+    log_kv(j->s->env->log, LOG_WARN, "schedule.no_state", LSTR("job", j->config->name),
+           LSTR("note", "its schedule-state record is missing: it goes on from now, and whether a firing was missed is not known"));
+    j->last_wall_ns = env_wall(j->s->env);
 }
 
 int schedules_load(struct schedules *s, struct err *e)
@@ -343,7 +399,10 @@ int schedules_load(struct schedules *s, struct err *e)
     rc = rc ? rc : s->store->ops->load_resources(s->store, "schedule-state", load_state, s, e);
     size_t it = 0;
     void *j;
-    while (!rc && map_next(s->jobs, &it, NULL, &j))
+    while (!rc && map_next(s->jobs, &it, NULL, &j)) {
+        if (!((struct schedule *)j)->last_wall_ns)
+            without_state(j);
         job_arm(j);
+    }
     return rc;
 }

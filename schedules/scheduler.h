@@ -3,7 +3,8 @@
  *          schedules_free after the store was closed.
  *  Shape of a firing: due -> BEGUN (in the record, not yet sent) -> RUNNING (with its target) -> gone | WAITING (a retry) -> BEGUN.
  *  Rules:  a firing happens at least once: what was under way when the server died is repeated with the same schedule time. A firing
- *          time is never used twice: the record says up to which they are used, before the call goes out. README.md has the policy.
+ *          time is not used twice: the record says up to which they are used, before the call goes out. README.md has the policy, and
+ *          the exception.
  *  Units:  durations and wall times in ns.
  *  Errors: schedules_load: DATA_LOSS for a record that cannot be read. Clients get theirs in the answer to the call. While the
  *          store refuses (disk full) nothing fires; it is tried again every second.

@@ -142,6 +142,7 @@ struct state_edit {
 };
 MUST_USE int state_put(struct store_txn *t, const struct schedule *j, const char *name, const struct state_edit *edit, struct err *e);
 MUST_USE int job_put(struct store_txn *t, const PbJob *config, const PbPolicy *policy, uint64_t seed, struct err *e);
+bool job_state_fits(const JobState *st); /* can it have been written by us? */
 MUST_USE int job_apply_state(struct schedule *j, const JobState *st, struct err *e);
 void job_apply_edit(struct schedule *j, const struct state_edit *edit);
 /* attempts.c: log lines, metrics, status */
@@ -151,6 +152,8 @@ const char *attempt_debug_info(const struct target_result *r, char *out, size_t 
 /* validate.c */
 MUST_USE int check_job_name(const char *name, const char *field, struct err *e);
 MUST_USE int check_location(const char *name, const char *field, struct err *e);
+/** All but whether the schedule and the zone are understood; fills in the defaults. */
+MUST_USE int check_job_fields(struct arena *a, PbJob *job, struct err *e);
 MUST_USE int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct calendar **calendar, struct err *e);
 MUST_USE int check_policy(PbPolicy *p, struct err *e);
 PbPolicy *policy_default(void);

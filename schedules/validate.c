@@ -270,9 +270,8 @@ static int check_size(const PbJob *job, struct err *e)
     return n <= JOB_BYTES_MAX ? 0 : err_set(e, ERR_INVALID_ARGUMENT, "job: %zu bytes; at most 1 MB is allowed", n);
 }
 
-int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct calendar **calendar, struct err *e)
+int check_job_fields(struct arena *a, PbJob *job, struct err *e)
 {
-    struct err why = {0};
     int rc = check_job_name(job->name, "job.name", e);
     if (rc)
         return rc;
@@ -287,7 +286,13 @@ int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct cale
         return no_memory(e);
     rc = check_target(a, job, e);
     rc = rc ? rc : check_retries(a, job, e);
-    rc = rc ? rc : check_size(job, e);
+    return rc ? rc : check_size(job, e);
+}
+
+int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct calendar **calendar, struct err *e)
+{
+    struct err why = {0};
+    int rc = check_job_fields(a, job, e);
     if (rc)
         return rc;
     *calendar = calendar_new(zones, job->schedule, job->time_zone, &why);

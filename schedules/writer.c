@@ -117,13 +117,26 @@ static int apply_run(struct schedule *j, const Runnel__Schedules__RunRecord *rec
     return 0;
 }
 
+bool job_state_fits(const JobState *st)
+{
+    bool fits = st->last_wall_ns > 0 && st->held_wall_ns >= 0 && st->last_attempt_wall_ns >= 0 && st->n_backlog_wall_ns <= DUE_MISSED_MAX &&
+                st->n_runs <= SCHEDULE_RUNS_MAX;
+    for (size_t i = 0; fits && i < st->n_backlog_wall_ns; i++)
+        fits = st->backlog_wall_ns[i] > 0;
+    for (size_t i = 0; fits && i < st->n_runs; i++) {
+        const Runnel__Schedules__RunRecord *r = st->runs[i];
+        fits = r->schedule_wall_ns > 0 && r->first_wall_ns >= 0 && r->due_wall_ns >= 0;
+    }
+    return fits;
+}
+
 int job_apply_state(struct schedule *j, const JobState *st, struct err *e)
 {
     int rc = 0;
     j->last_wall_ns = st->last_wall_ns;
     j->held_wall_ns = st->held_wall_ns;
     j->last_attempt_wall_ns = st->last_attempt_wall_ns;
-    for (size_t i = 0; i < st->n_backlog_wall_ns && i < DUE_MISSED_MAX; i++)
+    for (size_t i = 0; i < st->n_backlog_wall_ns; i++)
         j->backlog[j->n_backlog++] = st->backlog_wall_ns[i];
     if (st->status) {
         j->attempted = true;

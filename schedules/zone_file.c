@@ -22,6 +22,9 @@ int zone_name_check(const char *name, struct err *e)
     bool ok = n > 0 && n <= ZONE_NAME_MAX && isalnum((unsigned char)name[0]) && name[n - 1] != '/' && !strstr(name, "//");
     for (size_t i = 0; ok && i < n; i++)
         ok = isalnum((unsigned char)name[i]) || strchr("/_+-", name[i]);
+    if (ok && (strcmp(name, "localtime") == 0 || strcmp(name, "posixrules") == 0))
+        return err_set(e, ERR_INVALID_ARGUMENT, "'%s' is what this machine is set to; give the zone's own name, such as Europe/Berlin",
+                       name);
     if (ok)
         return 0;
     return err_set(e, ERR_INVALID_ARGUMENT,

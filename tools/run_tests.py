@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN_LINES = 120
 SOAK_S = 20  # only whether it works; the long one is started by hand
 # Under --threaded: what shows the server's threads to a race detector; the others say the same to it again.
-THREADED_E2E = ("push", "ingress", "hostile", "lifecycle", "server")
+THREADED_E2E = ("push", "ingress", "hostile", "lifecycle", "server", "scheduler", "tasks")
 CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "tasks.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}, "scheduler.mjs": {"TRANSPORT": "rest"},
                    "run.mjs": {"TRANSPORT": "rest"}}
 

@@ -171,6 +171,15 @@ def _():
     equal(lines[4:], ["Around the clock change:", "  Sat 2026-10-24T02:30:00+02:00",
                       "  Sun 2026-10-25T02:30:00+02:00   the first 02:30 of two, and the only one", "  Mon 2026-10-26T02:30:00+01:00"], "around the fold")
     equal(len(json.loads(explain("every 5 minutes", "--format=json").stdout)["next"]), 10, "default count")
+    equal(list(seen), ["text", "next"], "what --format=json has")
+    fold = json.loads(explain("30 1 * * *", "--time-zone=Australia/Lord_Howe", "--from=2026-04-04T00:00:00Z", "--count=2", "--format=json").stdout)
+    equal(fold["next"], ["2026-04-05T01:30:00+11:00", "2026-04-06T01:30:00+10:30"], "a fold of half an hour")
+    gap = json.loads(explain("15 2 * * *", "--time-zone=Australia/Lord_Howe", "--from=2026-10-03T00:00:00Z", "--count=2", "--format=json").stdout)
+    equal(gap["next"], ["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"], "a gap of half an hour")
+    gap = json.loads(explain("0 0 * * *", "--time-zone=America/Santiago", "--from=2026-09-05T12:00:00Z", "--count=2", "--format=json").stdout)
+    equal(gap["next"], ["2026-09-06T01:00:00-03:00", "2026-09-07T00:00:00-03:00"], "no midnight, in the south")
+    assert "do not change there" in explain("0 9 * * *", "--time-zone=Asia/Kolkata").stdout
+    assert "between the years 1678 and 2261" in explain("* * * * *", "--from=9998-01-01T00:00:00Z", want=2).stderr
     equal(len(json.loads(explain("* * * * *", "--count=1000", "--format=json").stdout)["next"]), 1000, "count")
     assert explain("0 9 * * *", "--from=2026-01-01T00:00:00Z", "--format=value(next)").stdout.startswith("2026-01-01T09:00:00+00:00;2026-01-02")
     assert "field 2 (hour), character 3: \"25\" is too large; allowed: 0-23" in explain("0 25 * * *", want=1).stderr

@@ -263,7 +263,10 @@ def _():
     assert re.search(r"^cli\s+0 3 28-30 3 \*\s+Europe/Berlin", listed, re.M), listed
     shown = server.cli(*jobs, "next", "cli", "--count=3").stdout
     assert "At 03:00" in shown and shown.count("T03:00:00+0") == 3, shown
-    equal(len(json.loads(server.cli(*jobs, "next", "cli", "--count=2", "--format=json").stdout)["firings"]), 2)
+    answer = json.loads(server.cli(*jobs, "next", "cli", "--count=2", "--format=json").stdout)
+    equal(answer["next"], [f["localTime"] for f in answer["firings"]])
+    equal(len(answer["next"]), 2)
+    assert answer["text"].startswith("At 03:00"), answer
     policy = json.loads(server.cli(*jobs, "policy", "cli", "--missed=all", "--missed-limit=5", "--overlap=replace", "--jitter=90s",
                                    "--end=2040-01-01T00:00:00Z", "--format=json").stdout)
     equal((policy["missed"], policy["missedLimit"], policy["overlap"], policy["jitter"]), ("ALL", 5, "REPLACE", "90s"))

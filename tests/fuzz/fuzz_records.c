@@ -1,11 +1,12 @@
 /* fuzz_records.c: what the rows of a data folder may hold when the server starts: records of topics, subscriptions, snapshots, attempts,
- * services, revisions, policies and keys, acknowledgements, numbers and messages. Everything is loaded by those who load it in the
+ * services, revisions, policies, keys, queues and schedules, acknowledgements, numbers, messages and tasks. Everything is loaded by those who load it in the
  * server, on the store in memory. What is refused is refused with a sentence that names a record. What is accepted has to live: minutes
  * of maintenance, lists, creations, a publish, a pull, a seek, programs that start. What was written meanwhile is loaded
  * again, and is the same. (SQLite's own side of it: tests/unit/test_store.c.)
  * Input: a row a line: KIND NAME BODY; a body is the JSON of the record, or its bytes percent-encoded. Also `meta KEY N`,
- * `floor ID N`, `chunk ID N BYTES` and `message TOPIC SEQ BYTES`. */
+ * `floor ID N`, `chunk ID N BYTES`, `message TOPIC SEQ BYTES` and `entry LIST LANE DUE KEY BODY`, the body a task's. */
 #include "broker/ackset.h"
+#include "broker/queues.h"
 #include "broker/records.pb-c.h"
 #include "core/base/text.h"
 #include "core/rpc/json.h"
@@ -14,6 +15,8 @@
 #include "dispatcher/identity.pb-c.h"
 #include "dispatcher/policy.h"
 #include "executor/run.pb-c.h"
+#include "schedules/records.pb-c.h"
+#include "schedules/scheduler.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/support_broker.h"
 #include "tests/support/support_executor.h"
@@ -41,6 +44,10 @@ static const struct {
     {"run.revision", &google__cloud__run__v2__revision__descriptor},
     {"policy", &google__iam__v1__policy__descriptor},
     {"signing-key", &runnel__identity__signing_key__descriptor},
+    {"queue", &runnel__broker__queue_record__descriptor},
+    {"deleted-queue", &runnel__broker__queue_record__descriptor},
+    {"schedule", &runnel__schedules__job_record__descriptor},
+    {"schedule-state", &runnel__schedules__job_state__descriptor},
 };
 
 /* ---- the rows ---- */
@@ -89,6 +96,20 @@ static struct str body_of(struct arena *a, const ProtobufCMessageDescriptor *typ
     return (struct str){kept, n};
 }
 
+/* Due times are seconds from the time of the clock, which stands at the beginning of 2026; what has no list is none. */
+static int put_entry(struct store_txn *t, struct arena *a, struct str rest)
+{
+    uint64_t list = number(&rest), lane = number(&rest), due_s = number(&rest);
+    char *key = arena_dup(a, word(&rest));
+    FUZZ_MUST(key);
+    size_t n = strlen(key);
+    if (list == 0 || list > INT64_MAX || lane > STORE_LANE_MAX || n == 0 || n > STORE_ENTRY_KEY_MAX)
+        return 0;
+    int64_t due_ns = due_s > UINT32_MAX ? (int64_t)(due_s / 2) : FAKE_WALL_NS + (int64_t)due_s * NS_PER_S;
+    const struct store_entry entry = {key, (uint32_t)lane, due_ns, body_of(a, &runnel__broker__task_record__descriptor, rest)};
+    return store_txn_entry_put(t, list, &entry, NULL);
+}
+
 static int put_other(struct store_txn *t, struct arena *a, struct str kind, struct str rest)
 {
     if (str_is(kind, "meta")) {
@@ -96,6 +117,8 @@ static int put_other(struct store_txn *t, struct arena *a, struct str kind, stru
         bool next = strncmp(key, "embedded.next.", 14) == 0;
         return *key ? store_txn_meta(t, key, next ? sequence(&rest) : number(&rest), NULL) : 0;
     }
+    if (str_is(kind, "entry"))
+        return put_entry(t, a, rest);
     uint64_t id = number(&rest), n = str_is(kind, "chunk") ? number(&rest) : sequence(&rest);
     if (str_is(kind, "floor"))
         return store_txn_floor(t, id, n, NULL);
@@ -358,6 +381,173 @@ static void check_executor(struct server *s)
     buf_fini(&after);
 }
 
+/* ---- queues ---- */
+
+#define Q "projects/p/locations/l/queues/"
+static const struct {
+    const char *method, *json;
+} queue_questions[] = {
+    {"CloudTasks/ListTasks", "{\"parent\":\"" Q "q\",\"responseView\":\"FULL\"}"},
+    {"CloudTasks/GetTask", "{\"name\":\"" Q "q/tasks/t\",\"responseView\":\"FULL\"}"},
+    {"CloudTasks/RunTask", "{\"name\":\"" Q "q/tasks/t\"}"},
+    {"v1.Tasks/GetTaskTimeline", "{\"name\":\"" Q "q/tasks/t\"}"},
+    {"v1.Tasks/ListDeadTasks", "{\"parent\":\"" Q "q\"}"},
+    {"v1.Tasks/RedriveDeadTasks", "{\"parent\":\"" Q "q\",\"all\":true}"},
+    {"CloudTasks/CreateTask",
+     "{\"parent\":\"" Q "q\",\"task\":{\"name\":\"" Q "q/tasks/t2\",\"httpRequest\":{\"url\":\"http://127.0.0.1:9/\"}}}"},
+    {"CloudTasks/CreateQueue", "{\"parent\":\"projects/p/locations/l\",\"queue\":{\"name\":\"" Q "fresh\"}}"},
+    {"CloudTasks/CreateTask", "{\"parent\":\"" Q "fresh\",\"task\":{\"httpRequest\":{\"url\":\"http://127.0.0.1:9/\"}}}"},
+    {"CloudTasks/ResumeQueue", "{\"name\":\"" Q "q\"}"},
+    {"CloudTasks/DeleteTask", "{\"name\":\"" Q "q/tasks/t\"}"},
+    {"CloudTasks/PurgeQueue", "{\"name\":\"" Q "purged\"}"},
+    {"CloudTasks/DeleteQueue", "{\"name\":\"" Q "use\"}"},
+};
+
+/* The first attempt of a task fails, the second is not even sent, the third succeeds; and so on. */
+static void on_task(struct task_consumer *c, struct task_run *run)
+{
+    struct task_outcome o = {.status = run->attempt % 3 == 0 ? 200 : 503, .undelivered = run->attempt % 3 == 2};
+    queue_settle(run, &o);
+}
+
+static void on_task_cancelled(struct task_consumer *c, struct task_run *run) {}
+
+static struct queues *load_queues(struct server *s, struct err *e)
+{
+    static const struct queues_config config = {.region = "l"};
+    static struct task_consumer consumer = {on_task, on_task_cancelled};
+    const struct queue_deps deps = {&s->fe.env, s->store, s->metrics, &consumer};
+    struct queues *qs = queues_new(&config, &deps, e);
+    FUZZ_MUST(qs);
+    if (!refused("the queues", queues_load(qs, e), e))
+        return qs;
+    queues_free(qs);
+    return NULL;
+}
+
+static void list_queues(struct server *s, struct queues *qs, struct buf *out)
+{
+    ask_for(s, qs, "CloudTasks/ListQueues", "{\"parent\":\"projects/p/locations/l\"}", out);
+    ask_for(s, qs, "CloudTasks/ListTasks", "{\"parent\":\"" Q "q\",\"responseView\":\"FULL\"}", out);
+    ask_for(s, qs, "v1.Tasks/ListDeadTasks", "{\"parent\":\"" Q "q\"}", out);
+}
+
+static void check_queues(struct server *s)
+{
+    struct err e = {0};
+    struct buf before, after;
+    struct queues *qs = load_queues(s, &e);
+    if (!qs)
+        return;
+    buf_init(&before, ANSWER_MAX);
+    buf_init(&after, ANSWER_MAX);
+    FUZZ_MUST(queues_register(qs, s->registry, &e) == 0);
+    until_quiet(s, NS_PER_S);
+    for (size_t i = 0; i < ARRAY_LEN(queue_questions); i++)
+        ask(s, qs, queue_questions[i].method, queue_questions[i].json);
+    until_quiet(s, NS_PER_S);
+    queues_stop(qs);
+    until_quiet(s, 0);
+    queues_free(qs);
+    qs = load_queues(s, &e);
+    FUZZ_CHECK(qs, "what it wrote is refused: %s", e.msg);
+    list_queues(s, qs, &before);
+    queues_stop(qs);
+    until_quiet(s, 0);
+    queues_free(qs);
+    qs = load_queues(s, &e);
+    FUZZ_CHECK(qs, "what it wrote is refused: %s", e.msg);
+    list_queues(s, qs, &after);
+    FUZZ_CHECK(named(&before) == named(&after), "it was\n%.*s and is\n%.*s", (int)buf_len(&before), buf_data(&before), (int)buf_len(&after),
+               buf_data(&after));
+    queues_stop(qs);
+    until_quiet(s, 0);
+    queues_free(qs);
+    buf_fini(&before);
+    buf_fini(&after);
+}
+
+/* ---- schedules ---- */
+
+#define J "projects/p/locations/l/jobs/"
+static const struct {
+    const char *method, *json;
+} schedule_questions[] = {
+    {"CloudScheduler/GetJob", "{\"name\":\"" J "j\"}"},
+    {"Schedules/NextFirings", "{\"name\":\"" J "j\",\"count\":20}"},
+    {"CloudScheduler/RunJob", "{\"name\":\"" J "j\"}"},
+    {"CloudScheduler/PauseJob", "{\"name\":\"" J "j\"}"},
+    {"CloudScheduler/RunJob", "{\"name\":\"" J "j\"}"},
+    {"CloudScheduler/ResumeJob", "{\"name\":\"" J "j\"}"},
+    {"Schedules/UpdateJobPolicy", "{\"policy\":{\"name\":\"" J "j\",\"jitter\":\"30s\"},\"updateMask\":\"jitter\"}"},
+    {"CloudScheduler/UpdateJob", "{\"job\":{\"name\":\"" J "j\",\"description\":\"x\"},\"updateMask\":\"description\"}"},
+    {"CloudScheduler/CreateJob", "{\"parent\":\"projects/p/locations/l\",\"job\":{\"name\":\"" J
+                                 "fresh\",\"schedule\":\"* * * * *\",\"httpTarget\":{\"uri\":\"http://127.0.0.1:9/\"}}}"},
+    {"CloudScheduler/DeleteJob", "{\"name\":\"" J "use\"}"},
+};
+
+/* Every second call fails. */
+static void on_firing(struct target *t, struct target_call *c)
+{
+    static unsigned calls;
+    struct target_result result = {.http_status = ++calls % 2 ? 503 : 200};
+    if (result.http_status == 503)
+        err_set(&result.err, ERR_UNAVAILABLE, "503");
+    c->done(c, &result);
+}
+
+static void on_firing_cancelled(struct target *t, struct target_call *c) {}
+
+static void free_schedules(struct server *s, struct schedules *sch)
+{
+    bool stopped = false;
+    schedules_stop(sch, NS_PER_S, on_stopped, &stopped);
+    until_quiet(s, 2 * NS_PER_S);
+    FUZZ_CHECK(stopped, "the schedules do not stop");
+    schedules_free(sch);
+}
+
+static struct schedules *load_schedules(struct server *s, struct err *e)
+{
+    static const struct schedules_config config = {.region = "l"};
+    static const struct target_ops ops = {.kind = "HTTP", .start = on_firing, .cancel = on_firing_cancelled};
+    static struct target target = {.ops = &ops};
+    const struct schedules_deps deps = {.env = &s->fe.env, .store = s->store, .metrics = s->metrics, .http = &target, .pubsub = &target};
+    struct schedules *sch = schedules_new(&config, &deps, e);
+    FUZZ_MUST(sch);
+    if (!refused("the schedules", schedules_load(sch, e), e))
+        return sch;
+    schedules_free(sch);
+    return NULL;
+}
+
+static void check_schedules(struct server *s)
+{
+    static const char list[] = "{\"parent\":\"projects/p/locations/l\"}";
+    struct err e = {0};
+    struct buf before, after;
+    struct schedules *sch = load_schedules(s, &e);
+    if (!sch)
+        return;
+    buf_init(&before, ANSWER_MAX);
+    buf_init(&after, ANSWER_MAX);
+    FUZZ_MUST(schedules_register(sch, s->registry, &e) == 0);
+    until_quiet(s, MAINTAIN_NS);
+    for (size_t i = 0; i < ARRAY_LEN(schedule_questions); i++)
+        ask(s, sch, schedule_questions[i].method, schedule_questions[i].json);
+    until_quiet(s, MAINTAIN_NS);
+    ask_for(s, sch, "CloudScheduler/ListJobs", list, &before);
+    free_schedules(s, sch);
+    sch = load_schedules(s, &e);
+    FUZZ_CHECK(sch, "what it wrote is refused: %s", e.msg);
+    ask_for(s, sch, "CloudScheduler/ListJobs", list, &after);
+    FUZZ_CHECK(named(&before) == named(&after), "it was\n%.*s and is\n%.*s", (int)buf_len(&before), buf_data(&before), (int)buf_len(&after),
+               buf_data(&after));
+    free_schedules(s, sch);
+    buf_fini(&before);
+    buf_fini(&after);
+}
+
 static void check_dispatcher(struct server *s)
 {
     static const struct policy_config open_to_all = {0};
@@ -390,6 +580,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_dispatcher(&s);
     check_broker(&s);
     check_executor(&s);
+    check_queues(&s);
+    check_schedules(&s);
     operations_free(s.operations);
     s.store->ops->close(s.store);
     mailbox_deliver(s.engine);

@@ -376,6 +376,8 @@ static const struct {
     {"America/Newyork", ERR_INVALID_ARGUMENT, "did you mean 'America/New_York'?"},
     {"Europe", ERR_INVALID_ARGUMENT, "no time zone 'Europe'"},
     {"Mars/Olympus_Mons", ERR_INVALID_ARGUMENT, "such as Europe/Berlin"},
+    {"localtime", ERR_INVALID_ARGUMENT, "what this machine is set to"},
+    {"posixrules", ERR_INVALID_ARGUMENT, "what this machine is set to"},
     {"leapseconds", ERR_DATA_LOSS, "not a time zone file"},
 };
 

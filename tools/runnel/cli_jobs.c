@@ -126,6 +126,9 @@ static int jobs_next(struct cli *c)
     const char *suffix = cli_printf(c, ":next?count=%lld", (long long)cli_int(c, "count"));
     if (api_call(c, "GET", api_path(c, "runnel/v1", name, suffix), NULL, &answer, &e))
         return cli_fail(c, &e);
+    struct jv *next = jv_put(answer, "next", jv_array()); /* as `explain` has them */
+    for (const struct jv *f = jv_first(jv_at(answer, "firings")); f; f = jv_next(f))
+        jv_add(next, jv_string(jv_text(f, "localTime")));
     if (!cli_format_default(c)) {
         cli_show(c, answer);
         return CLI_DONE;

@@ -70,8 +70,13 @@ static int parse_time(const char *text, int64_t *wall_ns, struct err *e)
         *wall_ns = clock_wall_ns(clock_real()) - ms * NS_PER_MS;
         return 0;
     }
-    if (wall_parse(text, strlen(text), wall_ns, e) == 0)
+    struct err why = {0};
+    int64_t seconds = 0;
+    int32_t nanos = 0;
+    if (wall_parse(text, strlen(text), wall_ns, &why) == 0)
         return 0;
+    if (wall_parse_parts(text, strlen(text), &seconds, &nanos, NULL) == 0) /* a time, but none of ours */
+        return err_set(e, why.code, "%s", why.msg);
     return err_set(e, ERR_INVALID_ARGUMENT, "'%s' is not a time; write 2026-01-31T12:00:00Z, or -10m for ten minutes ago", text);
 }
 
