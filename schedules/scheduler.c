@@ -96,7 +96,7 @@ static void schedules_arm(struct schedules *s)
 {
     struct err e = {0};
     int64_t next = timers_next_ns(s->heap), now = env_now(s->env);
-    if (s->stopping || (next == TIMER_NEVER && list_empty(&s->due))) {
+    if (s->stopping || (next == TIMER_NEVER && list_empty(&s->due) && !map_count(s->jobs))) { /* time zones of paused jobs change, too */
         timer_cancel(s->env->timers, &s->wake);
         return;
     }

@@ -41,9 +41,11 @@ static void on_looked(struct mail *m)
     if (tz->rc)
         log_kv(s->env->log, LOG_WARN, "schedules.time_zones", LSTR("error", tz->err.msg),
                LSTR("note", "jobs keep the rules that they had"));
-    if (tz->changed) {
+    if (tz->changed)
         log_kv(s->env->log, LOG_INFO, "schedules.time_zones", LINT("changed", tz->changed));
-        while (map_next(s->jobs, &it, NULL, &j))
+    while (map_next(s->jobs, &it, NULL, &j)) {
+        const struct schedule *disabled = ((struct schedule *)j)->calendar ? NULL : j;
+        if (tz->changed || (disabled && zone_cache_sees(s->zones, disabled->config->time_zone))) /* it may have come */
             renew(j);
     }
     schedules_maybe_stopped(s);

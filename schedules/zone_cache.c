@@ -63,6 +63,8 @@ static struct stat look(const struct zone_cache *c, const char *name)
     return st;
 }
 
+bool zone_cache_sees(const struct zone_cache *c, const char *name) { return look(c, name).st_ino != 0; }
+
 static bool same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&

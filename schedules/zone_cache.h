@@ -18,6 +18,8 @@ struct zone_cache *zone_cache_new(const char *dir);
 void zone_cache_free(struct zone_cache *c);
 /** A reference for the caller. */
 MUST_USE int zone_cache_get(struct zone_cache *c, const char *name, struct zone **out, struct err *e);
+/** Is there such a file? (stat(2)) */
+bool zone_cache_sees(const struct zone_cache *c, const char *name);
 /** Look at each zone's file (one stat(2) each) and read those that have changed, also when a folder or a link above them was replaced.
  *  `*changed`: how many zones say something else now. A zone whose file is gone or broken stays as it was; the first such is the error,
  *  after all were looked at. */

@@ -188,6 +188,7 @@ static TaskRecord *make_record(struct days *d, const struct chore *c)
     char name[100], key[16];
     TaskRecord r = RUNNEL__BROKER__TASK_RECORD__INIT;
     Google__Cloud__Tasks__V2__Task task = GOOGLE__CLOUD__TASKS__V2__TASK__INIT;
+    Google__Cloud__Tasks__V2__HttpRequest http = GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__INIT;
     Google__Protobuf__Timestamp due = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
     Runnel__Broker__TaskEvent made = RUNNEL__BROKER__TASK_EVENT__INIT, *events[] = {&made};
     snprintf(name, sizeof name, QUEUE_NAME "/tasks/t%u", c->number);
@@ -197,6 +198,9 @@ static TaskRecord *make_record(struct days *d, const struct chore *c)
     made.wall_ns = wall_ns(d);
     task.name = name;
     task.schedule_time = &due;
+    http.url = (char *)(uintptr_t) "http://127.0.0.1:9/";
+    task.http_request = &http;
+    task.message_type_case = GOOGLE__CLOUD__TASKS__V2__TASK__MESSAGE_TYPE_HTTP_REQUEST;
     r.task = &task;
     r.named = c->number % 2;
     r.fair_key = (char *)(uintptr_t)(c->key ? key : "");

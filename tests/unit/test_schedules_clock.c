@@ -4,6 +4,8 @@
 
 #include "tests/support/support_dispatcher.h"
 
+#include <unistd.h>
+
 #define ZONE_BYTES_MAX 65536
 
 /* ---- clocks ---- */
@@ -177,6 +179,41 @@ static void tzdata_is_updated(void **state)
     engine_box_fini(&box);
 }
 
+/* Its zone is not known as the server starts, and comes later: nothing else would wake the only job. */
+static void tzdata_is_installed(void **state)
+{
+    const char *dir = support_tmpdir();
+    char path[512];
+    struct engine_box box;
+    struct err e;
+    struct ts ts;
+    snprintf(path, sizeof path, "%s/Here", dir);
+    copy_zone("Europe/Berlin", dir);
+    setenv("TZDIR", dir, 1);
+    engine_box_init(&box);
+    struct workers *workers = workers_start(1, &e);
+    assert_non_null(workers);
+    ts_start_with(&ts, workers, box.mailbox);
+    ts.answer = 200;
+    create(&ts, "job", "0 12 * * *", ",\"timeZone\":\"Here\"");
+    assert_int_equal(unlink(path), 0);
+    ts_crash(&ts);
+    assert_string_equal(ts_json(ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}"), "state"), "DISABLED");
+    copy_zone("Europe/Berlin", dir);
+    ts_advance(&ts, 2 * MINUTE);
+    engine_box_once(&box);
+    const char *r = ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}");
+    assert_string_equal(ts_json(r, "state"), "ENABLED");
+    assert_string_equal(ts_json(r, "scheduleTime"), "2026-01-01T11:00:00Z");
+    unsetenv("TZDIR");
+    ts_advance(&ts, 12 * HOUR);
+    assert_int_equal(ts.n_fired, 1);
+    engine_box_once(&box); /* the last look: its worker must be done before the end */
+    ts_stop(&ts);
+    workers_stop(workers);
+    engine_box_fini(&box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +224,7 @@ int main(void)
         cmocka_unit_test(updated_with_the_clock_behind),
         cmocka_unit_test(a_retry_waits_real_time),
         cmocka_unit_test(tzdata_is_updated),
+        cmocka_unit_test(tzdata_is_installed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
