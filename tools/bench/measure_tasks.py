@@ -7,7 +7,7 @@ from clients import load
 from measure import measurement
 from measure_messages import IN_FLIGHT, publish_and_push
 from measure_sizes import idle_percent
-from programs import Trouble, program, resident_mb, wait_for
+from programs import Trouble, program, resident_mb, wait_for, wait_for_rest
 from results import Row, at_most
 from servers import LOCATION, Responder, Runnel
 
@@ -183,6 +183,7 @@ def task_lateness(b):
     little = waiting_server(b, 0, messages.port)
     many, thousand, near = b.n(100000, 3000), b.n(1000), b.n(11000, 200)
     much = waiting_server(b, many - near, messages.port)
+    wait_for_rest(much.pid)  # the log of what was created has gone into the file
     s["idle"] += [idle_percent(much, b) for _ in b.rounds()]
     s["memory"].append(resident_mb(much.pid))
     works = (("1", little, b.n(100, 10), lambda n: one_by_one(little, tasks, n)), (f"{thousand:,}", little, thousand, lambda n: evenly(little, tasks, n, 200)),
@@ -222,6 +223,7 @@ def delayed_tasks(b):
         server = Runnel(b.area, data=server.data)
         s["ready"].append(server.ready_ms)
         wait_for(lambda: server.metric("runnel_tasks") >= count, f"{count} tasks after the restart; there are {server.metric('runnel_tasks'):.0f}")
+        wait_for_rest(server.pid)  # the near future has been read
         s["idle"].append(idle_percent(server, b))
         s["memory"].append(resident_mb(server.pid))
     name = f"{count:,} delayed tasks"
