@@ -29,23 +29,24 @@ def wall_ms(seconds_ahead):
 
 # ---- created
 
-def created(b, server, queue, clients, count):
+def created(b, server, turn, clients, count):
     """Tasks that are not due, and messages that nobody takes: what does a durable one cost?"""
-    s = b.samples
-    for what, options in (("task", {"queue": queue, "due_ms": wall_ms(AHEAD_S), "step_us": 1000}), ("publish", {})):
+    for what, options in turn:
         got = b.cost(f"{what} {clients}", server.pids, lambda w=what, o=options: load(w, server.port, requests=count, clients=clients, **o))
-        s[f"{what} {clients}"].append(got["per_second"])
-        s[f"{what} {clients} p99"].append(got["p99_us"])
+        b.samples[f"{what} {clients}"].append(got["per_second"])
+        b.samples[f"{what} {clients} p99"].append(got["p99_us"])
 
 
 @measurement("task-create", "durable creation of delayed tasks, one a request, by 1 and by 64 clients, beside publish")
 def task_create(b):
     server, s = Runnel(b.area), b.samples
     server.topic()
-    server.queues("create", 2 * b.rounds_wanted)
-    for i in b.rounds():
+    server.queues("create")
+    ways = {"task": {"queue": "create", "due_ms": wall_ms(AHEAD_S), "step_us": 1000}, "publish": {}}
+    load("publish", server.port, requests=b.n(400), batch=100, clients=8)  # until the log is as long as it gets: from then on it is written over
+    for turn in b.turns(ways):
         for clients, count in ((1, b.n(3000)), (IN_FLIGHT, b.n(60000, 2000))):
-            created(b, server, "create", clients, count)
+            created(b, server, turn, clients, count)
     rows = []
     for clients in (1, IN_FLIGHT):
         task, publish, name = f"task {clients}", f"publish {clients}", f"create a task, {clients} client{'s' if clients > 1 else ''}"
