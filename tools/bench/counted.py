@@ -1,12 +1,9 @@
 """A Runnel server under valgrind's callgrind, asked by vgdb how many instructions it has executed since it was last asked."""
 import glob
 import os
-import time
 
-from programs import Trouble, cpu_us, program, run, wait_for
+from programs import Trouble, program, run, wait_for_rest
 from servers import Runnel
-
-QUIET_S = 0.15
 
 
 class Counted:
@@ -21,11 +18,7 @@ class Counted:
 
     def settle(self):
         """Wait until the server is at rest, without asking it for anything."""
-        def rests():
-            before = cpu_us(self.server.pid)
-            time.sleep(QUIET_S)
-            return cpu_us(self.server.pid) - before < QUIET_S * 1e6 / 50
-        wait_for(rests, "the server to be at rest")
+        wait_for_rest(self.server.pid)
 
     def since(self):
         """Instructions since the last call."""

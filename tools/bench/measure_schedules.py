@@ -2,7 +2,7 @@
 from measure import measurement
 from measure_sizes import idle_percent
 from measure_tasks import run_late
-from programs import resident_mb
+from programs import resident_mb, wait_for_rest
 from results import Row, at_most
 from servers import Responder, Runnel
 
@@ -26,6 +26,7 @@ def schedules(b):
     before = resident_mb(quiet.pid)
     made = quiet.jobs("quiet", NEVER_SOON, responder.port, count)
     s["memory"].append((resident_mb(quiet.pid) - before) * 1024 / count)
+    wait_for_rest(quiet.pid)
     s["idle"] += [idle_percent(quiet, b) for _ in b.rounds()]
     quiet.stop()
     period = next((p for p in PERIODS_S if p <= 60 * b.scale), PERIODS_S[-1])

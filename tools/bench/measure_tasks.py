@@ -7,7 +7,7 @@ from clients import load
 from measure import measurement
 from measure_messages import IN_FLIGHT, publish_and_push
 from measure_sizes import idle_percent
-from programs import Trouble, program, resident_mb, wait_for
+from programs import Trouble, program, resident_mb, wait_for, wait_for_rest
 from results import Row, at_most
 from servers import LOCATION, Responder, Runnel
 
@@ -29,23 +29,24 @@ def wall_ms(seconds_ahead):
 
 # ---- created
 
-def created(b, server, queue, clients, count):
+def created(b, server, turn, clients, count):
     """Tasks that are not due, and messages that nobody takes: what does a durable one cost?"""
-    s = b.samples
-    for what, options in (("task", {"queue": queue, "due_ms": wall_ms(AHEAD_S), "step_us": 1000}), ("publish", {})):
+    for what, options in turn:
         got = b.cost(f"{what} {clients}", server.pids, lambda w=what, o=options: load(w, server.port, requests=count, clients=clients, **o))
-        s[f"{what} {clients}"].append(got["per_second"])
-        s[f"{what} {clients} p99"].append(got["p99_us"])
+        b.samples[f"{what} {clients}"].append(got["per_second"])
+        b.samples[f"{what} {clients} p99"].append(got["p99_us"])
 
 
 @measurement("task-create", "durable creation of delayed tasks, one a request, by 1 and by 64 clients, beside publish")
 def task_create(b):
     server, s = Runnel(b.area), b.samples
     server.topic()
-    server.queues("create", 2 * b.rounds_wanted)
-    for i in b.rounds():
+    server.queues("create")
+    ways = {"task": {"queue": "create", "due_ms": wall_ms(AHEAD_S), "step_us": 1000}, "publish": {}}
+    load("publish", server.port, requests=b.n(400), batch=100, clients=8)  # until the log is as long as it gets: from then on it is written over
+    for turn in b.turns(ways):
         for clients, count in ((1, b.n(3000)), (IN_FLIGHT, b.n(60000, 2000))):
-            created(b, server, "create", clients, count)
+            created(b, server, turn, clients, count)
     rows = []
     for clients in (1, IN_FLIGHT):
         task, publish, name = f"task {clients}", f"publish {clients}", f"create a task, {clients} client{'s' if clients > 1 else ''}"
@@ -183,6 +184,7 @@ def task_lateness(b):
     little = waiting_server(b, 0, messages.port)
     many, thousand, near = b.n(100000, 3000), b.n(1000), b.n(11000, 200)
     much = waiting_server(b, many - near, messages.port)
+    wait_for_rest(much.pid)  # the log of what was created has gone into the file
     s["idle"] += [idle_percent(much, b) for _ in b.rounds()]
     s["memory"].append(resident_mb(much.pid))
     works = (("1", little, b.n(100, 10), lambda n: one_by_one(little, tasks, n)), (f"{thousand:,}", little, thousand, lambda n: evenly(little, tasks, n, 200)),
@@ -222,6 +224,7 @@ def delayed_tasks(b):
         server = Runnel(b.area, data=server.data)
         s["ready"].append(server.ready_ms)
         wait_for(lambda: server.metric("runnel_tasks") >= count, f"{count} tasks after the restart; there are {server.metric('runnel_tasks'):.0f}")
+        wait_for_rest(server.pid)  # the near future has been read
         s["idle"].append(idle_percent(server, b))
         s["memory"].append(resident_mb(server.pid))
     name = f"{count:,} delayed tasks"

@@ -95,6 +95,15 @@ def cpu_us(*pids):
     return total / 1000
 
 
+def wait_for_rest(pid, quiet_s=0.15):
+    """Until a process uses less than 2 % of a core, without asking it for anything."""
+    def rests():
+        before = cpu_us(pid)
+        time.sleep(quiet_s)
+        return cpu_us(pid) - before < quiet_s * 1e6 / 50
+    wait_for(rests, "the server to be at rest")
+
+
 def resident_mb(*pids):
     total = 0
     for pid in pids:
