@@ -9,6 +9,7 @@
 #define SCAN_ROWS 1000
 #define SCAN_BYTES (4u << 20)
 #define QUICK_NS (200 * NS_PER_MS) /* attempts shorter than this are begun ahead, so that no slot waits for the disk */
+#define QUICK_AHEAD 16             /* at least so many: a commit may take as long as several of them */
 #define RECORD_ARENA_MAX (32u << 20)
 
 static void on_again(struct timer *t, int64_t now_ns);
@@ -424,7 +425,7 @@ static bool may_begin(const struct execution *e)
 {
     uint32_t under_way = e->count[TASK_READING] + e->count[TASK_BEGINNING] + e->count[TASK_READY] + programs(e);
     /* Short attempts are begun ahead of their slot. Were they long, a kill -9 would count as lost what had never run. */
-    uint32_t ahead = e->mean_run_ns >= 0 && e->mean_run_ns < QUICK_NS ? e->parallelism : 0;
+    uint32_t ahead = e->mean_run_ns < 0 || e->mean_run_ns >= QUICK_NS ? 0 : e->parallelism > QUICK_AHEAD ? e->parallelism : QUICK_AHEAD;
     return under_way < e->parallelism + ahead && e->count[TASK_ENDING] < 4 * e->parallelism + 64 && e->jobs->n_open < JOBS_OPEN_MAX &&
            !timer_armed(&e->again_timer);
 }

@@ -320,6 +320,63 @@ static void test_a_crash_at_any_write_repeats_nothing_that_succeeded(void **stat
 
 static void test_a_crash_at_any_write_of_a_cancellation(void **state) { crash_at_each_write(true); }
 
+static size_t executions_of(const char *job)
+{
+    char request[200];
+    size_t n = 0;
+    snprintf(request, sizeof request, "{\"parent\":\"projects/proj/locations/here/jobs/%s\"}", job);
+    call("Executions/ListExecutions", request);
+    for (const char *p = a.json; (p = strstr(p, "\"uid\":")); p++)
+        n++;
+    return n;
+}
+
+/* The run that follows is part of the transaction that ends the one before. */
+static void test_a_crash_at_any_write_runs_what_follows_once(void **state)
+{
+    for (size_t n = 1; n < 500; n++) {
+        setup(NULL);
+        create(2, 2, 1, "");
+        call("Jobs/CreateJob",
+             "{\"parent\":\"projects/proj/locations/here\",\"jobId\":\"next\",\"job\":{\"annotations\":{"
+             "\"runnel.dev/depends-on\":\"work\"},\"template\":{\"template\":{\"containers\":[{\"image\":\"exec:///y\"}]}}}}");
+        run();
+        size_t writes = n;
+        bool whole = drive(&writes);
+        if (!whole) {
+            restart(NULL);
+            writes = SIZE_MAX;
+            assert_true(drive(&writes));
+        }
+        if (executions_of("next") != 1)
+            fail_msg("crash at write %zu: the job after it ran %zu times", n, executions_of("next"));
+        CASE_STR("the first one", look("succeededCount"), "2");
+        teardown(NULL);
+        if (whole) {
+            assert_true(n > 5); /* two tasks and one, each begun and ended */
+            return;
+        }
+    }
+    fail_msg("it never ran through");
+}
+
+static void test_old_executions_are_forgotten(void **state)
+{
+    seen.runs_ns = 0;
+    create(1, 1, 0, "");
+    for (int i = 0; i < 1005; i++) {
+        run();
+        world_run(&w, 5 * NS_PER_MS);
+    }
+    world_run(&w, NS_PER_S);
+    assert_int_equal(executor_counts(w.x).executions, 1000);
+    world_crash(&w);
+    world_run(&w, NS_PER_S);
+    assert_int_equal(executor_counts(w.x).executions, 1000);
+    call("Jobs/GetJob", "{\"name\":\"" JOB "\"}");
+    assert_string_equal(json_value(a.json, "executionCount"), "1005");
+}
+
 static void find_execution(void)
 {
     call("Executions/ListExecutions", "{\"parent\":\"" JOB "\"}");
@@ -392,6 +449,8 @@ int main(void)
         CASE(test_a_store_that_fails_holds_tasks_up_and_loses_none),
         CASE(test_a_host_without_room_is_asked_again),
         CASE(test_a_task_is_lost_so_often_and_no_more),
+        CASE(test_old_executions_are_forgotten),
+        cmocka_unit_test(test_a_crash_at_any_write_runs_what_follows_once),
         cmocka_unit_test(test_without_memory_it_takes_longer_and_loses_none),
         cmocka_unit_test(test_a_crash_at_any_write_repeats_nothing_that_succeeded),
         cmocka_unit_test(test_a_crash_at_any_write_of_a_cancellation),
