@@ -128,6 +128,8 @@ void execution_free(struct execution *e)
     free(e->argv);
     free(e->vars);
     free(e->taken);
+    for (size_t i = 0; i < e->n_launched; i++) /* the server ends before it knows whether they are stored */
+        execution_free(e->launched[i]);
     free(e->launched);
     pb_free(e->rec);
     free(e->name);
