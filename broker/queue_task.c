@@ -296,7 +296,9 @@ void task_drop(struct task *t)
 /* It dies when it is 31 days old; one that was made further ahead than that has a day from when it is due first. */
 int64_t task_life_end(const struct task *t)
 {
-    int64_t life = t->created_wall_ns + TASK_LIFE_NS, day;
+    int64_t life, day;
+    if (__builtin_add_overflow(t->created_wall_ns, TASK_LIFE_NS, &life))
+        life = INT64_MAX;
     if (__builtin_add_overflow(task_due(t), 24 * 3600 * NS_PER_S, &day))
         day = INT64_MAX;
     return t->tried || life > day ? life : day;

@@ -345,6 +345,9 @@ static int check_record(const char *name, QueueRecord *record, struct err *e)
     if (s &&
         (s->key_concurrent > KEY_CONCURRENT_MAX || s->dead_max > DEAD_MAX_MAX || s->dead_keep_ns < 0 || s->dead_keep_ns > DEAD_KEEP_MAX_NS))
         return bad_record(name, "its settings are out of range", e);
+    /* New tasks are made after it, and must have a life ahead of them. */
+    if (record->queue->purge_time && pb_timestamp_ns(record->queue->purge_time) > INT64_MAX - 24 * TASK_LIFE_NS)
+        return bad_record(name, "it was purged at the end of all time", e);
     struct arena *a = arena_new(LOAD_ARENA_MAX);
     PbQueue *checked = a ? pb_clone(a, &record->queue->base) : NULL;
     int rc = checked ? check_queue(a, checked, &why) : -(int)ERR_RESOURCE_EXHAUSTED;
