@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from harness import BUILD, PROJECT, ROOT, Server, case, equal, run, temp_dir, wait_for
+from harness import BUILD, PROJECT, ROOT, SLOW, Server, case, equal, run, temp_dir, wait_for
 
 BENCH = os.path.join(ROOT, "tools", "bench")
 sys.path.insert(0, BENCH)
@@ -78,7 +78,8 @@ def _():
         assert rows[what]["met"] in (True, False) and rows[what]["ours_median"] > 0, rows[what]
     equal(rows["  pushes meanwhile, of its own rate"]["unit"], "%")
     assert rows["20,000 delayed tasks: on disk, each"]["ours_median"] > 0.3, "less than the tasks themselves"
-    assert rows["20,000 delayed tasks: memory after a restart"]["ours_median"] < 100
+    if SLOW == 1:  # a sanitizer keeps what is freed
+        assert rows["20,000 delayed tasks: memory after a restart"]["ours_median"] < 100
     assert rows["200 schedules in 5 s: late, p99"]["ours_median"] > 0
     assert rows["200 schedules not due: CPU"]["met"] in (True, False)
 
