@@ -612,6 +612,8 @@ int warden_main(int fd)
         close(w->signal_fd);
         if (w->children_fd >= 0)
             close(w->children_fd);
+        if (w->journal_fd >= 0)
+            close(w->journal_fd); /* a server that begins waits for this */
     }
     close(w->fd);
     free(w->procs);
