@@ -2,7 +2,7 @@
 #include "broker/queues_int.h"
 
 #include "core/base/text.h"
-#include "core/rpc/location.pb-c.h"
+#include "core/rpc/location.h"
 #include "core/rpc/page.h"
 
 #include <stdlib.h>
@@ -114,89 +114,18 @@ void on_list_queues(void *service, struct call *c, const ProtobufCMessage *r)
         call_reply(c, &reply->base);
 }
 
-/* ---- locations: any name is one; listed are the server's region and those where queues are ---- */
-
-static Google__Cloud__Location__Location *location_of(struct arena *a, const char *project, struct str id)
-{
-    Google__Cloud__Location__Location *l = pb_new(a, &google__cloud__location__location__descriptor);
-    Google__Cloud__Location__Location__LabelsEntry *label = pb_new(a, &google__cloud__location__location__labels_entry__descriptor);
-    void **labels = arena_alloc(a, sizeof *labels);
-    char *name = arena_printf(a, "%s/locations/%.*s", project, (int)id.n, id.p), *text = arena_dup(a, id);
-    if (!l || !label || !labels || !name || !text)
-        return NULL;
-    label->key = arena_strdup(a, "cloud.googleapis.com/region");
-    label->value = text;
-    labels[0] = label;
-    l->name = name;
-    l->location_id = text;
-    l->labels = (void *)labels;
-    l->n_labels = 1;
-    return label->key ? l : NULL;
-}
-
-static bool listed(const Google__Cloud__Location__ListLocationsResponse *r, struct str id)
-{
-    for (size_t i = 0; i < r->n_locations; i++)
-        if (str_is(id, r->locations[i]->location_id))
-            return true;
-    return false;
-}
-
-static int add_location(struct arena *a, const char *project, struct str id, Google__Cloud__Location__ListLocationsResponse *r)
-{
-    if (listed(r, id))
-        return 0;
-    r->locations[r->n_locations] = location_of(a, project, id);
-    return r->locations[r->n_locations++] ? 0 : -ERR_RESOURCE_EXHAUSTED;
-}
-
-static int list_locations(const struct queues *qs, struct arena *a, const char *project, Google__Cloud__Location__ListLocationsResponse *r)
-{
-    char *prefix = arena_printf(a, "%s/locations/", project);
-    void **all = map_sorted(qs->by_name);
-    r->locations = arena_alloc(a, (map_count(qs->by_name) + 1) * sizeof *r->locations);
-    int rc = prefix && all && r->locations ? 0 : -ERR_RESOURCE_EXHAUSTED;
-    if (!rc && qs->config.region)
-        rc = add_location(a, project, str_of(qs->config.region), r);
-    for (size_t i = 0; !rc && i < map_count(qs->by_name); i++) {
-        const char *name = ((struct tq *)all[i])->record->queue->name;
-        if (strncmp(name, prefix, strlen(prefix)) == 0)
-            rc = add_location(a, project, (struct str){name + strlen(prefix), strcspn(name + strlen(prefix), "/")}, r);
-    }
-    free(all);
-    return rc;
-}
+/* ---- locations ---- */
 
 void on_list_locations(void *service, struct call *c, const ProtobufCMessage *r)
 {
-    const Google__Cloud__Location__ListLocationsRequest *q = (const void *)r;
-    Google__Cloud__Location__ListLocationsResponse *reply = pb_new(c->arena, &google__cloud__location__list_locations_response__descriptor);
-    struct err e = {0};
-    if (check_project_name(q->name, "name", &e) == 0 && *q->filter)
-        err_set(&e, ERR_INVALID_ARGUMENT, "filter: not supported for locations; leave it out");
-    else if (!e.code && *q->page_token)
-        err_set(&e, ERR_INVALID_ARGUMENT, "pageToken: not a token of this list; start again without one");
-    if (e.code)
-        call_fail(c, &e);
-    else if (!reply || list_locations(service, c->arena, q->name, reply))
+    const struct queues *qs = service;
+    struct locations *l = locations_begin(c, r, qs->config.region);
+    void **all = l ? map_sorted(qs->by_name) : NULL;
+    if (l && !all)
         tasks_no_memory(c);
-    else
-        call_reply(c, &reply->base);
-}
-
-void on_get_location(void *service, struct call *c, const ProtobufCMessage *r)
-{
-    const Google__Cloud__Location__GetLocationRequest *q = (const void *)r;
-    struct err e;
-    if (check_location_name(q->name, "name", &e)) {
-        call_fail(c, &e);
-        return;
-    }
-    const char *middle = strstr(q->name, "/locations/"), *id = strrchr(q->name, '/') + 1;
-    char *project = arena_dup(c->arena, (struct str){q->name, (size_t)(middle - q->name)});
-    Google__Cloud__Location__Location *l = project ? location_of(c->arena, project, str_of(id)) : NULL;
-    if (l)
-        call_reply(c, &l->base);
-    else
-        tasks_no_memory(c);
+    for (size_t i = 0; all && i < map_count(qs->by_name); i++)
+        locations_add(l, ((struct tq *)all[i])->record->queue->name);
+    if (all)
+        locations_end(l);
+    free(all);
 }

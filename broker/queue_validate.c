@@ -1,7 +1,6 @@
 /* queue_validate.c: names of queues and tasks, and every field of a queue: what is allowed, what is refused, what is filled in. */
 #include "broker/queues_int.h"
 
-#include <ctype.h>
 #include <math.h>
 
 #define DURATION_MAX_NS (3660 * 24 * 3600 * NS_PER_S) /* ten years */
@@ -11,53 +10,11 @@
 
 /* ---- names ---- */
 
-/* The parts of a full name, each with what its id may hold besides letters and digits. */
-static const struct {
-    const char *collection;
-    size_t id_max;
-    const char *more;
-} parts[] = {{"projects/", 100, "-_.:~"}, {"/locations/", 63, "-"}, {"/queues/", 100, "-"}, {"/tasks/", 500, "-_"}};
-
-static bool id_fits(const char *id, size_t n, size_t max, const char *more)
-{
-    if (n == 0 || n > max)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)id[i]) && !strchr(more, id[i]))
-            return false;
-    return true;
-}
-
-static bool name_fits(const char *name, size_t n_parts)
-{
-    for (size_t i = 0; i < n_parts; i++) {
-        size_t n = strlen(parts[i].collection);
-        if (strncmp(name, parts[i].collection, n) != 0)
-            return false;
-        name += n;
-        n = strcspn(name, "/");
-        if (!id_fits(name, n, parts[i].id_max, parts[i].more))
-            return false;
-        name += n;
-    }
-    return *name == '\0';
-}
-
-int check_project_name(const char *name, const char *field, struct err *e)
-{
-    return name_fits(name, 1) ? 0 : err_set(e, ERR_INVALID_ARGUMENT, "%s: \"%.200s\" is not of the form projects/PROJECT", field, name);
-}
-
-int check_location_name(const char *name, const char *field, struct err *e)
-{
-    return name_fits(name, 2)
-               ? 0
-               : err_set(e, ERR_INVALID_ARGUMENT, "%s: \"%.200s\" is not of the form projects/PROJECT/locations/LOCATION", field, name);
-}
+static const struct name_part parts[] = {NAME_PROJECT, NAME_LOCATION, {"/queues/", 100, "-"}, {"/tasks/", 500, "-_"}};
 
 int check_queue_name(const char *name, const char *field, struct err *e)
 {
-    return name_fits(name, 3)
+    return name_fits(name, parts, 3)
                ? 0
                : err_set(e, ERR_INVALID_ARGUMENT,
                          "%s: \"%.140s\" is not of the form projects/PROJECT/locations/LOCATION/queues/QUEUE with a QUEUE of 1 to %zu "
@@ -67,14 +24,15 @@ int check_queue_name(const char *name, const char *field, struct err *e)
 
 int check_task_name(const char *name, const char *field, struct err *e)
 {
-    return name_fits(name, 4) ? 0
-                              : err_set(e, ERR_INVALID_ARGUMENT,
-                                        "%s: \"%.120s\" is not of the form projects/PROJECT/locations/LOCATION/queues/QUEUE/tasks/TASK "
-                                        "with a TASK of 1 to %zu letters, digits, hyphens or underscores",
-                                        field, name, parts[3].id_max);
+    return name_fits(name, parts, 4)
+               ? 0
+               : err_set(e, ERR_INVALID_ARGUMENT,
+                         "%s: \"%.120s\" is not of the form projects/PROJECT/locations/LOCATION/queues/QUEUE/tasks/TASK "
+                         "with a TASK of 1 to %zu letters, digits, hyphens or underscores",
+                         field, name, parts[3].id_max);
 }
 
-bool task_id_fits(const char *id) { return id_fits(id, strlen(id), parts[3].id_max, parts[3].more); }
+bool task_id_fits(const char *id) { return name_id_fits(id, strlen(id), &parts[3]); }
 
 /* ---- queues ---- */
 

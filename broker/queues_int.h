@@ -9,6 +9,7 @@
 #include "broker/queues.h"
 #include "broker/runnel_tasks.pb-c.h"
 #include "core/base/map.h"
+#include "core/rpc/name.h"
 #include "core/rpc/pb.h"
 
 #define QUEUES_GONE_MAX 20000 /* names held and lists being dropped */
@@ -101,10 +102,8 @@ bool queues_name_held(const struct queues *qs, const char *name);
 void tasks_no_memory(struct call *c);
 
 /* queue_validate.c */
-MUST_USE int check_location_name(const char *name, const char *field, struct err *e);
 MUST_USE int check_queue_name(const char *name, const char *field, struct err *e);
 MUST_USE int check_task_name(const char *name, const char *field, struct err *e);
-MUST_USE int check_project_name(const char *name, const char *field, struct err *e);
 bool task_id_fits(const char *id);
 /** Also fills in the defaults and what follows from the rest (max_burst_size), and cuts durations to seconds. */
 MUST_USE int check_queue(struct arena *a, PbQueue *q, struct err *e);
@@ -145,7 +144,6 @@ MUST_USE int task_page_open(const struct queues *qs, struct arena *a, const stru
 char *task_page_token(const struct queues *qs, struct arena *a, const char *list, const char *last);
 void on_list_queues(void *qs, struct call *c, const ProtobufCMessage *r);
 void on_list_locations(void *qs, struct call *c, const ProtobufCMessage *r);
-void on_get_location(void *qs, struct call *c, const ProtobufCMessage *r);
 
 /* task_validate.c */
 /** A record of what the client wants, in the arena and partly the request itself, checked and with its defaults; NULL: `e` says why not. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define USER_AGENT "Google-Cloud-Tasks"
+#define OWN_PREFIX "x-cloudtasks-"
 #define FAIR_KEY_HEADER "runnel-fair-key"
 #define PRIORITY_HEADER "runnel-priority"
 
@@ -14,23 +15,6 @@ typedef Google__Cloud__Tasks__V2__HttpRequest PbHttpRequest;
 typedef Google__Cloud__Tasks__V2__HttpRequest__HeadersEntry PbHeader;
 
 /* ---- headers ---- */
-
-/* What is ours to say in a request, and so never the client's: dropped, as Google drops it. */
-static bool reserved(struct str name)
-{
-    static const char *const names[] = {"host", "content-length", "user-agent", "connection",       "keep-alive", "transfer-encoding",
-                                        "te",   "trailer",        "upgrade",    "proxy-connection", "expect"};
-    static const char *const prefixes[] = {"x-google-", "x-appengine-", "x-cloudtasks-"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_ieq(name, str_of(names[i])))
-            return true;
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
-        size_t n = strlen(prefixes[i]);
-        if (name.n >= n && str_ieq((struct str){name.p, n}, str_of(prefixes[i])))
-            return true;
-    }
-    return false;
-}
 
 /* Fairness and priority are said by the task's own headers, which travel on to the target. */
 static int read_own(const PbHeader *h, TaskRecord *r, struct err *e)
@@ -75,7 +59,7 @@ static int set_headers(struct arena *a, PbHttpRequest *http, TaskRecord *r, stru
         if (check_header(h, e) || read_own(h, r, e))
             return -ERR_INVALID_ARGUMENT;
         bytes += strlen(h->key) + strlen(h->value);
-        if (!reserved(str_of(h->key)))
+        if (!header_is_reserved(str_of(h->key), OWN_PREFIX))
             kept[n++] = h;
     }
     if (bytes >= TASK_HEADER_BYTES_MAX)

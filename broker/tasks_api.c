@@ -1,7 +1,7 @@
 /* tasks_api.c: the method tables of google.cloud.tasks.v2.CloudTasks and of our own runnel.tasks.v1. IAM methods are the policy's. */
 #include "broker/queues_int.h"
 
-#include "core/rpc/location.pb-c.h"
+#include "core/rpc/location.h"
 #include "google/protobuf/empty.pb-c.h"
 
 #define TASKS "google.cloud.tasks.v2.CloudTasks/"

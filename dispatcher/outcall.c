@@ -50,19 +50,10 @@ int outcall_check_url(void *arg, const char *url, struct err *e)
     return 0;
 }
 
-static bool begins(struct str name, struct str prefix) { return name.n >= prefix.n && str_ieq((struct str){name.p, prefix.n}, prefix); }
-
-/* Written by us or by the connection, or a claim that only Google's own may make. */
+/* A token that was asked for takes the place of a given one. */
 static bool reserved(struct str name, const struct outcall_spec *s)
 {
-    static const struct headers none;
-    static const char *const names[] = {"host", "content-length", "user-agent", "expect"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_ieq(name, str_of(names[i])))
-            return true;
-    if (header_is_hop(&none, name) || begins(name, STR("x-google-")) || begins(name, STR("x-appengine-")))
-        return true;
-    return (s->own_prefix && begins(name, str_of(s->own_prefix))) || (s->auth && str_ieq(name, STR("authorization")));
+    return header_is_reserved(name, s->own_prefix) || (s->auth && str_ieq(name, STR("authorization")));
 }
 
 static bool carries_body(const char *method)

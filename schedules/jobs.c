@@ -90,7 +90,7 @@ static int keep_ours(struct arena *a, PbJob *job, const PbJob *old, int64_t now,
 static int check_new(struct schedules *s, struct call *c, const Google__Cloud__Scheduler__V1__CreateJobRequest *q, PbJob **job,
                      struct calendar **calendar, struct err *e)
 {
-    int rc = check_location(q->parent, "parent", e);
+    int rc = check_location_name(q->parent, "parent", e);
     if (rc)
         return rc;
     if (!q->job)
@@ -211,7 +211,7 @@ void on_list_jobs(void *service, struct call *c, const ProtobufCMessage *r)
         jobs_no_memory(c);
         return;
     }
-    if (check_location(q->parent, "parent", &e) || page_open(c->arena, size, q->page_token, prefix, &p, &e)) {
+    if (check_location_name(q->parent, "parent", &e) || page_open(c->arena, size, q->page_token, prefix, &p, &e)) {
         call_fail(c, &e);
         return;
     }

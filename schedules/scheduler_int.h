@@ -10,6 +10,7 @@
 
 #include "core/base/list.h"
 #include "core/base/map.h"
+#include "core/rpc/name.h"
 #include "core/rpc/pb.h"
 #include "schedules/calendar.h"
 #include "schedules/due.h"
@@ -151,7 +152,6 @@ void attempt_log_finished(const struct attempt *a, const struct target_result *r
 const char *attempt_debug_info(const struct target_result *r, char *out, size_t n);
 /* validate.c */
 MUST_USE int check_job_name(const char *name, const char *field, struct err *e);
-MUST_USE int check_location(const char *name, const char *field, struct err *e);
 /** All but whether the schedule and the zone are understood; fills in the defaults. */
 MUST_USE int check_job_fields(struct arena *a, PbJob *job, struct err *e);
 MUST_USE int check_job(struct arena *a, struct zone_cache *zones, PbJob *job, struct calendar **calendar, struct err *e);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OWN_PREFIX "X-CloudScheduler"
 #define OIDC GOOGLE__CLOUD__SCHEDULER__V1__HTTP_TARGET__AUTHORIZATION_HEADER_OIDC_TOKEN
 #define OAUTH GOOGLE__CLOUD__SCHEDULER__V1__HTTP_TARGET__AUTHORIZATION_HEADER_OAUTH_TOKEN
 
@@ -56,7 +55,7 @@ static void start(struct target *t, struct target_call *c)
         .n_fields = to->n_headers,
         .own = own,
         .n_own = ARRAY_LEN(own),
-        .own_prefix = OWN_PREFIX,
+        .own_prefix = TARGET_OWN_PREFIX,
         .body = {(const char *)to->body.data, to->body.len},
         .due_ns = c->due_ns,
     };

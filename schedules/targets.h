@@ -12,6 +12,7 @@
 #include "schedules/scheduler.pb-c.h"
 
 #define TARGET_USER_AGENT "Google-Cloud-Scheduler"
+#define TARGET_OWN_PREFIX "X-CloudScheduler" /* of the headers that are ours */
 
 typedef Google__Cloud__Scheduler__V1__Job PbJob;
 

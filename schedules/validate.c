@@ -4,7 +4,6 @@
 #include "core/http/headers.h"
 #include "core/http/url.h"
 
-#include <ctype.h>
 #include <strings.h>
 
 #define DESCRIPTION_MAX 500
@@ -33,41 +32,11 @@ static int no_memory(struct err *e) { return err_set(e, ERR_RESOURCE_EXHAUSTED, 
 
 /* ---- names ---- */
 
-/* The parts of a full name, each with what its id may hold besides letters and digits. */
-static const struct {
-    const char *collection;
-    size_t id_max;
-    const char *more;
-} parts[] = {{"projects/", 100, "-_.:~"}, {"/locations/", 63, "-"}, {"/jobs/", 500, "-_"}};
-
-static bool name_fits(const char *name, size_t n_parts)
-{
-    for (size_t i = 0; i < n_parts; i++) {
-        size_t n = strlen(parts[i].collection);
-        if (strncmp(name, parts[i].collection, n) != 0)
-            return false;
-        name += n;
-        n = strcspn(name, "/");
-        if (n == 0 || n > parts[i].id_max)
-            return false;
-        for (size_t k = 0; k < n; k++)
-            if (!isalnum((unsigned char)name[k]) && !strchr(parts[i].more, name[k]))
-                return false;
-        name += n;
-    }
-    return *name == '\0';
-}
-
-int check_location(const char *name, const char *field, struct err *e)
-{
-    return name_fits(name, 2)
-               ? 0
-               : err_set(e, ERR_INVALID_ARGUMENT, "%s: \"%.200s\" is not of the form projects/PROJECT/locations/LOCATION", field, name);
-}
+static const struct name_part parts[] = {NAME_PROJECT, NAME_LOCATION, {"/jobs/", 500, "-_"}};
 
 int check_job_name(const char *name, const char *field, struct err *e)
 {
-    return name_fits(name, 3)
+    return name_fits(name, parts, 3)
                ? 0
                : err_set(e, ERR_INVALID_ARGUMENT,
                          "%s: \"%.120s\" is not of the form projects/PROJECT/locations/LOCATION/jobs/JOB with a JOB of 1 to %zu letters, "
@@ -133,17 +102,6 @@ static int check_retries(struct arena *a, PbJob *job, struct err *e)
 
 /* ---- HTTP ---- */
 
-static bool begins(const char *name, const char *prefix) { return strncasecmp(name, prefix, strlen(prefix)) == 0; }
-
-/* Written by us or by the connection: Google ignores or replaces them, too. */
-static bool reserved(const char *name)
-{
-    static const struct headers none;
-    return strcasecmp(name, "host") == 0 || strcasecmp(name, "content-length") == 0 || strcasecmp(name, "user-agent") == 0 ||
-           begins(name, "x-google-") || begins(name, "x-appengine-") || begins(name, "x-cloudscheduler") ||
-           header_is_hop(&none, str_of(name));
-}
-
 static int add_header(struct arena *a, PbHttp *h, const char *name, const char *value, struct err *e)
 {
     PbHeader *entry = pb_new(a, &google__cloud__scheduler__v1__http_target__headers_entry__descriptor);
@@ -167,7 +125,7 @@ static int check_headers(struct arena *a, PbHttp *h, struct err *e)
             return err_set(e, ERR_INVALID_ARGUMENT, "http_target.headers: \"%.100s\" cannot be the name of a header", f->key);
         if (!header_value_valid(str_of(f->value)))
             return err_set(e, ERR_INVALID_ARGUMENT, "http_target.headers[\"%.100s\"]: a value cannot hold line breaks", f->key);
-        if (reserved(f->key))
+        if (header_is_reserved(str_of(f->key), TARGET_OWN_PREFIX))
             continue;
         typed |= strcasecmp(f->key, "content-type") == 0;
         bytes += strlen(f->key) + strlen(f->value);

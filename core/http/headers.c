@@ -114,3 +114,15 @@ static bool name_is_hop(struct str name)
 }
 
 bool header_is_hop(const struct headers *h, struct str name) { return name_is_hop(name) || field_has_token(h, STR("connection"), name); }
+
+static bool begins(struct str name, struct str prefix) { return name.n >= prefix.n && str_ieq((struct str){name.p, prefix.n}, prefix); }
+
+bool header_is_reserved(struct str name, const char *own_prefix)
+{
+    static const char *const names[] = {"host", "content-length", "user-agent", "expect"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_ieq(name, str_of(names[i])))
+            return true;
+    return name_is_hop(name) || begins(name, STR("x-google-")) || begins(name, STR("x-appengine-")) ||
+           (own_prefix && begins(name, str_of(own_prefix)));
+}

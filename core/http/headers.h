@@ -26,5 +26,8 @@ bool header_text_plain(struct str s);  /* no control character, not even a tab: 
 bool header_value_valid(struct str s); /* no CR, LF, NUL */
 /** Hop-by-hop (RFC 9110 7.6.1) or named by the message's Connection header: not to be forwarded. */
 bool header_is_hop(const struct headers *h, struct str name);
+/** In a request that somebody has us make: the connection's, ours to write, or a claim that only Google's own may make (X-Google-*,
+ *  X-AppEngine-*), or beginning with `own_prefix` (NULL: none), which we write, too. Dropped, as Google drops it. */
+bool header_is_reserved(struct str name, const char *own_prefix);
 
 #endif

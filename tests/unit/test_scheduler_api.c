@@ -204,6 +204,7 @@ static void locations(void **state)
     assert_non_null(strstr(r, "cloud.googleapis.com/region"));
     ts_call(&ts, ERR_OK, "@google.cloud.location.Locations/GetLocation", "{\"name\":\"" L "\"}");
     ts_call(&ts, ERR_INVALID_ARGUMENT, "@google.cloud.location.Locations/GetLocation", "{\"name\":\"" P "\"}");
+    ts_call(&ts, ERR_INVALID_ARGUMENT, "@google.cloud.location.Locations/ListLocations", "{\"name\":\"" P "\",\"filter\":\"x\"}");
     ts_stop(&ts);
 }
 
