@@ -453,12 +453,6 @@ int queues_load(struct queues *qs, struct err *e)
     return 0;
 }
 
-void queues_check_url(struct queues *qs, queues_url_fn fn, void *arg)
-{
-    qs->check_url = fn;
-    qs->check_url_arg = arg;
-}
-
 bool queues_has(const struct queues *qs, const char *resource) { return map_get(qs->by_name, resource) != NULL; }
 
 void queues_on_delete(struct queues *qs, void (*gone)(void *arg, const char *resource), void *arg)

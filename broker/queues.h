@@ -21,13 +21,10 @@ struct queues_config {
     int64_t max_schedule_ns; /* how far ahead scheduleTime may lie; 0: 30 days, Google's rule; negative: any */
     int64_t name_hold_ns;    /* how long the name of a deleted queue stays taken; 0: not at all (Google: 7 days) */
 };
-/* May this URL be called? 0, or INVALID_ARGUMENT that says what is wrong with it. Given by the dispatcher. */
-typedef int (*queues_url_fn)(void *arg, const char *url, struct err *e);
 
 struct queues *queues_new(const struct queues_config *c, const struct queue_deps *d, struct err *e);
 MUST_USE int queues_load(struct queues *qs, struct err *e);
 MUST_USE int queues_register(struct queues *qs, struct registry *r, struct err *e);
-void queues_check_url(struct queues *qs, queues_url_fn fn, void *arg);
 bool queues_has(const struct queues *qs, const char *resource); /* a queue's full name */
 void queues_on_delete(struct queues *qs, void (*gone)(void *arg, const char *resource), void *arg);
 /** Hosts of due and running tasks of all queues. */

@@ -64,8 +64,6 @@ struct queues {
     struct map *busy;    /* struct queue_change */
     struct list changes, gone;
     uint64_t next_list_id;
-    queues_url_fn check_url;
-    void *check_url_arg;
     void (*on_gone)(void *arg, const char *resource);
     void *on_gone_arg;
     struct timer tick;

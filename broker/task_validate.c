@@ -75,16 +75,14 @@ static int set_headers(struct arena *a, PbHttpRequest *http, TaskRecord *r, stru
 
 /* ---- the target ---- */
 
-static int check_url(const struct queues *qs, const char *url, struct err *e)
+static int check_url(const char *url, struct err *e)
 {
     struct url parsed;
     if (!*url)
         return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: must be given");
     if (strlen(url) > URL_LEN_MAX)
         return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: %zu characters; at most %d are allowed", strlen(url), URL_LEN_MAX);
-    if (url_parse(str_of(url), &parsed, e) || (qs->check_url && qs->check_url(qs->check_url_arg, url, e)))
-        return err_wrap(e, "task.http_request.url");
-    return 0;
+    return url_parse(str_of(url), &parsed, e) ? err_wrap(e, "task.http_request.url") : 0;
 }
 
 static int check_token(const PbHttpRequest *h, struct err *e)
@@ -115,7 +113,7 @@ static int check_method(PbHttpRequest *h, struct err *e)
     return 0;
 }
 
-static int set_target(struct queues *qs, struct arena *a, PbTask *t, TaskRecord *r, struct err *e)
+static int set_target(struct arena *a, PbTask *t, TaskRecord *r, struct err *e)
 {
     if (t->message_type_case == GOOGLE__CLOUD__TASKS__V2__TASK__MESSAGE_TYPE_APP_ENGINE_HTTP_REQUEST)
         return err_set(e, ERR_UNIMPLEMENTED,
@@ -127,7 +125,7 @@ static int set_target(struct queues *qs, struct arena *a, PbTask *t, TaskRecord 
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
     *http = *t->http_request;
     t->http_request = http;
-    int rc = check_url(qs, http->url, e);
+    int rc = check_url(http->url, e);
     rc = rc ? rc : check_method(http, e);
     rc = rc ? rc : check_token(http, e);
     return rc ? rc : set_headers(a, http, r, e);
@@ -195,7 +193,7 @@ TaskRecord *task_record_new(struct queues *qs, struct arena *a, const char *pare
     }
     int64_t wall_ns = record->events[0]->wall_ns = env_wall(qs->deps.env);
     int rc = set_name(qs, a, parent, record->task, record, e);
-    rc = rc ? rc : set_target(qs, a, record->task, record, e);
+    rc = rc ? rc : set_target(a, record->task, record, e);
     rc = rc ? rc : set_times(qs, a, record->task, wall_ns, e);
     if (rc)
         return NULL;

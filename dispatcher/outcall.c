@@ -39,17 +39,6 @@ struct outcalls {
 
 /* ---- what may be sent ---- */
 
-int outcall_check_url(void *arg, const char *url, struct err *e)
-{
-    struct url u;
-    struct err why = {0};
-    if (strlen(url) > URL_LEN_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "the URL is longer than %d characters", URL_LEN_MAX);
-    if (url_parse(str_of(url), &u, &why))
-        return err_set(e, ERR_INVALID_ARGUMENT, "\"%.120s\" cannot be called: %s", url, why.msg);
-    return 0;
-}
-
 /* A token that was asked for takes the place of a given one. */
 static bool reserved(struct str name, const struct outcall_spec *s)
 {

@@ -59,7 +59,4 @@ size_t outcalls_running(const struct outcalls *o);
 void outcalls_stop(struct outcalls *o, int64_t grace_ns, void (*done)(void *arg), void *arg);
 void outcalls_free(struct outcalls *o);
 
-/** Can this URL be called? INVALID_ARGUMENT says what is wrong with it. A queues_url_fn. */
-MUST_USE int outcall_check_url(void *arg, const char *url, struct err *e);
-
 #endif

@@ -233,7 +233,6 @@ static int make_tasks(struct server *s, struct err *e)
     s->queues = queues_new(&config, &deps, e);
     if (!s->queues || queues_register(s->queues, s->registry, e))
         return -ERR_INTERNAL;
-    queues_check_url(s->queues, outcall_check_url, NULL);
     return 0;
 }
 
