@@ -118,7 +118,7 @@ static int put_record(struct run_attempt *a, struct store_txn *t, enum task_stat
     char key[TASK_KEY_SIZE];
     buf_init(&b, RECORD_MAX);
     run_attempt_key(a->index, key);
-    struct store_entry entry = {key, run_task_lane(lane, a->retried), due_wall_ns, {NULL, 0}};
+    struct store_entry entry = {key, run_task_lane(lane, a->retried || lane == TASK_BACKOFF), due_wall_ns, {NULL, 0}};
     int rc = pack_record(a, a->state == TASK_ENDING, &b);
     entry.body = buf_str(&b);
     rc = rc ? err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory") : store_txn_entry_put(t, a->e->rec->list_id, &entry, e);
@@ -147,6 +147,18 @@ static void drop(struct run_attempt *a)
 
 static void on_end_stored(void *arg, const struct err *err);
 
+/* When the next attempt may start: at once when this one was lost. */
+static int64_t again_wall_ns(const struct run_attempt *a)
+{
+    const struct job_settings *s = &a->e->settings;
+    int64_t ns = s->backoff_min_ns;
+    if (a->outcome == (int)OUTCOME(LOST))
+        return a->ended_wall_ns;
+    for (uint32_t i = 1; i < a->failures && ns < s->backoff_max_ns; i++)
+        ns *= 2;
+    return a->ended_wall_ns + (ns < s->backoff_max_ns ? ns : s->backoff_max_ns);
+}
+
 static void end_submit(struct run_attempt *a)
 {
     struct execution *e = a->e;
@@ -160,7 +172,7 @@ static void end_submit(struct run_attempt *a)
     a->held = false;
     enum execution_state end = execution_end_with(e, a);
     struct store_txn *t = e->frozen ? NULL : store_txn_new();
-    int64_t due_ns = a->next == TASK_BACKOFF ? a->ended_wall_ns : 0;
+    int64_t due_ns = a->next == TASK_BACKOFF ? again_wall_ns(a) : 0;
     int rc = t ? put_record(a, t, a->next, due_ns, &err) : -ERR_RESOURCE_EXHAUSTED;
     if (a->next == TASK_FAILED)
         execution_failure(e, a);
@@ -176,15 +188,6 @@ static void end_submit(struct run_attempt *a)
     a->writing = true;
     e->busy++;
     store_submit(e->jobs->x->deps.store, t, on_end_stored, a);
-}
-
-static int64_t backoff_ns(const struct run_attempt *a)
-{
-    const struct job_settings *s = &a->e->settings;
-    int64_t ns = s->backoff_min_ns;
-    for (uint32_t i = 1; i < a->failures && ns < s->backoff_max_ns; i++)
-        ns *= 2;
-    return ns < s->backoff_max_ns ? ns : s->backoff_max_ns;
 }
 
 static void on_end_stored(void *arg, const struct err *err)
@@ -220,7 +223,7 @@ static void on_end_stored(void *arg, const struct err *err)
         free(a->result);
         a->result = NULL;
         a->result_len = 0;
-        run_attempt_backoff(a, a->outcome == (int)OUTCOME(LOST) ? 0 : a->ended_wall_ns + backoff_ns(a));
+        run_attempt_backoff(a, again_wall_ns(a));
         execution_attempt_ended(e, NULL);
         return;
     }

@@ -642,7 +642,7 @@ static void recover(struct execution *e, const struct store_entry *row, const RE
     a->number = last->attempt + !running;
     a->failures = r->round == e->round ? r->failures : 0;
     a->lost = r->lost;
-    a->retried = run_task_lane_retried(row->lane);
+    a->retried = run_task_lane_retried(row->lane) || !running;
     /* What is written after this begins with all that was there, but for the attempt that is going on. */
     RECORD(TaskRecord) past = *r;
     past.n_attempts -= running;
@@ -675,7 +675,7 @@ static void take_row(struct execution *e, const struct store_entry *row)
     RECORD(TaskRecord) *r = a ? pb_unpack(a, RECORD_DESC(task_record), row->body) : NULL;
     enum task_state s = run_task_lane_state(row->lane);
     if (r && index < e->task_count && !is_taken(e, index)) {
-        e->retried += run_task_lane_retried(row->lane);
+        e->retried += run_task_lane_retried(row->lane) || s == TASK_BACKOFF;
         if (ended_before(e, s, r)) {
             take(e, index);
             e->count[s]++;

@@ -3,6 +3,7 @@
 
 #include "core/rpc/json.h"
 #include "core/rpc/pb.h"
+#include "executor/exit_journal.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -224,6 +225,25 @@ void fake_prober_init(struct fake_prober *p, struct fake_runtime *rt)
 
 /* ---- the world */
 
+struct fake_call {
+    struct node link;
+    struct call call;
+    bool answered;
+};
+
+/* Those that are answered; or all, which their executor has forgotten. */
+static void free_calls(struct world *w, bool all)
+{
+    LIST_EACH_SAFE(&w->calls, n) {
+        struct fake_call *f = CONTAINER_OF(n, struct fake_call, link);
+        if (!all && !f->answered)
+            continue;
+        list_remove(&w->calls, n);
+        arena_free(f->call.arena);
+        free(f);
+    }
+}
+
 static void on_change(void *arg) { ((struct world *)arg)->changes++; }
 
 static void open_executor(struct world *w)
@@ -255,6 +275,7 @@ void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances)
 {
     *w = (struct world){0};
     support_env(&w->fe);
+    list_init(&w->calls);
     w->engine = mailbox_new(100000, NULL, NULL);
     w->store = store_memory_new();
     must(!w->engine || !w->store);
@@ -274,8 +295,10 @@ void world_fini(struct world *w)
 {
     close_executor(w);
     w->store->ops->close(w->store);
+    free_calls(w, true);
     mailbox_deliver(w->engine);
     mailbox_free(w->engine);
+    exit_journal_free(w->journal);
     support_env_fini(&w->fe);
 }
 
@@ -283,7 +306,14 @@ void world_crash(struct world *w)
 {
     store_memory_crash(w->store);
     close_executor(w);
+    free_calls(w, true);
     mailbox_deliver(w->engine);
+    if (w->journal_path) {
+        struct err e;
+        exit_journal_free(w->journal);
+        w->journal = exit_journal_open(w->journal_path, &e);
+        must(!w->journal);
+    }
     open_executor(w);
 }
 
@@ -317,6 +347,7 @@ void world_run(struct world *w, int64_t ns)
 static void on_finish(struct call *c)
 {
     struct answer *a = c->handler_data;
+    CONTAINER_OF(c, struct fake_call, call)->answered = true;
     a->done = true;
     a->code = c->err.code;
     snprintf(a->message, sizeof a->message, "%s", c->err.msg);
@@ -335,37 +366,42 @@ static void on_finish(struct call *c)
     fault_release();
 }
 
-void world_call(struct world *w, const char *method, const char *request, struct answer *out)
+void world_call_begin(struct world *w, const char *method, const char *request, struct answer *out)
 {
     const struct method *m = NULL;
+    free_calls(w, false);
     *out = (struct answer){0};
     for (size_t i = 0; (m = registry_method(w->registry, i)); i++) {
         size_t n = strlen(m->name), k = strlen(method);
         if (n >= k && strcmp(m->name + n - k, method) == 0)
             break;
     }
+    fault_hold();
+    struct fake_call *f = calloc(1, sizeof *f);
     struct arena *a = arena_new(CALL_ARENA_MAX);
-    must(!m || !a);
+    fault_release();
+    must(!m || !a || !f);
     void *service = strstr(m->name, "longrunning") ? (void *)w->operations : (void *)w->x;
-    struct call c = {.method = m, .service = service, .arena = a, .finish = on_finish};
-    c.request = pb_new(a, m->request);
-    if (json_decode(a, str_of(request), c.request, &c.err)) {
-        out->done = true;
-        out->code = c.err.code;
-        snprintf(out->message, sizeof out->message, "%s", c.err.msg);
-        arena_free(a);
+    f->call = (struct call){.method = m, .service = service, .arena = a, .finish = on_finish, .handler_data = out};
+    list_append(&w->calls, &f->link);
+    f->call.request = pb_new(a, m->request);
+    if (json_decode(a, str_of(request), f->call.request, &f->call.err)) {
+        on_finish(&f->call);
         return;
     }
-    c.err.code = ERR_OK;
-    c.handler_data = out;
+    f->call.err.code = ERR_OK;
     if (w->fault.nth)
         fault_arm(w->fault.what, w->fault.nth, FAULT_ONCE);
     w->fault.nth = 0;
-    registry_dispatch(w->registry, &c);
+    registry_dispatch(w->registry, &f->call);
+}
+
+void world_call(struct world *w, const char *method, const char *request, struct answer *out)
+{
+    world_call_begin(w, method, request, out);
     for (int turns = 0; !out->done && turns < 1000; turns++)
         serve(w);
     must(!out->done);
-    arena_free(a);
 }
 
 const char *json_value(const char *json, const char *key)

@@ -52,14 +52,16 @@ struct world {
     struct fake_runtime runtime;
     struct fake_prober prober;
     struct executor_config config;
-    struct exit_journal *journal; /* NULL, unless the test gives one before a crash */
+    const char *journal_path; /* NULL: there is none. The file is read at a crash, which is when it is opened, too. */
+    struct exit_journal *journal;
     struct executor *x;
     enum err_code store_fails; /* transactions fail with this */
     struct {
         enum fault what; /* FAULT_WRITE: of the store in memory, one transaction or read */
         size_t nth;
-    } fault;          /* armed as the next call is made, until fault_disarm; then nth is 0 */
-    uint32_t changes; /* calls of the watch */
+    } fault;           /* armed as the next call is made, until fault_disarm; then nth is 0 */
+    uint32_t changes;  /* calls of the watch */
+    struct list calls; /* fake_call; open, or answered and not freed yet */
 };
 void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances);
 void world_fini(struct world *w);
@@ -76,6 +78,8 @@ struct answer {
 };
 /** Call `method` ("Services/CreateService") with a request in JSON; runs until it is answered. */
 void world_call(struct world *w, const char *method, const char *request, struct answer *a);
+/** Begin the call only; its answer comes while the store is served, or never, when a crash comes first. `a` must live so long. */
+void world_call_begin(struct world *w, const char *method, const char *request, struct answer *a);
 /** The value of "key":"…" or "key":word in a JSON text, the first there is; "" when none. Not thread safe. */
 const char *json_value(const char *json, const char *key);
 

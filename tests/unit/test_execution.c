@@ -1,8 +1,6 @@
-/** test_execution.c: which tasks run when, what is durable, and that a crash at any write of the store loses nothing and repeats nothing. */
+/** test_execution.c: which tasks run when, what is durable, and what stands in the way. Crashes are in test_jobs_sim.c. */
 #include "tests/support/unit.h"
 #include "tests/support/support_executor.h"
-
-#include "executor/exit_journal.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -19,12 +17,9 @@ static char execution[200], operation[200];
 static struct {
     int64_t runs_ns;
     uint32_t fails_before[TASKS_MAX]; /* attempts that exit with 3, counted over those that end by themselves */
-    bool ignores_term, journals;
+    bool ignores_term;
     uint32_t begun[TASKS_MAX], good[TASKS_MAX], bad[TASKS_MAX];
     uint32_t now, most;
-    uint64_t last_list;
-    int fd;
-    uint64_t seq;
 } seen;
 
 static uint32_t index_of(const uint64_t ticket[2]) { return (uint32_t)(ticket[1] >> 32); }
@@ -34,7 +29,6 @@ static void vary(void *arg, const struct runtime_spec *spec, struct fake_behavio
     uint32_t i = index_of(spec->ticket);
     assert_true(i < TASKS_MAX && spec->ticket[0] != 0);
     seen.begun[i]++;
-    seen.last_list = spec->ticket[0];
     if (++seen.now > seen.most)
         seen.most = seen.now;
     b->exits_ns = seen.runs_ns;
@@ -42,24 +36,19 @@ static void vary(void *arg, const struct runtime_spec *spec, struct fake_behavio
     b->ignores_term = seen.ignores_term;
 }
 
-/* As the warden: the journal first. */
 static void ended(void *arg, const uint64_t ticket[2], const struct runtime_exit *x)
 {
-    const struct exit_record r = {{ticket[0], ticket[1]}, x->exit_code, x->signal, x->out_of_memory};
     seen.now--;
     if (x->exit_code == 0)
         seen.good[index_of(ticket)]++;
     else if (x->exit_code > 0)
         seen.bad[index_of(ticket)]++;
-    if (seen.journals)
-        assert_true(exit_journal_write(seen.fd, seen.seq++, &r));
 }
 
 static int setup(void **state)
 {
     memset(&seen, 0, sizeof seen);
     seen.runs_ns = 20 * NS_PER_MS;
-    seen.fd = -1;
     world_init(&w, 60 * NS_PER_S, 0);
     w.runtime.vary = vary;
     w.runtime.ended = ended;
@@ -69,7 +58,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     world_fini(&w);
-    exit_journal_free(w.journal);
     return 0;
 }
 
@@ -224,140 +212,18 @@ static void test_a_host_without_room_is_asked_again(void **state)
     assert_string_equal(look("succeededCount"), "3");
 }
 
-/* ---- crashes */
-
-/* Runs until nothing is left to do, or `*writes` operations of the store were done; false: then it stands at that point. */
-static bool drive(size_t *writes)
+/* Runs until nothing is left to do. */
+static void drive(void)
 {
     for (int steps = 0; steps < STEPS_MAX; steps++) {
-        if (store_memory_queued(w.store)) {
-            if (*writes == 0)
-                return false;
-            (*writes)--;
-            store_memory_step(w.store, 1, ERR_OK);
-        } else if (!mailbox_deliver(w.engine)) {
+        if (!store_memory_step(w.store, 1, ERR_OK) && !mailbox_deliver(w.engine)) {
             int64_t next_ns = timers_next_ns(w.fe.env.timers);
             if (next_ns > w.fe.clock.mono_ns + 120 * NS_PER_S)
-                return true;
+                return;
             fake_env_advance(&w.fe, next_ns > w.fe.clock.mono_ns ? next_ns - w.fe.clock.mono_ns : 0);
         }
     }
     fail_msg("it does not come to rest");
-    return false;
-}
-
-static void restart(const char *path)
-{
-    struct err e;
-    seen.now = 0;
-    world_crash(&w);
-    if (path) {
-        exit_journal_free(w.journal);
-        w.journal = exit_journal_open(path, &e);
-        assert_non_null(w.journal);
-        seen.fd = exit_journal_fd(w.journal);
-        seen.seq = exit_journal_end(seen.fd);
-        world_crash(&w); /* it reads the journal when it loads */
-    }
-}
-
-static void crash_at_each_write(bool cancels)
-{
-    size_t crashes = 0;
-    for (size_t n = 1; n < 2000; n++) {
-        char path[300], request[300];
-        setup(NULL);
-        snprintf(path, sizeof path, "%s/journal-%zu", support_tmpdir(), n);
-        restart(path);
-        seen.journals = true;
-        for (int i = 0; i < 9; i++)
-            seen.fails_before[i] = i % 3 == 1 ? 1 : i == 5 ? 9 : 0;
-        create(9, 3, 2, "");
-        run();
-        if (cancels) {
-            world_run(&w, 30 * NS_PER_MS);
-            snprintf(request, sizeof request, "{\"name\":\"%s\"}", execution);
-            call("Executions/CancelExecution", request);
-        }
-        size_t writes = n;
-        bool whole = drive(&writes);
-        if (!whole) {
-            crashes++;
-            restart(path);
-            writes = SIZE_MAX;
-            assert_true(drive(&writes));
-        }
-        if (!is_over())
-            fail_msg("crash at write %zu: it has not ended", n);
-        if (!cancels) {
-            CASE_STR("tasks that succeed", look("succeededCount"), "8");
-            CASE_STR("the task that always fails", look("failedCount"), "1");
-        }
-        for (int i = 0; i < 9; i++) {
-            if (seen.good[i] > 1)
-                fail_msg("crash at write %zu: task %d succeeded %u times", n, i, seen.good[i]);
-            if (i == 5 && seen.bad[i] > 3)
-                fail_msg("crash at write %zu: task 5 failed %u times", n, seen.bad[i]);
-        }
-        /* Once more from the start: an end is an end. */
-        char at[64];
-        snprintf(at, sizeof at, "%s", look("completionTime"));
-        uint32_t starts = w.runtime.starts;
-        restart(path);
-        writes = SIZE_MAX;
-        assert_true(drive(&writes));
-        CASE_STR("its end", look("completionTime"), at);
-        CASE_INT("programs after its end", w.runtime.starts, starts);
-        teardown(NULL);
-        w.journal = NULL;
-        if (whole)
-            break;
-    }
-    assert_true(crashes > (cancels ? 2 : 10));
-}
-
-static void test_a_crash_at_any_write_repeats_nothing_that_succeeded(void **state) { crash_at_each_write(false); }
-
-static void test_a_crash_at_any_write_of_a_cancellation(void **state) { crash_at_each_write(true); }
-
-static size_t executions_of(const char *job)
-{
-    char request[200];
-    size_t n = 0;
-    snprintf(request, sizeof request, "{\"parent\":\"projects/proj/locations/here/jobs/%s\"}", job);
-    call("Executions/ListExecutions", request);
-    for (const char *p = a.json; (p = strstr(p, "\"uid\":")); p++)
-        n++;
-    return n;
-}
-
-/* The run that follows is part of the transaction that ends the one before. */
-static void test_a_crash_at_any_write_runs_what_follows_once(void **state)
-{
-    for (size_t n = 1; n < 500; n++) {
-        setup(NULL);
-        create(2, 2, 1, "");
-        call("Jobs/CreateJob",
-             "{\"parent\":\"projects/proj/locations/here\",\"jobId\":\"next\",\"job\":{\"annotations\":{"
-             "\"runnel.dev/depends-on\":\"work\"},\"template\":{\"template\":{\"containers\":[{\"image\":\"exec:///y\"}]}}}}");
-        run();
-        size_t writes = n;
-        bool whole = drive(&writes);
-        if (!whole) {
-            restart(NULL);
-            writes = SIZE_MAX;
-            assert_true(drive(&writes));
-        }
-        if (executions_of("next") != 1)
-            fail_msg("crash at write %zu: the job after it ran %zu times", n, executions_of("next"));
-        CASE_STR("the first one", look("succeededCount"), "2");
-        teardown(NULL);
-        if (whole) {
-            assert_true(n > 5); /* two tasks and one, each begun and ended */
-            return;
-        }
-    }
-    fail_msg("it never ran through");
 }
 
 static void test_old_executions_are_forgotten(void **state)
@@ -388,7 +254,6 @@ static void find_execution(void)
 static void test_without_memory_it_takes_longer_and_loses_none(void **state)
 {
     for (size_t n = 1;; n++) {
-        size_t writes = SIZE_MAX;
         setup(NULL);
         seen.fails_before[1] = 1;
         create(4, 2, 1, "");
@@ -396,7 +261,7 @@ static void test_without_memory_it_takes_longer_and_loses_none(void **state)
         w.fault.nth = n;
         world_call(&w, "Jobs/RunJob", "{\"name\":\"" JOB "\"}", &a);
         enum err_code code = a.code;
-        drive(&writes);
+        drive();
         bool failed = fault_disarm();
         if (code != ERR_OK)
             CASE_INT("the run is refused for want of memory", code, ERR_RESOURCE_EXHAUSTED);
@@ -404,7 +269,7 @@ static void test_without_memory_it_takes_longer_and_loses_none(void **state)
             run();
         else /* only its answer may have been lost */
             find_execution();
-        assert_true(drive(&writes));
+        drive();
         if (!is_over())
             fail_msg("allocation %zu failed: it has not ended", n);
         CASE_STR("tasks that succeed", look("succeededCount"), "4");
@@ -426,10 +291,10 @@ static void test_a_task_is_lost_so_often_and_no_more(void **state)
         world_run(&w, NS_PER_S);
         assert_int_equal(seen.begun[0], i + 1);
         assert_false(is_over());
-        restart(NULL);
+        world_crash(&w);
     }
     world_run(&w, NS_PER_S);
-    restart(NULL);
+    world_crash(&w);
     world_run(&w, NS_PER_S);
     assert_int_equal(seen.begun[0], 11);
     assert_true(is_over());
@@ -450,10 +315,7 @@ int main(void)
         CASE(test_a_host_without_room_is_asked_again),
         CASE(test_a_task_is_lost_so_often_and_no_more),
         CASE(test_old_executions_are_forgotten),
-        cmocka_unit_test(test_a_crash_at_any_write_runs_what_follows_once),
         cmocka_unit_test(test_without_memory_it_takes_longer_and_loses_none),
-        cmocka_unit_test(test_a_crash_at_any_write_repeats_nothing_that_succeeded),
-        cmocka_unit_test(test_a_crash_at_any_write_of_a_cancellation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
