@@ -62,7 +62,7 @@ void run_attempt_free(struct run_attempt *a)
 /* ---- records */
 
 /* The attempt that is going on, added to those before. */
-static int pack_record(const struct run_attempt *a, bool ended, struct buf *out)
+static int pack_record(const struct run_attempt *a, bool ended, bool with_result, struct buf *out)
 {
     RECORD(TaskRecord) r = RUNNEL__RUN__V1__TASK_RECORD__INIT;
     RECORD(TaskAttempt) t = RUNNEL__RUN__V1__TASK_ATTEMPT__INIT, *list[] = {&t};
@@ -84,6 +84,8 @@ static int pack_record(const struct run_attempt *a, bool ended, struct buf *out)
         t.exit_code = a->exit_code;
         t.term_signal = a->signal;
         t.message = (char *)(uintptr_t)a->why;
+    }
+    if (with_result) {
         r.result = (ProtobufCBinaryData){a->result_len, (uint8_t *)a->result};
         r.result_cut = a->result_cut;
     }
@@ -97,12 +99,12 @@ static int pack_record(const struct run_attempt *a, bool ended, struct buf *out)
     return 0;
 }
 
-/* It becomes one of those before. */
+/* It becomes one of those before. Its result does not stay: a task has that of its last attempt. */
 static void keep_past(struct run_attempt *a)
 {
     struct buf b;
     buf_init(&b, RECORD_MAX);
-    if (pack_record(a, true, &b) == 0) {
+    if (pack_record(a, true, false, &b) == 0) {
         if (buf_len(&b) > ATTEMPTS_BYTES_MAX)
             buf_consume(&b, buf_len(&a->past));
         buf_clear(&a->past);
@@ -119,7 +121,7 @@ static int put_record(struct run_attempt *a, struct store_txn *t, enum task_stat
     buf_init(&b, RECORD_MAX);
     run_attempt_key(a->index, key);
     struct store_entry entry = {key, run_task_lane(lane, a->retried || lane == TASK_BACKOFF), due_wall_ns, {NULL, 0}};
-    int rc = pack_record(a, a->state == TASK_ENDING, &b);
+    int rc = pack_record(a, a->state == TASK_ENDING, true, &b);
     entry.body = buf_str(&b);
     rc = rc ? err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory") : store_txn_entry_put(t, a->e->rec->list_id, &entry, e);
     buf_fini(&b);
@@ -223,6 +225,7 @@ static void on_end_stored(void *arg, const struct err *err)
         free(a->result);
         a->result = NULL;
         a->result_len = 0;
+        a->result_cut = false;
         run_attempt_backoff(a, again_wall_ns(a));
         execution_attempt_ended(e, NULL);
         return;
@@ -323,7 +326,7 @@ static void begin_submit(struct run_attempt *a)
 {
     struct execution *e = a->e;
     struct err err;
-    struct store_txn *t = e->frozen ? NULL : store_txn_new();
+    struct store_txn *t = e->frozen || e->changing ? NULL : store_txn_new();
     int rc = t ? put_record(a, t, TASK_RUNNING, 0, &err) : -ERR_RESOURCE_EXHAUSTED;
     if (rc == 0 && e->state == EXECUTION_PENDING)
         rc = execution_store(e, t, EXECUTION_RUNNING, NULL, &err);
@@ -387,8 +390,13 @@ static int take_past(struct run_attempt *a, const struct store_entry *row)
         a->retried = true;
         if (!run_task_lane_retried(row->lane))
             a->e->retried++;
-        if (buf_add(&a->past, row->body.p, row->body.n))
-            buf_clear(&a->past); /* too much: what it did before is forgotten, but for its number */
+        /* Only its attempts: what is counted is counted anew, and the result is that of the last attempt. */
+        RECORD(TaskRecord) past = RUNNEL__RUN__V1__TASK_RECORD__INIT;
+        past.n_attempts = r->n_attempts;
+        past.attempts = r->attempts;
+        char *at = buf_reserve(&a->past, runnel__run__v1__task_record__get_packed_size(&past));
+        if (at) /* else it is too much: what it did before is forgotten, but for its number */
+            buf_commit(&a->past, runnel__run__v1__task_record__pack(&past, (uint8_t *)at));
     }
     if (arena)
         arena_free(arena);
@@ -464,7 +472,9 @@ void run_attempt_begin(struct run_attempt *a)
 void run_attempt_store(struct run_attempt *a)
 {
     a->stored_late = false;
-    if (a->state == TASK_READING)
+    if (a->e->state == EXECUTION_CANCELLING && (a->state == TASK_READING || a->state == TASK_BEGINNING))
+        end_cancelled(a);
+    else if (a->state == TASK_READING)
         read_row(a);
     else if (a->state == TASK_BEGINNING)
         begin_submit(a);
@@ -677,5 +687,6 @@ void run_attempt_recover(struct run_attempt *a, const struct exit_record *exit)
     free(a->result);
     a->result = NULL;
     a->result_len = 0;
+    a->result_cut = false;
     end_lost(a, "The server was killed while it ran, and it with the server.");
 }

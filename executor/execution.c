@@ -53,11 +53,12 @@ static void read_record(struct execution *e)
     e->max_retries = (uint32_t)m->template_->max_retries;
     e->timeout_ns = pb_duration_ns(m->template_->timeout);
     e->mean_run_ns = -1;
-    if (!execution_state_ended(e->state))
-        return;
+    bool over = execution_state_ended(e->state);
+    if (!over && e->state != EXECUTION_QUEUED)
+        return; /* its tasks say it */
     e->count[TASK_SUCCEEDED] = (uint32_t)m->succeeded_count;
-    e->count[TASK_FAILED] = (uint32_t)m->failed_count;
-    e->count[TASK_CANCELLED] = (uint32_t)m->cancelled_count;
+    e->count[TASK_FAILED] = over ? (uint32_t)m->failed_count : 0;
+    e->count[TASK_CANCELLED] = over ? (uint32_t)m->cancelled_count : 0;
     e->retried = (uint32_t)m->retried_count;
 }
 
@@ -137,7 +138,7 @@ void execution_free(struct execution *e)
     free(e);
 }
 
-static void move(struct execution *e, enum execution_state to)
+void execution_move(struct execution *e, enum execution_state to)
 {
     assert(execution_may_move(e->state, to));
     log_kv(e->jobs->env->log, LOG_DEBUG, "execution.state", LSTR("execution", e->name), LSTR("from", execution_state_name(e->state)),
@@ -196,9 +197,12 @@ int execution_store(struct execution *e, struct store_txn *t, enum execution_sta
     return rc;
 }
 
-static void on_again(struct timer *t, int64_t now_ns)
+static void scan(struct execution *e);
+
+void execution_try_again(struct execution *e)
 {
-    struct execution *e = CONTAINER_OF(t, struct execution, again_timer);
+    if (e->scan_waits)
+        scan(e);
     LIST_EACH_SAFE(&e->open, n) {
         struct run_attempt *a = CONTAINER_OF(n, struct run_attempt, link);
         if (a->stored_late)
@@ -207,6 +211,8 @@ static void on_again(struct timer *t, int64_t now_ns)
     execution_attempt_ended(e, NULL);
     run_jobs_pump_soon(e->jobs);
 }
+
+static void on_again(struct timer *t, int64_t now_ns) { execution_try_again(CONTAINER_OF(t, struct execution, again_timer)); }
 
 void execution_try_later(struct execution *e)
 {
@@ -264,7 +270,7 @@ void execution_failure(struct execution *e, const struct run_attempt *a)
 /* The counts are given as they will be, for the record. */
 enum execution_state execution_end_with(const struct execution *e, const struct run_attempt *a)
 {
-    if (a->next == TASK_BACKOFF || n_open(e) != 1 || more_to_begin(e) || e->loading)
+    if (a->next == TASK_BACKOFF || n_open(e) != 1 || more_to_begin(e) || e->loading || e->changing)
         return EXECUTION_N;
     return end_of(e, e->count[TASK_FAILED] + (a->next == TASK_FAILED), e->count[TASK_SUCCEEDED] + (a->next == TASK_SUCCEEDED));
 }
@@ -287,10 +293,10 @@ static void finish_operations(struct execution *e)
     RUN(Execution) *m = a ? execution_show(e, a) : NULL;
     bool failed = execution_error(e, &err) != 0;
     for (size_t i = 0; i < e->n_operations; i++) {
-        if (failed && !(e->state == EXECUTION_CANCELLED && i > 0))
-            operation_fail(e->operations[i], &err);
+        if (failed && !e->operations[i].cancels)
+            operation_fail(e->operations[i].op, &err);
         else
-            operation_finish(e->operations[i], m ? &m->base : &e->rec->execution->base);
+            operation_finish(e->operations[i].op, m ? &m->base : &e->rec->execution->base);
     }
     e->n_operations = 0;
     if (a)
@@ -299,7 +305,7 @@ static void finish_operations(struct execution *e)
 
 static void execution_ended(struct execution *e, enum execution_state state)
 {
-    move(e, state);
+    execution_move(e, state);
     e->ending = false;
     /* Those that never began, too. */
     e->count[TASK_CANCELLED] = e->task_count - e->count[TASK_SUCCEEDED] - e->count[TASK_FAILED];
@@ -381,7 +387,7 @@ static void stop_early(struct execution *e)
     char why[sizeof e->why];
     snprintf(why, sizeof why, "Stopped after %u failed tasks (runnel.dev/stop-after-failures). %.200s", e->count[TASK_FAILED], e->why);
     snprintf(e->why, sizeof e->why, "%s", why);
-    move(e, EXECUTION_CANCELLING);
+    execution_move(e, EXECUTION_CANCELLING);
     execution_stop(e);
 }
 
@@ -404,8 +410,8 @@ void execution_attempt_ended(struct execution *e, struct run_attempt *a)
     }
     if (e->settings.stop_after && e->count[TASK_FAILED] >= e->settings.stop_after && e->state == EXECUTION_RUNNING)
         stop_early(e);
-    if (n_open(e) == 0 && !more_to_begin(e) && !e->ending && !e->frozen && !e->loading && !e->deleted && !execution_state_ended(e->state) &&
-        e->state != EXECUTION_QUEUED && !e->jobs->x->stopping)
+    if (n_open(e) == 0 && !more_to_begin(e) && !e->ending && !e->frozen && !e->changing && !e->loading && !e->deleted &&
+        !execution_state_ended(e->state) && e->state != EXECUTION_QUEUED && !e->jobs->x->stopping)
         end_now(e);
     run_jobs_pump_soon(e->jobs);
     run_jobs_reap_soon(e->jobs);
@@ -459,12 +465,12 @@ static bool begin_next(struct execution *e)
 bool execution_step(struct execution *e)
 {
     struct run_jobs *js = e->jobs;
-    if (e->loading || e->frozen || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
+    if (e->loading || e->frozen || e->changing || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
         return false;
     struct node *n = list_first(&e->ready);
     if (n && programs(e) < e->parallelism && js->n_running < js->running_max && !timer_armed(&e->again_timer)) {
         if (e->state == EXECUTION_PENDING) {
-            move(e, EXECUTION_RUNNING);
+            execution_move(e, EXECUTION_RUNNING);
             job_execution_started(e->job, e);
         }
         run_attempt_start(CONTAINER_OF(n, struct run_attempt, link));
@@ -473,7 +479,7 @@ bool execution_step(struct execution *e)
     return may_begin(e) && begin_next(e);
 }
 
-static void activate(struct execution *e)
+void execution_activate(struct execution *e)
 {
     struct node *at = e->jobs->active.head.next;
     while (at != &e->jobs->active.head && CONTAINER_OF(at, struct execution, active_link)->settings.priority >= e->settings.priority)
@@ -485,8 +491,11 @@ static void activate(struct execution *e)
 void execution_go(struct execution *e)
 {
     if (e->state == EXECUTION_QUEUED)
-        move(e, EXECUTION_PENDING);
-    activate(e);
+        execution_move(e, EXECUTION_PENDING);
+    if (e->round > 0) /* some of its tasks have ended */
+        execution_load(e);
+    else
+        execution_activate(e);
 }
 
 void execution_install(struct execution *e)
@@ -494,173 +503,47 @@ void execution_install(struct execution *e)
     list_prepend(&e->job->executions, &e->link);
     e->jobs->n_executions++;
     if (e->state == EXECUTION_PENDING)
-        activate(e);
+        execution_activate(e);
     else
         job_advance(e->job);
 }
 
-/* ---- cancelling, taking up again, waiting, deletion */
-
-int execution_wait(struct execution *e, struct operation *op, struct err *err)
-{
-    if (e->n_operations == EXECUTION_OPERATIONS_MAX)
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "%d operations wait for the end of %s already", EXECUTION_OPERATIONS_MAX, e->id);
-    e->operations[e->n_operations++] = op;
-    return 0;
-}
-
-static void on_cancel_stored(void *arg, const struct err *err)
-{
-    struct execution *e = arg;
-    e->busy--;
-    if (e->deleted)
-        run_jobs_reap_soon(e->jobs);
-    else if (err) /* a restart would forget it; the cancellation itself goes on */
-        log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_stored", LSTR("execution", e->name), LSTR("error", err->msg));
-    else
-        execution_attempt_ended(e, NULL);
-}
-
-int execution_cancel(struct execution *e, struct operation *op, struct err *err)
-{
-    if (e->frozen)
-        return err_set(err, ERR_ABORTED, "execution %s is being deleted", e->id);
-    struct store_txn *t = store_txn_new();
-    if (!t)
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory");
-    enum err_code code = e->code;
-    char why[sizeof e->why];
-    memcpy(why, e->why, sizeof why);
-    e->code = ERR_CANCELLED;
-    snprintf(e->why, sizeof e->why, "Execution %s was cancelled.", e->id);
-    if (execution_wait(e, op, err) || execution_store(e, t, EXECUTION_CANCELLING, NULL, err)) {
-        e->n_operations -= e->n_operations && e->operations[e->n_operations - 1] == op;
-        e->code = code;
-        memcpy(e->why, why, sizeof why);
-        store_txn_free(t);
-        return -(int)err->code;
-    }
-    e->ends_as = EXECUTION_CANCELLED;
-    if (e->state == EXECUTION_QUEUED)
-        activate(e);
-    if (e->state != EXECUTION_CANCELLING)
-        move(e, EXECUTION_CANCELLING);
-    e->busy++;
-    store_submit(e->jobs->x->deps.store, t, on_cancel_stored, e);
-    execution_stop(e);
-    return 0;
-}
-
-static void scan_from(struct execution *e, const char *key);
-
-static void on_retry_stored(void *arg, const struct err *err)
-{
-    struct execution *e = arg;
-    e->busy--;
-    if (e->deleted) {
-        run_jobs_reap_soon(e->jobs);
-        return;
-    }
-    if (err) {
-        e->round--;
-        for (size_t i = 0; i < e->n_operations; i++)
-            operation_fail(e->operations[i], err);
-        e->n_operations = 0;
-        free(e->taken);
-        e->taken = NULL;
-        return;
-    }
-    move(e, EXECUTION_PENDING);
-    e->code = ERR_OK;
-    e->why[0] = '\0';
-    e->ended_wall_ns = 0;
-    execution_load(e);
-}
-
-int execution_retry(struct execution *e, struct operation *op, struct err *err)
-{
-    if (e->frozen)
-        return err_set(err, ERR_ABORTED, "execution %s is being deleted", e->id);
-    if (e->taken)
-        return err_set(err, ERR_ABORTED, "the failed tasks of %s are being taken up again", e->id);
-    struct store_txn *t = store_txn_new();
-    e->taken = calloc(1, e->task_count / 8 + 1);
-    e->round++;
-    enum err_code code = e->code;
-    e->code = ERR_OK;
-    if (!t || !e->taken || execution_wait(e, op, err) || execution_store(e, t, EXECUTION_PENDING, NULL, err)) {
-        if (!t || !e->taken)
-            err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory");
-        if (t)
-            store_txn_free(t);
-        free(e->taken);
-        e->taken = NULL;
-        e->round--;
-        e->code = code;
-        e->n_operations = 0;
-        return -(int)err->code;
-    }
-    e->code = code;
-    e->busy++;
-    store_submit(e->jobs->x->deps.store, t, on_retry_stored, e);
-    return 0;
-}
-
-void execution_freeze(struct execution *e, bool frozen)
-{
-    e->frozen = frozen;
-    if (!frozen)
-        execution_try_later(e);
-}
-
-void execution_removed(struct execution *e)
-{
-    struct err err;
-    e->deleted = true;
-    list_remove(&e->jobs->active, &e->active_link);
-    list_remove(&e->job->executions, &e->link);
-    e->jobs->n_executions--;
-    e->job = NULL;
-    list_append(&e->jobs->leaving, &e->link);
-    err_set(&err, ERR_ABORTED, "Execution %s was deleted.", e->id);
-    for (size_t i = 0; i < e->n_operations; i++)
-        operation_fail(e->operations[i], &err);
-    e->n_operations = 0;
-    execution_stop(e);
-    run_jobs_reap_soon(e->jobs);
-}
-
 /* ---- after a restart */
 
-static void recover(struct execution *e, const struct store_entry *row, const RECORD(TaskRecord) * r, struct arena *arena)
+/* False: out of memory. */
+static bool recover(struct execution *e, const struct store_entry *row, const RECORD(TaskRecord) * r, struct arena *arena)
 {
-    struct run_attempt *a = run_attempt_new(e, (uint32_t)strtoul(row->key, NULL, 10));
-    if (!a || r->n_attempts == 0)
-        return; /* it is not taken: it begins again */
+    /* What is written after this begins with all that was there, but for the attempt that is going on. */
     const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
     bool running = run_task_lane_state(row->lane) == TASK_RUNNING;
+    RECORD(TaskRecord) past = *r;
+    past.n_attempts -= running;
+    past.result.len = 0;
+    past.result_cut = false;
+    char *bytes = arena_alloc(arena, runnel__run__v1__task_record__get_packed_size(&past) + 1);
+    struct run_attempt *a = bytes ? run_attempt_new(e, (uint32_t)strtoul(row->key, NULL, 10)) : NULL;
+    if (!a)
+        return false;
     a->number = last->attempt + !running;
     a->failures = r->round == e->round ? r->failures : 0;
     a->lost = r->lost;
     a->retried = run_task_lane_retried(row->lane) || !running;
-    /* What is written after this begins with all that was there, but for the attempt that is going on. */
-    RECORD(TaskRecord) past = *r;
-    past.n_attempts -= running;
-    char *bytes = arena_alloc(arena, runnel__run__v1__task_record__get_packed_size(&past) + 1);
-    if (bytes && buf_add(&a->past, bytes, runnel__run__v1__task_record__pack(&past, (uint8_t *)bytes)))
+    if (buf_add(&a->past, bytes, runnel__run__v1__task_record__pack(&past, (uint8_t *)bytes)))
         buf_clear(&a->past);
     a->begun_wall_ns = pb_timestamp_ns(last->start_time);
+    take(e, a->index);
     if (!running) {
         a->outcome = (int)last->outcome;
         execution_moved(e, TASK_WAITING, a->state = TASK_BACKOFF);
         run_attempt_backoff(a, row->due_wall_ns);
-        return;
+        return true;
     }
     struct exit_record exit;
     const uint64_t ticket[2] = {e->rec->list_id, (uint64_t)a->index << 32 | a->number};
     const struct exit_journal *journal = e->jobs->x->deps.journal;
     execution_moved(e, TASK_WAITING, a->state = TASK_RUNNING);
     run_attempt_recover(a, journal && exit_journal_find(journal, ticket, &exit) ? &exit : NULL);
+    return true;
 }
 
 static bool ended_before(const struct execution *e, enum task_state s, const RECORD(TaskRecord) * r)
@@ -668,32 +551,39 @@ static bool ended_before(const struct execution *e, enum task_state s, const REC
     return s == TASK_SUCCEEDED || ((s == TASK_FAILED || s == TASK_CANCELLED) && r->round == e->round);
 }
 
-static void take_row(struct execution *e, const struct store_entry *row)
+static void take_ended(struct execution *e, enum task_state s, uint32_t index, const RECORD(TaskRecord) * r)
+{
+    take(e, index);
+    e->count[s]++;
+    if (s != TASK_FAILED || e->code)
+        return;
+    const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
+    struct run_attempt like = {
+        .index = index, .exit_code = last->exit_code, .code = last->outcome == OUTCOME(TIMED_OUT) ? ERR_DEADLINE_EXCEEDED : ERR_ABORTED};
+    snprintf(like.why, sizeof like.why, "%s", last->message);
+    execution_failure(e, &like);
+}
+
+/* False: out of memory. */
+static bool take_row(struct execution *e, const struct store_entry *row)
 {
     uint32_t index = (uint32_t)strtoul(row->key, NULL, 10);
     struct arena *a = arena_new(4u << 20);
     RECORD(TaskRecord) *r = a ? pb_unpack(a, RECORD_DESC(task_record), row->body) : NULL;
     enum task_state s = run_task_lane_state(row->lane);
-    if (r && index < e->task_count && !is_taken(e, index)) {
-        e->retried += run_task_lane_retried(row->lane) || s == TASK_BACKOFF;
-        if (ended_before(e, s, r)) {
-            take(e, index);
-            e->count[s]++;
-            if (s == TASK_FAILED && r->n_attempts && !e->code) {
-                const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
-                struct run_attempt like = {.index = index,
-                                           .exit_code = last->exit_code,
-                                           .code = last->outcome == OUTCOME(TIMED_OUT) ? ERR_DEADLINE_EXCEEDED : ERR_ABORTED};
-                snprintf(like.why, sizeof like.why, "%s", last->message);
-                execution_failure(e, &like);
-            }
-        } else if (s == TASK_RUNNING || s == TASK_BACKOFF) {
-            take(e, index);
-            recover(e, row, r, a);
-        }
+    bool ok = a != NULL, whole = r && r->n_attempts > 0;
+    if (whole && index < e->task_count && !is_taken(e, index)) {
+        if (ended_before(e, s, r))
+            take_ended(e, s, index, r);
+        else if (s == TASK_RUNNING || s == TASK_BACKOFF)
+            ok = recover(e, row, r, a);
+        e->retried += ok && (run_task_lane_retried(row->lane) || s == TASK_BACKOFF);
+    } else if (ok && !whole) { /* damaged: it begins again */
+        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_loaded", LSTR("execution", e->name), LINT("task", index));
     }
     if (a)
         arena_free(a);
+    return ok;
 }
 
 static void on_scan(struct store_entries *s, const struct err *err)
@@ -704,17 +594,18 @@ static void on_scan(struct store_entries *s, const struct err *err)
         run_jobs_reap_soon(e->jobs);
         return;
     }
-    if (err) {
-        log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_loaded", LSTR("execution", e->name), LSTR("error", err->msg));
-        scan_from(e, e->scan_key);
+    size_t i = 0;
+    for (; !err && i < s->n && take_row(e, &s->rows[i]); i++)
+        snprintf(e->scan_key, sizeof e->scan_key, "%s", s->rows[i].key);
+    if (err || i < s->n) {
+        log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_loaded", LSTR("execution", e->name),
+               LSTR("error", err ? err->msg : "out of memory"), LSTR("do", "trying again in a second"));
+        e->scan_waits = true;
+        execution_try_later(e);
         return;
     }
-    for (size_t i = 0; i < s->n; i++)
-        take_row(e, &s->rows[i]);
     if (s->n > 0) {
-        char key[TASK_KEY_SIZE];
-        snprintf(key, sizeof key, "%s", s->rows[s->n - 1].key);
-        scan_from(e, key);
+        scan(e);
         return;
     }
     e->loading = false;
@@ -723,10 +614,10 @@ static void on_scan(struct store_entries *s, const struct err *err)
     execution_attempt_ended(e, NULL);
 }
 
-static void scan_from(struct execution *e, const char *key)
+/* The tasks behind scan_key. */
+static void scan(struct execution *e)
 {
-    if (key != e->scan_key)
-        snprintf(e->scan_key, sizeof e->scan_key, "%s", key);
+    e->scan_waits = false;
     e->scan = (struct store_entries){.by = STORE_KEYS,
                                      .list_id = e->rec->list_id,
                                      .lane_max = TASK_LANE_MAX,
@@ -744,6 +635,7 @@ void execution_load(struct execution *e)
     e->loading = true;
     e->retried = e->n_taken = e->next = 0;
     memset(e->count, 0, sizeof e->count);
-    activate(e);
-    scan_from(e, "");
+    execution_activate(e);
+    e->scan_key[0] = '\0';
+    scan(e);
 }

@@ -1,4 +1,5 @@
-/** execution_int.h: an execution and its tasks, shared by the files of jobs: what they are, and what execution.c and attempt.c do.
+/** execution_int.h: an execution and its tasks, shared by the files of jobs: what they are, and what execution.c, execution_change.c
+ *                   and attempt.c do.
  *  Rules:  what a client is told is durable. A task that has not begun costs one bit of memory, one that has ended too.
  *          An attempt is in exactly one of its execution's lists; its mover keeps the counts.
  *  Thread: engine thread. */
@@ -80,6 +81,19 @@ struct run_attempt {
     char id[INSTANCE_ID_LEN + 1];
 };
 
+/* An operation that ends with the execution: as it does, or, when it is a cancellation's, always well. */
+struct execution_operation {
+    struct operation *op;
+    bool cancels;
+};
+/* A change that is being stored. `done` once: when it is durable, or with what was in the way. */
+struct execution_change {
+    struct operation *op;
+    void (*done)(void *arg, const struct err *err);
+    void *arg;
+    bool queues; /* it must wait for other executions of its job */
+};
+
 struct execution {
     struct node link;        /* job->executions; or jobs->leaving's */
     struct node active_link; /* jobs->active */
@@ -114,11 +128,14 @@ struct execution {
     int64_t mean_run_ns; /* of its attempts; -1: none has ended */
     uint32_t busy;       /* transactions and reads under way */
     bool loading, deleted, ending;
-    bool frozen;              /* its deletion is being stored: nothing more is written to its lists */
+    bool frozen;   /* its deletion is being stored: nothing more is written to its lists */
+    bool changing; /* `change` is being stored: nothing begins, and it does not end */
+    struct execution_change change;
     struct timer again_timer; /* what could not be stored is tried again */
     struct store_entries scan;
     char scan_key[TASK_KEY_SIZE];
-    struct operation *operations[EXECUTION_OPERATIONS_MAX];
+    bool scan_waits; /* it is gone on with when it is tried again */
+    struct execution_operation operations[EXECUTION_OPERATIONS_MAX];
     size_t n_operations;
     struct execution **launched; /* with the record of its end: what runs after it */
     size_t n_launched;
@@ -139,14 +156,8 @@ void execution_failure(struct execution *e, const struct run_attempt *a); /* the
 void execution_install(struct execution *e);                              /* its creation is durable */
 void execution_load(struct execution *e);                                 /* after a restart: find its tasks */
 void execution_stop(struct execution *e); /* all its open tasks: it is being cancelled, or deleted, or the server stops */
-void execution_go(struct execution *e);   /* from QUEUED to PENDING */
+void execution_go(struct execution *e);   /* it waits for no other any more */
 bool execution_step(struct execution *e); /* begin or start one attempt; false: nothing can be done now */
-/** Stop it: what runs ends, nothing begins. `op` ends with it. */
-MUST_USE int execution_cancel(struct execution *e, struct operation *op, struct err *err);
-MUST_USE int execution_retry(struct execution *e, struct operation *op, struct err *err);
-MUST_USE int execution_wait(struct execution *e, struct operation *op, struct err *err);
-void execution_freeze(struct execution *e, bool frozen);
-void execution_removed(struct execution *e); /* its deletion is durable */
 bool execution_quiet(const struct execution *e);
 void execution_moved(struct execution *e, enum task_state from, enum task_state to);
 void execution_attempt_ended(struct execution *e, struct run_attempt *a); /* durably; frees it when it is at its end */
@@ -155,6 +166,19 @@ enum execution_state execution_end_with(const struct execution *e, const struct 
 bool execution_only_ending(const struct execution *e, const struct run_attempt *but);
 void execution_try_later(struct execution *e);
 void execution_say(const struct execution *e, const struct run_attempt *a, int severity, const char *text);
+
+void execution_try_again(struct execution *e);
+void execution_move(struct execution *e, enum execution_state to);
+void execution_activate(struct execution *e); /* it takes its turns */
+
+/* execution_change.c */
+/** Stop it: what runs ends, nothing begins. Its operation ends with it. */
+MUST_USE int execution_cancel(struct execution *e, const struct execution_change *ch, struct err *err);
+/** Its failed and cancelled tasks once more, when its job has room for it. */
+MUST_USE int execution_retry(struct execution *e, const struct execution_change *ch, struct err *err);
+MUST_USE int execution_wait(struct execution *e, struct operation *op, struct err *err);
+void execution_freeze(struct execution *e, bool frozen);
+void execution_removed(struct execution *e); /* its deletion is durable */
 
 /* attempt.c */
 struct run_attempt *run_attempt_new(struct execution *e, uint32_t index);

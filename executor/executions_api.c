@@ -98,7 +98,50 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
     api_reply(c, ok ? m : NULL);
 }
 
-/* ---- cancelling */
+/* ---- changes that are answered when they are durable */
+
+struct asked {
+    struct call *call;
+    struct operation *op;
+};
+
+static void on_changed(void *arg, const struct err *err)
+{
+    struct asked *q = arg;
+    struct err copy;
+    if (err) {
+        copy = *err;
+        operation_fail(q->op, &copy);
+        call_fail(q->call, &copy);
+    } else {
+        api_reply(q->call, operation_message(q->call->arena, q->op));
+    }
+    free(q);
+}
+
+void executions_change(struct executor *x, struct call *c, struct execution *run, bool dry,
+                       int (*change)(struct execution *e, const struct execution_change *ch, struct err *err))
+{
+    struct err e;
+    char *parent = api_parent(c->arena, run->name);
+    RUN(Execution) *m = execution_show(run, c->arena);
+    struct asked *q = m && !dry ? calloc(1, sizeof *q) : NULL;
+    if (m && dry) {
+        api_reply_done(x, c, parent, &m->base);
+        return;
+    }
+    err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    struct operation *op = q ? operation_start(x->deps.operations, parent, &m->base, &e) : NULL;
+    if (op) {
+        *q = (struct asked){c, op};
+        const struct execution_change ch = {.op = op, .done = on_changed, .arg = q};
+        if (change(run, &ch, &e) == 0)
+            return;
+        operation_fail(op, &e);
+    }
+    free(q);
+    call_fail(c, &e);
+}
 
 static void on_cancel(void *service, struct call *c, const ProtobufCMessage *request)
 {
@@ -108,32 +151,12 @@ static void on_cancel(void *service, struct call *c, const ProtobufCMessage *req
     struct execution *run = run_jobs_find_execution(x, c, q->name);
     if (!run)
         return;
-    if (check_etag(run, c->arena, q->etag, &e)) {
+    if (check_etag(run, c->arena, q->etag, &e))
         call_fail(c, &e);
-        return;
-    }
-    if (execution_state_ended(run->state) || run->ending) {
+    else if (execution_state_ended(run->state) || run->ending)
         call_failf(c, ERR_FAILED_PRECONDITION, "Execution %s has completed and cannot be cancelled.", run->id);
-        return;
-    }
-    char *parent = api_parent(c->arena, run->name);
-    RUN(Execution) *m = execution_show(run, c->arena);
-    if (!m || q->validate_only) {
-        if (m)
-            api_reply_done(x, c, parent, &m->base);
-        else
-            api_reply(c, NULL);
-        return;
-    }
-    struct operation *op = operation_start(x->deps.operations, parent, &m->base, &e);
-    if (op && execution_cancel(run, op, &e)) {
-        operation_fail(op, &e);
-        op = NULL;
-    }
-    if (op)
-        api_reply(c, operation_message(c->arena, op));
     else
-        call_fail(c, &e);
+        executions_change(x, c, run, q->validate_only, execution_cancel);
 }
 
 /* ---- deleting */

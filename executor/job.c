@@ -91,19 +91,16 @@ static uint32_t n_active(const struct job *j)
     uint32_t n = 0;
     LIST_EACH(&j->executions, node) {
         const struct execution *e = CONTAINER_OF(node, struct execution, link);
-        n += e->state != EXECUTION_QUEUED && !execution_state_ended(e->state);
+        bool again = e->changing && execution_state_ended(e->state) && !e->change.queues;
+        n += again || (e->state != EXECUTION_QUEUED && !execution_state_ended(e->state));
     }
     return n + j->launching;
 }
 
 bool job_full(const struct job *j, const struct job_settings *s) { return s->max_concurrent && n_active(j) >= s->max_concurrent; }
 
-int job_may_run(const struct job *j, const struct job_settings *s, struct err *e)
+int job_admits(const struct job *j, const struct job_settings *s, struct err *e)
 {
-    if (j->deleting)
-        return err_set(e, ERR_ABORTED, "job '%s' is being deleted", j->id);
-    if (j->jobs->n_executions >= EXECUTIONS_MAX)
-        return err_set(e, ERR_RESOURCE_EXHAUSTED, "there are %d executions; delete some", EXECUTIONS_MAX);
     if (s->refuse && job_full(j, s))
         return err_set(
             e, ERR_FAILED_PRECONDITION,
@@ -111,6 +108,15 @@ int job_may_run(const struct job *j, const struct job_settings *s, struct err *e
             "is refuse",
             j->id, s->max_concurrent);
     return 0;
+}
+
+int job_may_run(const struct job *j, const struct job_settings *s, struct err *e)
+{
+    if (j->deleting)
+        return err_set(e, ERR_ABORTED, "job '%s' is being deleted", j->id);
+    if (j->jobs->n_executions >= EXECUTIONS_MAX)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "there are %d executions; delete some", EXECUTIONS_MAX);
+    return job_admits(j, s, e);
 }
 
 void job_advance(struct job *j)

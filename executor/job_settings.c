@@ -32,7 +32,7 @@ static int duration(const char *key, const char *value, int64_t *ns, struct err 
     if (end == value || strcmp(end, "s") != 0 || !(s >= 0) || s > BACKOFF_MAX_S)
         return err_set(e, ERR_INVALID_ARGUMENT, "annotations: %s is '%.40s', which is no time like 0.5s or 10s up to %ds", key, value,
                        BACKOFF_MAX_S);
-    *ns = (int64_t)(s * (double)NS_PER_S);
+    *ns = (int64_t)(s * (double)NS_PER_S + 0.5);
     return 0;
 }
 

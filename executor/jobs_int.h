@@ -1,6 +1,7 @@
 /** jobs_int.h: the inside of jobs, shared by its files.
  *  Shape:  jobs -> jobs by full name -> executions (newest first) -> tasks that are open. job.c holds jobs and says which execution
- *          may go on; execution.c which of its tasks; attempt.c lives through one attempt of one task; job_settings.c and
+ *          may go on; execution.c which of its tasks; execution_change.c what clients
+ *          do to it; attempt.c lives through one attempt of one task; job_settings.c and
  *          job_validate.c read and refuse; execution_show.c, task_show.c make messages; jobs_api.c, executions_api.c, tasks_api.c and
  *          jobs_more_api.c speak the API.
  *  Rules:  what a client is told is durable. A task that has not begun costs one bit of memory, one that has ended too.
@@ -62,6 +63,8 @@ MUST_USE int execution_store_deletion(const struct execution *x, struct store_tx
 MUST_USE int job_store_deletion(const struct job *j, struct store_txn *t, struct err *e);
 /** As many run as may at once. */
 bool job_full(const struct job *j, const struct job_settings *s);
+/** Not full, or what is above it queues: else -FAILED_PRECONDITION. */
+MUST_USE int job_admits(const struct job *j, const struct job_settings *s, struct err *e);
 /** Room for one more execution of this job: -FAILED_PRECONDITION, -RESOURCE_EXHAUSTED. */
 MUST_USE int job_may_run(const struct job *j, const struct job_settings *s, struct err *e);
 
@@ -111,6 +114,9 @@ MUST_USE int tasks_api_register(struct executor *x, struct registry *r, struct e
 MUST_USE int jobs_more_api_register(struct executor *x, struct registry *r, struct err *e);
 void run_jobs_run(struct executor *x, struct call *c, const char *name, const char *etag, bool dry, const struct launch *l);
 void tasks_ask(struct executor *x, struct call *c, const char *name, bool attempts); /* one task, or its attempts */
+/** Start an operation, and answer with it once `change` is durable; `dry`: as if. */
+void executions_change(struct executor *x, struct call *c, struct execution *run, bool dry,
+                       int (*change)(struct execution *e, const struct execution_change *ch, struct err *err));
 struct execution *run_jobs_find_execution(struct executor *x, struct call *c, const char *name);
 
 #endif

@@ -17,26 +17,14 @@ static void on_retry_failed(void *service, struct call *c, const ProtobufCMessag
 {
     struct executor *x = service;
     const RECORD(RetryFailedRequest) *q = (const void *)request;
-    struct err e;
     struct execution *run = run_jobs_find_execution(x, c, q->name);
     if (!run)
         return;
-    if (run->state != EXECUTION_FAILED && run->state != EXECUTION_CANCELLED) {
+    if (run->state != EXECUTION_FAILED && run->state != EXECUTION_CANCELLED)
         call_failf(c, ERR_FAILED_PRECONDITION, "Execution %s is %s: only the tasks of one that failed or was cancelled are taken up again.",
                    run->id, execution_state_name(run->state));
-        return;
-    }
-    RUN(Execution) *m = execution_show(run, c->arena);
-    err_set(&e, ERR_RESOURCE_EXHAUSTED, "out of memory");
-    struct operation *op = m ? operation_start(x->deps.operations, api_parent(c->arena, run->name), &m->base, &e) : NULL;
-    if (op && execution_retry(run, op, &e)) {
-        operation_fail(op, &e);
-        op = NULL;
-    }
-    if (op)
-        api_reply(c, operation_message(c->arena, op));
     else
-        call_fail(c, &e);
+        executions_change(x, c, run, false, execution_retry);
 }
 
 static void on_attempts(void *service, struct call *c, const ProtobufCMessage *request)

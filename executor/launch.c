@@ -137,6 +137,7 @@ void launch_done(struct execution *e)
 void launch_undo(struct execution *e)
 {
     e->job->launching--;
+    e->job->count -= e->rec->number == e->job->count; /* unless another one came after it */
     execution_free(e);
 }
 

@@ -64,8 +64,8 @@ static struct seen look(const struct execution *e, struct arena *a, const struct
         s.state = run_task_lane_state(row->lane);
     if (s.record && s.record->round < e->round && (s.state == TASK_FAILED || s.state == TASK_CANCELLED))
         s.state = TASK_BACKOFF; /* it is to be taken up again */
-    if (s.state == TASK_WAITING && execution_state_ended(e->state))
-        s.state = TASK_CANCELLED;
+    if ((s.state == TASK_WAITING || s.state == TASK_BACKOFF) && execution_state_ended(e->state))
+        s.state = TASK_CANCELLED; /* it ended before their turn came */
     return s;
 }
 

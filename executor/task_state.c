@@ -33,8 +33,8 @@ static const struct {
     [EXECUTION_RUNNING] = {"running", TO(CANCELLING) | TO(SUCCEEDED) | TO(FAILED)},
     [EXECUTION_CANCELLING] = {"cancelling", TO(CANCELLED) | TO(FAILED) | TO(SUCCEEDED)}, /* FAILED: stopped after so many failures */
     [EXECUTION_SUCCEEDED] = {"succeeded", 0},
-    [EXECUTION_FAILED] = {"failed", TO(PENDING)}, /* its failed tasks are taken up again */
-    [EXECUTION_CANCELLED] = {"cancelled", TO(PENDING)},
+    [EXECUTION_FAILED] = {"failed", TO(QUEUED) | TO(PENDING)}, /* its failed tasks are taken up again */
+    [EXECUTION_CANCELLED] = {"cancelled", TO(QUEUED) | TO(PENDING)},
 };
 #undef TO
 

@@ -3,7 +3,7 @@
  *                     stored) -> READY (durable, waits for room) -> STARTING (handed to the runtime) -> RUNNING -> (STOPPING: SIGTERM, then SIGKILL) -> ENDING (its
  *                     outcome is being stored) -> SUCCEEDED | FAILED | CANCELLED | BACKOFF (another attempt follows).
  *          execution: QUEUED -> PENDING -> RUNNING -> (CANCELLING) -> SUCCEEDED | FAILED | CANCELLED; its failed tasks may be taken
- *                     up again: FAILED | CANCELLED -> PENDING.
+ *                     up again: FAILED | CANCELLED -> QUEUED | PENDING.
  *  Lanes:  what is durable of a task is an entry in one of five states, each with two lanes: retried or not.
  *  Thread: any. */
 #ifndef EXECUTOR_TASK_STATE_H

@@ -73,7 +73,7 @@ static void on_start(struct timer *t, int64_t now_ns)
     }
     i->started = true;
     i->listens_at_ns = i->b.listens_ns == NEVER ? INT64_MAX : now_ns + i->b.listens_ns;
-    if (i->b.exits_ns != NEVER)
+    if (i->b.exits_ns != NEVER && !i->exit.signal) /* else it was signalled as it began */
         end_with(i, i->b.exits_ns, i->b.exit_code, 0);
     i->events.on_started(i->arg, 1000 + i->port, i->port);
     if (i->b.says)

@@ -31,8 +31,8 @@ static const struct {
     {EXECUTION_RUNNING, "cancelling succeeded failed"},
     {EXECUTION_CANCELLING, "cancelled failed succeeded"},
     {EXECUTION_SUCCEEDED, ""},
-    {EXECUTION_FAILED, "pending"},
-    {EXECUTION_CANCELLED, "pending"},
+    {EXECUTION_FAILED, "queued pending"},
+    {EXECUTION_CANCELLED, "queued pending"},
 };
 
 static bool has_word(const char *words, const char *word)
