@@ -120,7 +120,7 @@ static int put_record(struct run_attempt *a, struct store_txn *t, enum task_stat
     char key[TASK_KEY_SIZE];
     buf_init(&b, RECORD_MAX);
     run_attempt_key(a->index, key);
-    struct store_entry entry = {key, run_task_lane(lane, a->retried || lane == TASK_BACKOFF), due_wall_ns, {NULL, 0}};
+    struct store_entry entry = {key, run_task_lane(lane, a->retried), due_wall_ns, {NULL, 0}};
     int rc = pack_record(a, a->state == TASK_ENDING, true, &b);
     entry.body = buf_str(&b);
     rc = rc ? err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory") : store_txn_entry_put(t, a->e->rec->list_id, &entry, e);

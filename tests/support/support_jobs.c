@@ -487,7 +487,7 @@ static void check_operation(struct js *js, const struct js_run *r, bool succeede
     MUST(js, (strstr(json, "\"response\"") != NULL) <= succeeded, "%s: %.200s", short_name(r), json);
 }
 
-/* Whether it is there and has succeeded. */
+/* Whether it is there and has succeeded; the second time, that nothing is other than the first time. */
 static bool check_run(struct js *js, struct js_run *r)
 {
     const char *json = ask_now(js, "Executions/GetExecution", r->name);
@@ -510,6 +510,8 @@ static bool check_run(struct js *js, struct js_run *r)
     v = json_value(shown, "retriedCount");
     MUST(js, retried == (*v ? number_of(v) : 0), "%s: %u were retried: %.300s", short_name(r), retried, shown);
     check_operation(js, r, good == r->n_tasks);
+    MUST(js, !r->shown || strcmp(r->shown, shown) == 0, "it was %s and is %s", r->shown, shown);
+    r->shown = r->shown ? r->shown : strdup(shown);
     return good == r->n_tasks;
 }
 
@@ -615,7 +617,9 @@ void js_start(struct js *js, const struct js_job *jobs, size_t n, uint64_t seed)
 void js_stop(struct js *js)
 {
     world_fini(&js->w);
-    for (size_t i = 0; i < js->n_runs; i++)
+    for (size_t i = 0; i < js->n_runs; i++) {
+        free(js->runs[i]->shown);
         free(js->runs[i]);
+    }
     remove(js->journal);
 }

@@ -33,7 +33,7 @@ struct js_task {
     struct fake_behaviour does;
 };
 struct js_run { /* an execution that is known by its answer or by a program */
-    char name[128], operation[128], ended[64];
+    char name[128], operation[128], ended[64], *shown;
     const struct js_job *job;
     uint32_t epoch; /* of its operation: how many crashes there were */
     uint64_t list;
