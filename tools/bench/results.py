@@ -9,6 +9,7 @@ UNITS = {  # how a value is written
     "ms": lambda v: f"{v:,.2f} ms",
     "MB": lambda v: f"{v:,.1f} MB",
     "KB": lambda v: f"{v:,.2f} KB",
+    "B": lambda v: f"{v:,.0f} B",
     "%": lambda v: f"{v:.2f} %",
     "instr": lambda v: f"{v:,.0f}",
 }

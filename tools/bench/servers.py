@@ -5,7 +5,7 @@ import re
 import time
 
 from clients import json_text, load
-from programs import BENCH, BUILD, Web, children, first_line, free_port, program, trouble, wait_for
+from programs import BENCH, BUILD, PATIENCE_S, Trouble, Web, children, first_line, free_port, program, trouble, wait_for
 
 ACCOUNT = "pusher@local-project.iam.gserviceaccount.com"
 PROJECT, REGION = "local-project", "europe-west1"
@@ -100,6 +100,33 @@ class Runnel:
             if m and all(f'{k}="{v}"' in m.group(1) for k, v in labels.items()):
                 found[float(m.group(2))] = found.get(float(m.group(2)), 0) + int(m.group(3))
         return found
+
+    # ---- jobs
+
+    def job(self, name, command, tasks, parallelism):
+        container = {"image": "exec:///", "command": command[:1], "args": command[1:]}
+        body = {"template": {"taskCount": tasks, "parallelism": parallelism, "template": {"containers": [container], "maxRetries": 0}}}
+        self.web("POST", f"/v2/{LOCATION}/jobs?jobId={name}", body)
+
+    def run_job(self, name):
+        return self.web.json("POST", f"/v2/{LOCATION}/jobs/{name}:run", {})
+
+    def execution(self, operation):
+        return self.web.json("GET", "/v2/" + operation["metadata"]["name"])
+
+    def wait(self, operation, seconds=PATIENCE_S * 5):
+        """Until it is done; without asking again and again."""
+        end = time.monotonic() + seconds
+        while not operation.get("done"):
+            if time.monotonic() > end:
+                raise Trouble(f"{operation['name']} was not done within {seconds} s")
+            operation = self.web.json("POST", f"/v2/{operation['name']}:wait", {"timeout": "20s"})
+        if "error" in operation:
+            raise Trouble(f"{operation['name']} failed: {operation['error']}")
+        return operation
+
+    def cancel(self, operation):
+        self.wait(self.web.json("POST", f"/v2/{operation['metadata']['name']}:cancel", {}))
 
     # ---- services
 
