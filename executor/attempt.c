@@ -577,6 +577,8 @@ static int start_program(struct run_attempt *a, struct err *err)
     struct runtime_spec spec = e->spec;
     spec.id = a->id;
     spec.env = vars;
+    spec.lane = e->rec->list_id;
+    spec.lane_width = e->parallelism;
     spec.ticket[0] = e->rec->list_id;
     spec.ticket[1] = (uint64_t)a->index << 32 | a->number;
     struct runtime *rt = e->jobs->x->deps.runtime;

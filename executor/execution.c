@@ -8,8 +8,8 @@
 
 #define SCAN_ROWS 1000
 #define SCAN_BYTES (4u << 20)
-#define QUICK_NS (200 * NS_PER_MS) /* attempts shorter than this are begun ahead, so that no slot waits for the disk */
-#define QUICK_AHEAD 16             /* at least so many: a commit may take as long as several of them */
+#define AHEAD_NS (100 * NS_PER_MS) /* what ends within this is begun ahead, and handed to the runtime, so that no slot waits for us */
+#define AHEAD_MAX 64
 #define RECORD_ARENA_MAX (32u << 20)
 
 static void on_again(struct timer *t, int64_t now_ns);
@@ -429,13 +429,21 @@ static void take(struct execution *e, uint32_t i)
 
 static uint32_t programs(const struct execution *e) { return e->count[TASK_STARTING] + e->count[TASK_RUNNING] + e->count[TASK_STOPPING]; }
 
+/* How many attempts are handed to the runtime before there is a slot for them, where they wait: as many as the slots get done within
+ * AHEAD_NS. Were they long, a kill -9 would count as lost what had never run. */
+static uint32_t ahead(const struct execution *e)
+{
+    if (e->mean_run_ns < 0 || e->mean_run_ns >= AHEAD_NS)
+        return 0;
+    int64_t n = e->parallelism * AHEAD_NS / (e->mean_run_ns + 1);
+    return n < AHEAD_MAX ? (uint32_t)n : AHEAD_MAX;
+}
+
 static bool may_begin(const struct execution *e)
 {
     uint32_t under_way = e->count[TASK_READING] + e->count[TASK_BEGINNING] + e->count[TASK_READY] + programs(e);
-    /* Short attempts are begun ahead of their slot. Were they long, a kill -9 would count as lost what had never run. */
-    uint32_t ahead = e->mean_run_ns < 0 || e->mean_run_ns >= QUICK_NS ? 0 : e->parallelism > QUICK_AHEAD ? e->parallelism : QUICK_AHEAD;
-    return under_way < e->parallelism + ahead && e->count[TASK_ENDING] < 4 * e->parallelism + 64 && e->jobs->n_open < JOBS_OPEN_MAX &&
-           !timer_armed(&e->again_timer);
+    return under_way < e->parallelism + 2 * ahead(e) && e->count[TASK_ENDING] < 4 * e->parallelism + 2 * AHEAD_MAX &&
+           e->jobs->n_open < JOBS_OPEN_MAX && !timer_armed(&e->again_timer);
 }
 
 static bool begin_next(struct execution *e)
@@ -468,7 +476,7 @@ bool execution_step(struct execution *e)
     if (e->loading || e->frozen || e->changing || js->x->stopping || (e->state != EXECUTION_PENDING && e->state != EXECUTION_RUNNING))
         return false;
     struct node *n = list_first(&e->ready);
-    if (n && programs(e) < e->parallelism && js->n_running < js->running_max && !timer_armed(&e->again_timer)) {
+    if (n && programs(e) < e->parallelism + ahead(e) && js->n_running < js->running_max && !timer_armed(&e->again_timer)) {
         if (e->state == EXECUTION_PENDING) {
             execution_move(e, EXECUTION_RUNNING);
             job_execution_started(e->job, e);

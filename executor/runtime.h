@@ -41,6 +41,9 @@ struct runtime_spec {        /* everything is copied by start */
     bool wants_port;
     uint32_t cpu_millis;   /* 0 = no limit */
     uint64_t memory_bytes; /* 0 = no limit */
+    uint64_t lane;         /* 0: none. At most lane_width programs of a lane run at once; what is above waits its turn in the runtime, */
+    uint32_t lane_width;   /* so that the end of one is followed by the next without a way through the server. signal and kill end */
+                           /* one that waits: it was never started */
     uint64_t ticket[2];    /* of a task's attempt: its exit is journaled under it (exit_journal.h); 0: none */
 };
 struct runtime_usage {

@@ -43,7 +43,8 @@ struct stream {
 };
 struct runtime_instance {
     struct exec_runtime *rt;
-    uint64_t key;
+    uint64_t key, lane;
+    uint32_t lane_width;
     /* engine's */
     struct node link;
     struct runtime_events events;
@@ -422,7 +423,7 @@ static void on_start(struct mail *m)
     rc = rc ? rc : stream_open(rt, &i->streams[0], &e);
     rc = rc ? rc : stream_open(rt, &i->streams[1], &e);
     int fds[3] = {i->spec_fd, i->write_fds[0], i->write_fds[1]};
-    struct warden_frame f = {.magic = WARDEN_MAGIC, .op = WARDEN_START, .key = i->key};
+    struct warden_frame f = {.magic = WARDEN_MAGIC, .op = WARDEN_START, .key = i->key, .lane = i->lane, .a = (int32_t)i->lane_width};
     if (rc == 0 && !send_frame(rt, &f, fds, 3))
         rc = err_sys(&e, ERR_UNAVAILABLE, errno, "the warden could not be reached");
     close_fds(&i->spec_fd, 1);
@@ -592,6 +593,8 @@ static int exec_start(struct runtime *base, const struct runtime_spec *spec, con
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
     i->rt = rt;
     i->key = ++rt->next_key;
+    i->lane = spec->lane;
+    i->lane_width = spec->lane_width;
     snprintf(i->mark, sizeof i->mark, "%s%s", WARDEN_MARK, spec->id);
     i->events = *events;
     i->arg = arg;

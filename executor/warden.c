@@ -3,6 +3,8 @@
 #include "executor/cgroup.h"
 #include "executor/exit_journal.h"
 
+#include "core/base/list.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +29,7 @@
 #define FRAMES_A_TURN 16
 
 struct charge { /* one program under the warden's care */
-    uint64_t key;
+    uint64_t key, lane;
     pid_t pid;   /* leader; kept after it was reaped: it is also the session's id */
     int status;  /* waitpid's */
     int exec_fd; /* reports that exec failed; -1 after exec */
@@ -36,6 +38,12 @@ struct charge { /* one program under the warden's care */
     uint64_t ticket[2]; /* [0] 0: not journaled */
     struct cgroup cgroup;
     char mark[96]; /* WARDEN_MARK + id */
+};
+struct waiting { /* a start whose lane is full */
+    struct node link;
+    uint64_t key, lane;
+    size_t width;
+    int fds[FRAME_FDS];
 };
 struct proc {
     pid_t pid, ppid, sid;
@@ -50,6 +58,7 @@ struct warden {
     int sweep_ms; /* until the next sweep; 0: none is due */
     size_t n, n_procs, procs_cap;
     struct charge *charges[WARDEN_INSTANCES_MAX];
+    struct list waiting; /* in the order they came */
     struct proc *procs;
     struct cgroups cgroups;
 };
@@ -233,7 +242,7 @@ static int child_run(void *arg)
     return 127;
 }
 
-static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
+static void start(struct warden *w, uint64_t key, uint64_t lane, int fds[FRAME_FDS])
 {
     struct spec s = {0};
     struct charge *c = NULL;
@@ -242,12 +251,13 @@ static void start(struct warden *w, uint64_t key, int fds[FRAME_FDS])
         report(w, key, WARDEN_FAILED, rc ? -rc : EINVAL, 0, "its description did not arrive whole");
         goto out;
     }
-    if (find_key(w, key) || w->n >= WARDEN_INSTANCES_MAX || !(c = calloc(1, sizeof *c)) || pipe2(exec_fds, O_CLOEXEC) != 0) {
+    if (find_key(w, key) || w->n + w->waiting.count >= WARDEN_INSTANCES_MAX || !(c = calloc(1, sizeof *c)) ||
+        pipe2(exec_fds, O_CLOEXEC) != 0) {
         report(w, key, WARDEN_FAILED, EAGAIN, 0, "the warden has no room for it");
         free(c);
         goto out;
     }
-    *c = (struct charge){.key = key, .exec_fd = exec_fds[0], .ticket = {s.head.ticket[0], s.head.ticket[1]}};
+    *c = (struct charge){.key = key, .lane = lane, .exec_fd = exec_fds[0], .ticket = {s.head.ticket[0], s.head.ticket[1]}};
     snprintf(c->mark, sizeof c->mark, "%s%s", WARDEN_MARK, s.id);
     char name[32];
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
@@ -266,6 +276,74 @@ out:
     spec_fini(&s);
 }
 
+/* ---- lanes */
+
+static size_t lane_running(const struct warden *w, uint64_t lane)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->n; i++)
+        n += w->charges[i]->lane == lane;
+    return n;
+}
+
+static struct waiting *lane_first(struct warden *w, uint64_t lane)
+{
+    LIST_EACH(&w->waiting, n)
+        if (CONTAINER_OF(n, struct waiting, link)->lane == lane)
+            return CONTAINER_OF(n, struct waiting, link);
+    return NULL;
+}
+
+static void waiting_free(struct warden *w, struct waiting *s)
+{
+    list_remove(&w->waiting, &s->link);
+    close_all(s->fds, FRAME_FDS);
+    free(s);
+}
+
+/* One of the lane has ended: those behind it, whose turn it is. */
+static void lane_next(struct warden *w, uint64_t lane)
+{
+    for (struct waiting *s; lane && (s = lane_first(w, lane)) && lane_running(w, lane) < s->width; waiting_free(w, s)) {
+        list_remove(&w->waiting, &s->link); /* it takes its own place */
+        start(w, s->key, lane, s->fds);
+    }
+}
+
+/* At once, or when its lane has room. Takes the descriptors. */
+static void start_in_turn(struct warden *w, const struct warden_frame *f, int fds[FRAME_FDS])
+{
+    struct waiting *s = NULL;
+    bool waits = f->lane && f->a > 0 && (lane_running(w, f->lane) >= (size_t)f->a || lane_first(w, f->lane));
+    if (waits && w->n + w->waiting.count < WARDEN_INSTANCES_MAX)
+        s = calloc(1, sizeof *s);
+    if (s) {
+        *s = (struct waiting){.key = f->key, .lane = f->lane, .width = (size_t)f->a, .fds = {fds[0], fds[1], fds[2]}};
+        node_init(&s->link);
+        list_append(&w->waiting, &s->link);
+        for (int i = 0; i < FRAME_FDS; i++)
+            fds[i] = -1;
+    } else if (waits) {
+        report(w, f->key, WARDEN_FAILED, EAGAIN, 0, "the warden has no room for it");
+    } else {
+        start(w, f->key, f->lane, fds);
+    }
+}
+
+/* SIGNAL or KILL for one that waits. False: there is no such. */
+static bool waiting_stop(struct warden *w, uint64_t key)
+{
+    LIST_EACH(&w->waiting, n) {
+        struct waiting *s = CONTAINER_OF(n, struct waiting, link);
+        if (s->key != key)
+            continue;
+        waiting_free(w, s);
+        report(w, key, WARDEN_FAILED, ECANCELED, 0, "it was stopped before its turn came");
+        return true;
+    }
+    return false;
+}
+
 /* The child has executed its program (the pipe closed) or says why not. */
 static void finish_exec(struct warden *w, struct charge *c)
 {
@@ -276,9 +354,11 @@ static void finish_exec(struct warden *w, struct charge *c)
     close(c->exec_fd);
     c->exec_fd = -1;
     if (n == sizeof what && what[1] >= 0 && (size_t)what[1] < ARRAY_LEN(step_names)) {
+        uint64_t lane = c->lane;
         report(w, c->key, WARDEN_FAILED, what[0], 0, "%s", step_names[what[1]]);
         waitpid(c->pid, NULL, 0);
         charge_remove(w, c);
+        lane_next(w, lane);
         return;
     }
     report(w, c->key, WARDEN_STARTED, c->pid, 0, "%s", "");
@@ -484,8 +564,10 @@ static void sweep(struct warden *w)
         f.a = WIFEXITED(c->status) ? WEXITSTATUS(c->status) : -1;
         f.b = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : 0;
         f.c = cgroup_oom(&w->cgroups, &c->cgroup);
+        uint64_t lane = c->lane;
         journal(w, c, &f);
         charge_remove(w, c);
+        lane_next(w, lane);
         if (send(w->fd, &f, sizeof f, MSG_NOSIGNAL) < 0 && errno != EINTR)
             w->server_gone = true;
     }
@@ -495,6 +577,8 @@ static void sweep(struct warden *w)
 /* The server is gone: nothing of what was started may stay. What loses its parent meanwhile comes to us and is found next time. */
 static void kill_everything(struct warden *w)
 {
+    for (struct node *n; (n = list_first(&w->waiting));)
+        waiting_free(w, CONTAINER_OF(n, struct waiting, link));
     for (size_t i = 0; i < w->n; i++)
         if (!w->charges[i]->reaped)
             kill(-w->charges[i]->pid, SIGKILL);
@@ -531,9 +615,11 @@ static void obey(struct warden *w, const struct warden_frame *f, int fds[FRAME_F
 {
     struct charge *c = f->op == WARDEN_START ? NULL : find_key(w, f->key);
     if (f->op == WARDEN_START)
-        start(w, f->key, fds);
+        start_in_turn(w, f, fds);
     else if (f->op == WARDEN_JOURNAL)
         take_journal(w, fds);
+    else if (!c && (f->op == WARDEN_KILL || f->op == WARDEN_SIGNAL))
+        waiting_stop(w, f->key);
     else if (c && f->op == WARDEN_KILL)
         condemn(w, c);
     else if (c && f->op == WARDEN_SIGNAL && !c->reaped && f->a > 0 && f->a < NSIG)
@@ -551,6 +637,7 @@ static int set_up(struct warden *w)
         signal(quiet_signals[i], SIG_IGN);
     fcntl(w->fd, F_SETFD, FD_CLOEXEC);
     w->journal_fd = -1;
+    list_init(&w->waiting);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "runnel-warden");
     w->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);

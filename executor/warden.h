@@ -6,7 +6,9 @@
  *  Rules:  a program leads its own session and is killed with the warden (PR_SET_PDEATHSIG); whatever it left behind is
  *          adopted (PR_SET_CHILD_SUBREAPER) and found by cgroup, by session or by RUNNEL_INSTANCE_ID in its environment.
  *          When FD reports its end, everything below the warden is killed, and then the warden ends.
- *  Limits: WARDEN_INSTANCES_MAX at once; a spec of WARDEN_SPEC_MAX bytes; a frame that is not understood is dropped.
+ *  Lanes:  a start whose lane is full is kept, and made in the moment when one of the lane has ended: a short task is followed by
+ *          the next without asking the server. SIGNAL or KILL for one that waits is answered with FAILED.
+ *  Limits: WARDEN_INSTANCES_MAX at once, those that wait included; a spec of WARDEN_SPEC_MAX bytes; a frame that is not understood is dropped.
  *  Errors: RESOURCE_EXHAUSTED: no descriptors; UNAVAILABLE: no process could be made, or `self` not executed; else INTERNAL.
  *  Thread: the warden has one. */
 #ifndef EXECUTOR_WARDEN_H
@@ -24,7 +26,7 @@
 #define WARDEN_WORD "__warden" /* what the process is told to be, and shows in `ps` */
 
 enum warden_op {
-    WARDEN_START = 1, /* in: key + fds spec, out, err */
+    WARDEN_START = 1, /* in: key + fds spec, out, err; lane and a = its width: it waits while so many of the lane run */
     WARDEN_SIGNAL,    /* in: a = signal, to the process group */
     WARDEN_KILL,      /* in: SIGKILL to all that belongs to it */
     WARDEN_JOURNAL,   /* in: + the file of exit_journal.h, where it goes on writing */
@@ -36,7 +38,7 @@ enum warden_op {
 struct warden_frame {
     uint32_t magic;
     uint32_t op;
-    uint64_t key;
+    uint64_t key, lane;
     int32_t a, b, c;
     char text[228];
 };

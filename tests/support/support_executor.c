@@ -22,7 +22,9 @@ struct runtime_instance {
     struct runtime_events events;
     void *arg;
     uint16_t port;
-    uint64_t ticket[2];
+    uint64_t ticket[2], lane;
+    uint32_t lane_width;
+    char **env; /* while it waits for its lane */
     bool started;
     int64_t listens_at_ns; /* INT64_MAX never */
     struct timer start, end;
@@ -42,17 +44,31 @@ static void arm(struct runtime_instance *i, struct timer *t, int64_t after_ns)
     fault_release();
 }
 
+static void instance_free(struct runtime_instance *i)
+{
+    timer_cancel(i->rt->env->timers, &i->start);
+    timer_cancel(i->rt->env->timers, &i->end);
+    for (char **v = i->env; v && *v; v++)
+        free(*v);
+    free(i->env);
+    free(i);
+}
+
+static void lane_next(struct fake_runtime *rt, uint64_t lane);
+
 static void on_end(struct timer *t, int64_t now_ns)
 {
     struct runtime_instance *i = CONTAINER_OF(t, struct runtime_instance, end);
-    timer_cancel(i->rt->env->timers, &i->start);
-    list_remove(&i->rt->running, &i->link);
-    i->rt->exits++;
+    struct fake_runtime *rt = i->rt;
+    bool waited = i->env != NULL;
+    list_remove(waited ? &rt->waiting : &rt->running, &i->link);
+    rt->exits++;
     i->exit.started = i->started;
-    if (i->rt->ended)
-        i->rt->ended(i->rt->hook_arg, i->ticket, &i->exit);
+    if (rt->ended && !waited)
+        rt->ended(rt->hook_arg, i->ticket, &i->exit);
+    lane_next(rt, waited ? 0 : i->lane);
     i->events.on_exit(i->arg, &i->exit);
-    free(i);
+    instance_free(i);
 }
 
 static void end_with(struct runtime_instance *i, int64_t after_ns, int code, int signo)
@@ -95,6 +111,58 @@ static void keep_env(struct fake_runtime *rt, const char *const *env)
         n += (size_t)snprintf(rt->last_env + n, sizeof rt->last_env - n, "%s\n", *env);
 }
 
+/* Now, not when it was handed over, a test is asked what it does. */
+static void begin(struct runtime_instance *i, const struct runtime_spec *spec)
+{
+    struct fake_runtime *rt = i->rt;
+    keep_env(rt, spec->env);
+    rt->last_spec = *spec;
+    rt->starts++;
+    i->b = rt->behaviour;
+    if (rt->vary)
+        rt->vary(rt->hook_arg, spec, &i->b);
+    list_append(&rt->running, &i->link);
+    arm(i, &i->start, i->b.start_ns);
+}
+
+static uint32_t lane_running(const struct fake_runtime *rt, uint64_t lane)
+{
+    uint32_t n = 0;
+    LIST_EACH(&rt->running, node)
+        n += CONTAINER_OF(node, struct runtime_instance, link)->lane == lane;
+    return n;
+}
+
+static void wait_in_lane(struct runtime_instance *i, const struct runtime_spec *spec)
+{
+    size_t n = 0;
+    while (spec->env[n])
+        n++;
+    fault_hold();
+    must(!(i->env = calloc(n + 1, sizeof *i->env)));
+    for (size_t k = 0; k < n; k++)
+        must(!(i->env[k] = strdup(spec->env[k])));
+    fault_release();
+    list_append(&i->rt->waiting, &i->link);
+}
+
+static void lane_next(struct fake_runtime *rt, uint64_t lane)
+{
+    LIST_EACH_SAFE(&rt->waiting, node) {
+        struct runtime_instance *i = CONTAINER_OF(node, struct runtime_instance, link);
+        if (!lane || i->lane != lane || lane_running(rt, lane) >= i->lane_width)
+            continue;
+        char **env = i->env;
+        const struct runtime_spec spec = {.env = (const char *const *)env, .ticket = {i->ticket[0], i->ticket[1]}};
+        list_remove(&rt->waiting, node);
+        i->env = NULL;
+        begin(i, &spec);
+        for (char **v = env; *v; v++)
+            free(*v);
+        free(env);
+    }
+}
+
 static int fake_start(struct runtime *base, const struct runtime_spec *spec, const struct runtime_events *events, void *arg,
                       struct runtime_instance **out, struct err *e)
 {
@@ -104,15 +172,11 @@ static int fake_start(struct runtime *base, const struct runtime_spec *spec, con
     struct runtime_instance *i = calloc(1, sizeof *i);
     if (!i)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
-    keep_env(rt, spec->env);
-    rt->last_spec = *spec;
-    rt->starts++;
     i->rt = rt;
-    i->b = rt->behaviour;
-    if (rt->vary)
-        rt->vary(rt->hook_arg, spec, &i->b);
     i->ticket[0] = spec->ticket[0];
     i->ticket[1] = spec->ticket[1];
+    i->lane = spec->lane;
+    i->lane_width = spec->lane_width;
     i->events = *events;
     i->arg = arg;
     i->port = rt->next_port++;
@@ -120,15 +184,21 @@ static int fake_start(struct runtime *base, const struct runtime_spec *spec, con
     node_init(&i->link);
     timer_init(&i->start, on_start);
     timer_init(&i->end, on_end);
-    list_append(&rt->running, &i->link);
-    arm(i, &i->start, i->b.start_ns);
     *out = i;
+    if (i->lane && lane_running(rt, i->lane) >= i->lane_width)
+        wait_in_lane(i, spec);
+    else
+        begin(i, spec);
     return 0;
 }
 
 static void fake_signal(struct runtime *base, struct runtime_instance *i, int signo)
 {
     assert(signo == SIGTERM);
+    if (i->env) { /* it waits: it is never started */
+        arm(i, &i->end, 0);
+        return;
+    }
     i->rt->terms++;
     if (!i->b.ignores_term)
         end_with(i, NS_PER_MS, 0, signo);
@@ -150,16 +220,13 @@ void fake_runtime_init(struct fake_runtime *rt, const struct env *env)
     *rt = (struct fake_runtime){.base.ops = &fake_ops, .env = env, .next_port = 20000};
     rt->behaviour = (struct fake_behaviour){.start_ns = NS_PER_MS, .listens_ns = NS_PER_MS, .exits_ns = NEVER};
     list_init(&rt->running);
+    list_init(&rt->waiting);
 }
 
 void fake_runtime_forget(struct fake_runtime *rt)
 {
-    for (struct node *n; (n = list_pop(&rt->running));) {
-        struct runtime_instance *i = CONTAINER_OF(n, struct runtime_instance, link);
-        timer_cancel(rt->env->timers, &i->start);
-        timer_cancel(rt->env->timers, &i->end);
-        free(i);
-    }
+    for (struct node *n; (n = list_pop(&rt->running)) || (n = list_pop(&rt->waiting));)
+        instance_free(CONTAINER_OF(n, struct runtime_instance, link));
 }
 
 void fake_runtime_exit(struct fake_runtime *rt, int exit_code)

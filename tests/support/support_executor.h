@@ -26,7 +26,7 @@ struct fake_runtime {
     struct runtime base;
     const struct env *env;
     struct fake_behaviour behaviour;
-    struct list running; /* runtime_instance */
+    struct list running, waiting; /* runtime_instance; waiting: for room in their lane */
     /* NULL, or: what this program does other than `behaviour`; and what is told of an end before the executor hears of it. */
     void (*vary)(void *arg, const struct runtime_spec *spec, struct fake_behaviour *b);
     void (*ended)(void *arg, const uint64_t ticket[2], const struct runtime_exit *x);
