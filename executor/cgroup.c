@@ -14,7 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CHILD_STACK (256u << 10) /* a sanitizer's frames are large */
 #define CPU_PERIOD_US 100000
 #define KILL_PIDS_MAX 4096 /* in one go; what is left is found at the next */
 
@@ -277,22 +276,22 @@ void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_
 }
 
 /* Starts are like vfork(2): the child borrows our memory until it executes, which spares copying the page tables, most of the cost of a
- * start. It has a stack of its own, so it cannot disturb ours, and we stand still meanwhile. The race detector's runtime does not bear a
+ * start. It has a stack of its own, so it cannot disturb ours, and the calling thread stands still meanwhile. The race detector's runtime does not bear a
  * second process in its memory, so under it nothing is borrowed. */
 #ifdef __SANITIZE_THREAD__
 #define BORROW 0
 #else
 #define BORROW (CLONE_VM | CLONE_VFORK)
 #endif
-static char child_stack[CHILD_STACK] ALIGNED(16);
 
-static pid_t start_anywhere(int (*run)(void *arg), void *arg)
+static pid_t start_anywhere(int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
 {
-    return clone(run, child_stack + sizeof child_stack, BORROW | SIGCHLD, arg);
+    return clone(run, stack + CGROUP_STACK, BORROW | CLONE_PARENT_SETTID | SIGCHLD, arg, pid);
 }
 
 #if defined(__x86_64__) && BORROW
-/* The C library has no clone3 that begins in a function, and without one the child would return into our frames. */
+/* The C library has no clone3 that begins in a function. Without one the child would return from the call on a stack that is empty, or,
+ * were it ours, overwrite the address that we return to: so syscall(SYS_clone3, …) is only right for a child with memory of its own. */
 static long clone3_run(struct clone_args *args, int (*run)(void *arg), void *arg)
 {
     long rc = SYS_clone3;
@@ -314,35 +313,38 @@ static long clone3_run(struct clone_args *args, int (*run)(void *arg), void *arg
     return rc;
 }
 
-static pid_t start_in(const struct cgroup *g, int (*run)(void *arg), void *arg)
+static pid_t start_in(const struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
 {
-    struct clone_args args = {.flags = CLONE_INTO_CGROUP | BORROW,
+    struct clone_args args = {.flags = CLONE_INTO_CGROUP | CLONE_PARENT_SETTID | BORROW,
                               .exit_signal = SIGCHLD,
-                              .stack = (uintptr_t)child_stack,
-                              .stack_size = sizeof child_stack,
+                              .parent_tid = (uintptr_t)pid,
+                              .stack = (uintptr_t)stack,
+                              .stack_size = CGROUP_STACK,
                               .cgroup = (unsigned)g->dir_fd};
     return (pid_t)clone3_run(&args, run, arg);
 }
 #else
-static pid_t start_in(const struct cgroup *g, int (*run)(void *arg), void *arg)
+static pid_t start_in(const struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
 {
-    struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)g->dir_fd};
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
-    if (pid == 0)
+    struct clone_args args = {.flags = CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
+                              .exit_signal = SIGCHLD,
+                              .parent_tid = (uintptr_t)pid,
+                              .cgroup = (unsigned)g->dir_fd};
+    pid_t rc = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (rc == 0)
         _exit(run(arg));
-    return pid;
+    return rc;
 }
 #endif
 
-pid_t cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg)
+void cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
 {
-    if (g->dir_fd < 0)
-        return start_anywhere(run, arg);
-    pid_t pid = start_in(g, run, arg);
-    if (pid >= 0)
-        return pid;
-    g->procs_fd[CGROUP_TRACK] = openat(g->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC); /* an old kernel: by hand */
-    return start_anywhere(run, arg);
+    if (g->dir_fd >= 0 && start_in(g, run, arg, stack, pid) >= 0)
+        return;
+    if (g->dir_fd >= 0)
+        g->procs_fd[CGROUP_TRACK] = openat(g->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC); /* an old kernel: by hand */
+    if (start_anywhere(run, arg, stack, pid) < 0)
+        __atomic_store_n(pid, -1, __ATOMIC_RELEASE);
 }
 
 void cgroup_enter(const struct cgroup *g)

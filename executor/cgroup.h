@@ -3,7 +3,7 @@
  *  Shape:  cgroups_open -> cgroup_make -> cgroup_fork -> (the child) cgroup_enter -> cgroup_kill … -> cgroup_drop.
  *  Errors: where the host does not let us, cgroups_open says so once in `why`, and the rest does nothing.
  *  Owner:  the structs are the caller's; cgroups_close and cgroup_drop give back their descriptors and directories.
- *  Thread: the warden's. cgroup_enter runs between fork and exec: only system calls. */
+ *  Thread: the warden's; cgroup_fork in any of its threads. cgroup_enter runs between fork and exec: only system calls. */
 #ifndef EXECUTOR_CGROUP_H
 #define EXECUTOR_CGROUP_H
 
@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define CGROUP_PATH_MAX 512
+#define CGROUP_STACK (256u << 10) /* a sanitizer's frames are large */
 enum cgroup_role { CGROUP_TRACK, CGROUP_MEMORY, CGROUP_CPU, CGROUP_ROLES };
 struct cgroups {
     char base[CGROUP_ROLES][CGROUP_PATH_MAX]; /* "" = not possible; the same path twice on v2 */
@@ -27,9 +28,10 @@ void cgroups_open(struct cgroups *cs);
 void cgroups_close(struct cgroups *cs);
 bool cgroups_limits(const struct cgroups *cs); /* memory and CPU both */
 void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes);
-/** A child that does `run`, which must execute a program or _exit and change nothing of ours; in its group from the start where the
- *  kernel can do that. The caller may stand still until then. */
-pid_t cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg);
+/** A child that does `run` on the stack of CGROUP_STACK bytes, and which must execute a program or _exit and change nothing of ours; in its
+ *  group from the start where the kernel can do that. The calling thread may stand still until then. `*pid` is its number before it
+ *  begins, and -1 when there is none. */
+void cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid);
 void cgroup_enter(const struct cgroup *g); /* in the child: the other groups */
 void cgroup_entered(struct cgroup *g);     /* in the parent: close the descriptors */
 /** SIGKILL to all in it; how many there were. */

@@ -2,10 +2,11 @@
 #include "executor/warden.h"
 #include "executor/cgroup.h"
 #include "executor/exit_journal.h"
+#include "executor/proc_scan.h"
 
 #include "core/base/list.h"
+#include "core/loop/thread.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -24,9 +27,9 @@
 
 #define SWEEP_MIN_MS 1
 #define SWEEP_MAX_MS 50
-#define ENVIRON_READ_MAX 4096 /* the mark is the first variable */
 #define FRAME_FDS 3
 #define FRAMES_A_TURN 16
+#define STARTERS 4
 
 struct charge { /* one program under the warden's care */
     uint64_t key, lane;
@@ -34,6 +37,8 @@ struct charge { /* one program under the warden's care */
     int status;  /* waitpid's */
     int exec_fd; /* reports that exec failed; -1 after exec */
     bool reaped, dying;
+    bool unborn; /* its process is being made; pid is not ours to use */
+    int signal_at_birth;
     size_t found;       /* in this sweep */
     uint64_t ticket[2]; /* [0] 0: not journaled */
     struct cgroup cgroup;
@@ -45,21 +50,26 @@ struct waiting { /* a start whose lane is full */
     size_t width;
     int fds[FRAME_FDS];
 };
-struct proc {
-    pid_t pid, ppid, sid;
-    char state;
-    bool ours;
+/* A thread that makes processes, and what is its own: a process that borrows our memory needs a stack, and a thread has the list of the
+ * children that it made. */
+struct starter {
+    char *stack;
+    int children_fd; /* where the kernel has it; -1 */
 };
 struct warden {
     int fd, signal_fd, journal_fd; /* journal_fd -1: none */
-    int children_fd;               /* the list of our children, where the kernel has it; -1 */
     uint64_t journal_seq;
     bool server_gone;
     int sweep_ms; /* until the next sweep; 0: none is due */
-    size_t n, n_procs, procs_cap;
+    size_t n;
     struct charge *charges[WARDEN_INSTANCES_MAX];
-    struct list waiting; /* in the order they came */
-    struct proc *procs;
+    struct list waiting;                   /* in the order they came */
+    struct starter starters[STARTERS + 1]; /* [0]: the main thread */
+    _Atomic size_t n_starters;
+    struct workers *workers; /* from the first short task on */
+    struct mailbox *born;
+    int born_fd;
+    struct procs procs;
     struct cgroups cgroups;
 };
 
@@ -206,19 +216,21 @@ static void child_fails(int exec_fd, int step)
 static const char *const step_names[] = {"standard input could not be opened", "its directory could not be entered",
                                          "it could not be executed", "the warden is gone"};
 
-struct birth {
-    const struct charge *charge;
-    const struct spec *spec;
-    const int *fds;
-    int exec_fd;
+struct birth { /* a process on its way */
+    struct job job;
+    struct warden *w;
+    struct charge *charge;
+    struct spec spec;
+    int fds[FRAME_FDS], exec_fd;
     pid_t parent;
+    int error;
 };
 
 static int child_run(void *arg)
 {
     const struct birth *b = arg;
     const struct charge *c = b->charge;
-    const struct spec *s = b->spec;
+    const struct spec *s = &b->spec;
     const int *fds = b->fds, exec_fd = b->exec_fd;
     sigset_t none;
     sigemptyset(&none);
@@ -242,38 +254,108 @@ static int child_run(void *arg)
     return 127;
 }
 
+/* In the thread that makes it: it stands still until the program is executed, which takes long when others want the processors. */
+static void birth_work(struct job *job)
+{
+    static _Thread_local struct starter *me;
+    struct birth *b = CONTAINER_OF(job, struct birth, job);
+    struct charge *c = b->charge;
+    if (!me) {
+        me = &b->w->starters[atomic_fetch_add(&b->w->n_starters, 1)];
+        me->children_fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+        me->stack = malloc(CGROUP_STACK);
+    }
+    if (me->stack)
+        cgroup_fork(&c->cgroup, child_run, b, me->stack, &c->pid);
+    else
+        __atomic_store_n(&c->pid, -1, __ATOMIC_RELEASE);
+    b->error = errno;
+}
+
+static void birth_free(struct birth *b)
+{
+    close_all(b->fds, FRAME_FDS);
+    close_all(&b->exec_fd, 1);
+    spec_fini(&b->spec);
+    free(b);
+}
+
+static void lane_next(struct warden *w, uint64_t lane);
+
+static void on_born(struct mail *m)
+{
+    struct birth *b = CONTAINER_OF(m, struct birth, job.mail);
+    struct warden *w = b->w;
+    struct charge *c = b->charge;
+    c->unborn = false;
+    cgroup_entered(&c->cgroup);
+    if (c->pid < 0) {
+        uint64_t lane = c->lane;
+        report(w, c->key, WARDEN_FAILED, b->error, 0, "no process could be made for it");
+        charge_remove(w, c);
+        lane_next(w, lane);
+    } else if (c->dying || c->signal_at_birth) {
+        kill(-c->pid, c->dying ? SIGKILL : c->signal_at_birth);
+    }
+    birth_free(b);
+}
+
+static void on_births(void *arg)
+{
+    struct warden *w = arg;
+    uint64_t one = 1;
+    ssize_t ignored = write(w->born_fd, &one, sizeof one);
+    (void)ignored; /* it is only full when there is much to read */
+}
+
+/* For short tasks: what starts one of them must not keep the ends of the others waiting. */
+static bool workers_up(struct warden *w)
+{
+    struct err e;
+    if (!w->workers)
+        w->workers = workers_start(STARTERS, &e);
+    return w->workers != NULL;
+}
+
+/* Takes the descriptors. */
 static void start(struct warden *w, uint64_t key, uint64_t lane, int fds[FRAME_FDS])
 {
-    struct spec s = {0};
-    struct charge *c = NULL;
-    int exec_fds[2] = {-1, -1}, rc = spec_read(fds[0], &s);
+    struct charge *c = calloc(1, sizeof *c);
+    struct birth *b = calloc(1, sizeof *b);
+    int exec_fds[2], rc = b ? spec_read(fds[0], &b->spec) : 0;
     if (rc || fds[1] < 0 || fds[2] < 0) {
         report(w, key, WARDEN_FAILED, rc ? -rc : EINVAL, 0, "its description did not arrive whole");
-        goto out;
+        goto fail;
     }
-    if (find_key(w, key) || w->n + w->waiting.count >= WARDEN_INSTANCES_MAX || !(c = calloc(1, sizeof *c)) ||
-        pipe2(exec_fds, O_CLOEXEC) != 0) {
+    if (!b || !c || find_key(w, key) || w->n + w->waiting.count >= WARDEN_INSTANCES_MAX || pipe2(exec_fds, O_CLOEXEC) != 0) {
         report(w, key, WARDEN_FAILED, EAGAIN, 0, "the warden has no room for it");
-        free(c);
-        goto out;
+        goto fail;
     }
-    *c = (struct charge){.key = key, .lane = lane, .exec_fd = exec_fds[0], .ticket = {s.head.ticket[0], s.head.ticket[1]}};
-    snprintf(c->mark, sizeof c->mark, "%s%s", WARDEN_MARK, s.id);
+    *c = (struct charge){
+        .key = key, .lane = lane, .exec_fd = exec_fds[0], .unborn = true, .ticket = {b->spec.head.ticket[0], b->spec.head.ticket[1]}};
+    snprintf(c->mark, sizeof c->mark, "%s%s", WARDEN_MARK, b->spec.id);
     char name[32];
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
-    cgroup_make(&w->cgroups, &c->cgroup, name, s.head.cpu_millis, s.head.memory_bytes);
-    struct birth birth = {c, &s, fds, exec_fds[1], getpid()};
-    c->pid = cgroup_fork(&c->cgroup, child_run, &birth);
-    cgroup_entered(&c->cgroup);
+    cgroup_make(&w->cgroups, &c->cgroup, name, b->spec.head.cpu_millis, b->spec.head.memory_bytes);
+    b->job = (struct job){.mail.deliver = on_born, .reply = w->born, .work = birth_work};
+    b->w = w;
+    b->charge = c;
+    b->exec_fd = exec_fds[1];
+    b->parent = getpid();
+    memcpy(b->fds, fds, sizeof b->fds);
+    for (int i = 0; i < FRAME_FDS; i++)
+        fds[i] = -1;
     w->charges[w->n++] = c;
-    if (c->pid < 0) {
-        report(w, key, WARDEN_FAILED, errno, 0, "no process could be made for it");
-        charge_remove(w, c);
-    }
-out:
-    if (exec_fds[1] >= 0)
-        close(exec_fds[1]);
-    spec_fini(&s);
+    if (lane && workers_up(w) && workers_submit(w->workers, &b->job))
+        return;
+    birth_work(&b->job);
+    on_born(&b->job.mail);
+    return;
+fail:
+    if (b)
+        spec_fini(&b->spec);
+    free(b);
+    free(c);
 }
 
 /* ---- lanes */
@@ -369,7 +451,7 @@ static void finish_exec(struct warden *w, struct charge *c)
 static void condemn(struct warden *w, struct charge *c)
 {
     c->dying = true;
-    if (!c->reaped)
+    if (!c->reaped && !c->unborn)
         kill(-c->pid, SIGKILL); /* later the number may be somebody else's */
     cgroup_kill(&w->cgroups, &c->cgroup);
     w->sweep_ms = SWEEP_MIN_MS;
@@ -383,8 +465,10 @@ static void reap(struct warden *w)
             return;
         struct charge *c = NULL;
         for (size_t i = 0; i < w->n && !c; i++)
-            if (w->charges[i]->pid == si.si_pid && !w->charges[i]->reaped)
+            if (__atomic_load_n(&w->charges[i]->pid, __ATOMIC_ACQUIRE) == si.si_pid && !w->charges[i]->reaped)
                 c = w->charges[i];
+        if (c && c->unborn)
+            return; /* it has ended before we were told that it began, which is next */
         if (c && c->exec_fd >= 0) {
             uint64_t key = c->key;
             finish_exec(w, c);
@@ -402,108 +486,6 @@ static void reap(struct warden *w)
     }
 }
 
-static bool proc_read(const char *pid, struct proc *p)
-{
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    char *after = strrchr(text, ')'); /* the name may hold anything, also ')' */
-    int ppid, pgrp, sid;
-    if (!after || sscanf(after + 1, " %c %d %d %d", &p->state, &ppid, &pgrp, &sid) != 4)
-        return false;
-    p->pid = (pid_t)strtol(pid, NULL, 10);
-    p->ppid = ppid;
-    p->sid = sid;
-    p->ours = false;
-    return true;
-}
-
-static int by_pid(const void *a, const void *b)
-{
-    pid_t x = ((const struct proc *)a)->pid, y = ((const struct proc *)b)->pid;
-    return (x > y) - (x < y);
-}
-
-/* All processes, and which of them descend from this one. False: out of memory or no /proc. */
-static bool procs_scan(struct warden *w)
-{
-    DIR *d = opendir("/proc");
-    if (!d)
-        return false;
-    w->n_procs = 0;
-    for (struct dirent *ent; (ent = readdir(d));) {
-        if (ent->d_name[0] < '1' || ent->d_name[0] > '9')
-            continue;
-        if (w->n_procs == w->procs_cap) {
-            size_t cap = w->procs_cap ? w->procs_cap * 2 : 256;
-            struct proc *grown = realloc(w->procs, cap * sizeof *grown);
-            if (!grown) {
-                closedir(d);
-                return false;
-            }
-            w->procs = grown;
-            w->procs_cap = cap;
-        }
-        if (proc_read(ent->d_name, &w->procs[w->n_procs]))
-            w->n_procs++;
-    }
-    closedir(d);
-    qsort(w->procs, w->n_procs, sizeof *w->procs, by_pid);
-    pid_t self = getpid();
-    for (bool more = true; more;) {
-        more = false;
-        for (size_t i = 0; i < w->n_procs; i++) {
-            struct proc *p = &w->procs[i], key = {.pid = p->ppid};
-            if (p->ours)
-                continue;
-            const struct proc *parent = bsearch(&key, w->procs, w->n_procs, sizeof key, by_pid);
-            p->ours = p->ppid == self || (parent && parent->ours);
-            more = more || p->ours;
-        }
-    }
-    return true;
-}
-
-static bool has_mark(pid_t pid, const char *mark)
-{
-    char path[64], text[ENVIRON_READ_MAX];
-    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    for (const char *p = text; p < text + n; p += strlen(p) + 1)
-        if (strcmp(p, mark) == 0)
-            return true;
-    return false;
-}
-
-size_t warden_kill_marked(const char *mark)
-{
-    DIR *d = opendir("/proc");
-    size_t n = 0;
-    for (struct dirent *ent; d && (ent = readdir(d));) {
-        struct proc p;
-        if (ent->d_name[0] >= '1' && ent->d_name[0] <= '9' && proc_read(ent->d_name, &p) && p.state != 'Z' && has_mark(p.pid, mark) &&
-            kill(p.pid, SIGKILL) == 0)
-            n++;
-    }
-    if (d)
-        closedir(d);
-    return n;
-}
-
 /* Before the server hears of it, which may be killed any moment. */
 static void journal(struct warden *w, const struct charge *c, const struct warden_frame *f)
 {
@@ -514,19 +496,23 @@ static void journal(struct warden *w, const struct charge *c, const struct warde
 
 /* Has this process other children than the leaders that live? What a leader leaves behind is given to us in the moment it ends, so
  * when there is nothing else, nothing is left of those that were reaped, and the whole of /proc need not be read. */
-static bool only_leaders(const struct warden *w)
+static bool only_leaders(struct warden *w)
 {
     char text[4096];
     size_t n_leaders = 0, n_children = 0;
+    /* First these: one that is born meanwhile is then a child too many, which costs a look at /proc, and not one too few. */
     for (size_t i = 0; i < w->n; i++)
-        n_leaders += !w->charges[i]->reaped;
-    if (w->children_fd < 0 || lseek(w->children_fd, 0, SEEK_SET) != 0)
-        return false;
-    for (ssize_t n; (n = read(w->children_fd, text, sizeof text)) != 0;) {
-        if (n < 0)
+        n_leaders += !w->charges[i]->reaped && __atomic_load_n(&w->charges[i]->pid, __ATOMIC_ACQUIRE) > 0;
+    for (size_t k = 0; k < ARRAY_LEN(w->starters) && k < atomic_load(&w->n_starters); k++) {
+        int fd = w->starters[k].children_fd;
+        if (fd < 0 || lseek(fd, 0, SEEK_SET) != 0)
             return false;
-        for (ssize_t i = 0; i < n; i++)
-            n_children += text[i] == ' '; /* one after each */
+        for (ssize_t n; (n = read(fd, text, sizeof text)) != 0;) {
+            if (n < 0)
+                return false;
+            for (ssize_t i = 0; i < n; i++)
+                n_children += text[i] == ' '; /* one after each */
+        }
     }
     return n_children == n_leaders;
 }
@@ -534,18 +520,18 @@ static bool only_leaders(const struct warden *w)
 /* Kill what is left of the dying; report those of whom nothing is left. */
 static void sweep(struct warden *w)
 {
-    w->n_procs = 0;
-    bool scanned = only_leaders(w) || procs_scan(w);
+    w->procs.n = 0;
+    bool scanned = only_leaders(w) || procs_scan(&w->procs);
     for (size_t i = 0; i < w->n; i++)
         if (w->charges[i]->dying)
             w->charges[i]->found = cgroup_kill(&w->cgroups, &w->charges[i]->cgroup);
-    for (size_t k = 0; scanned && k < w->n_procs; k++) {
-        const struct proc *p = &w->procs[k];
+    for (size_t k = 0; scanned && k < w->procs.n; k++) {
+        const struct proc *p = &w->procs.all[k];
         if (!p->ours || p->state == 'Z')
             continue;
         for (size_t i = 0; i < w->n; i++) {
             struct charge *c = w->charges[i];
-            if (!c->dying || (p->sid != c->pid && !has_mark(p->pid, c->mark)))
+            if (!c->dying || c->unborn || (p->sid != c->pid && !proc_has_mark(p->pid, c->mark)))
                 continue;
             kill(p->pid, SIGKILL);
             c->found++;
@@ -579,16 +565,19 @@ static void kill_everything(struct warden *w)
 {
     for (struct node *n; (n = list_first(&w->waiting));)
         waiting_free(w, CONTAINER_OF(n, struct waiting, link));
+    if (w->workers)
+        workers_stop(w->workers);
+    mailbox_deliver(w->born);
     for (size_t i = 0; i < w->n; i++)
         if (!w->charges[i]->reaped)
             kill(-w->charges[i]->pid, SIGKILL);
     for (;;) {
         for (size_t i = 0; i < w->n; i++)
             cgroup_kill(&w->cgroups, &w->charges[i]->cgroup);
-        if (procs_scan(w))
-            for (size_t k = 0; k < w->n_procs; k++)
-                if (w->procs[k].ours && w->procs[k].state != 'Z')
-                    kill(w->procs[k].pid, SIGKILL);
+        if (procs_scan(&w->procs))
+            for (size_t k = 0; k < w->procs.n; k++)
+                if (w->procs.all[k].ours && w->procs.all[k].state != 'Z')
+                    kill(w->procs.all[k].pid, SIGKILL);
         pid_t pid;
         while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
             ;
@@ -622,6 +611,8 @@ static void obey(struct warden *w, const struct warden_frame *f, int fds[FRAME_F
         waiting_stop(w, f->key);
     else if (c && f->op == WARDEN_KILL)
         condemn(w, c);
+    else if (c && f->op == WARDEN_SIGNAL && c->unborn)
+        c->signal_at_birth = f->a > 0 && f->a < NSIG ? f->a : 0;
     else if (c && f->op == WARDEN_SIGNAL && !c->reaped && f->a > 0 && f->a < NSIG)
         kill(-c->pid, f->a);
 }
@@ -641,23 +632,26 @@ static int set_up(struct warden *w)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "runnel-warden");
     w->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    w->children_fd = open(path, O_RDONLY | O_CLOEXEC);
-    return w->signal_fd < 0 ? -1 : 0;
+    w->born_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->born = mailbox_new(WARDEN_INSTANCES_MAX, on_births, w);
+    return w->signal_fd < 0 || w->born_fd < 0 || !w->born ? -1 : 0;
 }
 
 /* Wait for news: orders, ends of children, programs that were executed. */
 static void turn(struct warden *w, struct pollfd *polls)
 {
-    size_t n = 2;
+    size_t n = 3;
+    uint64_t births;
     polls[0] = (struct pollfd){w->fd, POLLIN, 0};
     polls[1] = (struct pollfd){w->signal_fd, POLLIN, 0};
+    polls[2] = (struct pollfd){w->born_fd, POLLIN, 0};
     for (size_t i = 0; i < w->n; i++)
-        if (w->charges[i]->exec_fd >= 0)
+        if (w->charges[i]->exec_fd >= 0 && !w->charges[i]->unborn)
             polls[n++] = (struct pollfd){w->charges[i]->exec_fd, POLLIN, 0};
     int ready = poll(polls, n, w->sweep_ms ? w->sweep_ms : -1);
-    for (size_t k = 2; ready > 0 && k < n; k++)
+    if (ready > 0 && polls[2].revents && read(w->born_fd, &births, sizeof births) > 0)
+        mailbox_deliver(w->born);
+    for (size_t k = 3; ready > 0 && k < n; k++)
         for (size_t i = 0; polls[k].revents && i < w->n; i++)
             if (w->charges[i]->exec_fd == polls[k].fd) {
                 finish_exec(w, w->charges[i]);
@@ -681,7 +675,7 @@ static void turn(struct warden *w, struct pollfd *polls)
 int warden_main(int fd)
 {
     struct warden *w = calloc(1, sizeof *w);
-    struct pollfd *polls = calloc(WARDEN_INSTANCES_MAX + 2, sizeof *polls);
+    struct pollfd *polls = calloc(WARDEN_INSTANCES_MAX + 3, sizeof *polls);
     if (!w || !polls) {
         free(w);
         free(polls);
@@ -697,13 +691,17 @@ int warden_main(int fd)
         kill_everything(w);
         cgroups_close(&w->cgroups);
         close(w->signal_fd);
-        if (w->children_fd >= 0)
-            close(w->children_fd);
+        close(w->born_fd);
+        mailbox_free(w->born);
+        for (size_t k = 0; k < atomic_load(&w->n_starters); k++) {
+            free(w->starters[k].stack);
+            close(w->starters[k].children_fd);
+        }
         if (w->journal_fd >= 0)
             close(w->journal_fd); /* a server that begins waits for this */
     }
     close(w->fd);
-    free(w->procs);
+    free(w->procs.all);
     free(polls);
     free(w);
     return rc ? 1 : 0;

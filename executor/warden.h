@@ -10,7 +10,7 @@
  *          the next without asking the server. SIGNAL or KILL for one that waits is answered with FAILED.
  *  Limits: WARDEN_INSTANCES_MAX at once, those that wait included; a spec of WARDEN_SPEC_MAX bytes; a frame that is not understood is dropped.
  *  Errors: RESOURCE_EXHAUSTED: no descriptors; UNAVAILABLE: no process could be made, or `self` not executed; else INTERNAL.
- *  Thread: the warden has one. */
+ *  Thread: the warden has one that decides, and some that make the processes of short tasks. */
 #ifndef EXECUTOR_WARDEN_H
 #define EXECUTOR_WARDEN_H
 
