@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,16 +13,12 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct curl functions;
 static struct err failure;
 
-/* POSIX lets a function's address stand in an object's pointer; C does not, so it is copied. */
-static bool find(void *library, const char *name, void *to, size_t size)
-{
-    void *at = dlsym(library, name);
-    if (!at)
-        err_set(&failure, ERR_UNAVAILABLE, LIBRARY " has no %s: install libcurl 7.85 or newer", name);
-    else
-        memcpy(to, &at, size);
-    return at != NULL;
-}
+#define CURL_ENTRY(name) {"curl_" #name, offsetof(struct curl, name)},
+static const struct {
+    const char *name;
+    size_t at;
+} wanted[] = {CURL_FUNCTIONS(CURL_ENTRY)};
+#undef CURL_ENTRY
 
 static void load(void)
 {
@@ -31,11 +28,15 @@ static void load(void)
         err_set(&failure, ERR_UNAVAILABLE, "libcurl, which remote hosts need, cannot be opened: %s; install libcurl4", why ? why : LIBRARY);
         return;
     }
-#define CURL_FIND(name)                                                                \
-    if (!find(library, "curl_" #name, (void *)&functions.name, sizeof functions.name)) \
-        return;
-    CURL_FUNCTIONS(CURL_FIND)
-#undef CURL_FIND
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        void *function = dlsym(library, wanted[i].name);
+        if (!function) {
+            err_set(&failure, ERR_UNAVAILABLE, LIBRARY " has no %s: install libcurl 7.85 or newer", wanted[i].name);
+            return;
+        }
+        /* POSIX lets a function's address stand in an object's pointer; C does not, so it is copied. */
+        memcpy((char *)&functions + wanted[i].at, &function, sizeof function);
+    }
     CURLcode rc = functions.global_init(CURL_GLOBAL_DEFAULT);
     if (rc != CURLE_OK)
         err_set(&failure, ERR_UNAVAILABLE, "libcurl cannot start: %s", functions.easy_strerror(rc));
