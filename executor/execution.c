@@ -529,7 +529,7 @@ static bool recover(struct execution *e, const struct store_entry *row, const RE
     past.result.len = 0;
     past.result_cut = false;
     char *bytes = arena_alloc(arena, runnel__run__v1__task_record__get_packed_size(&past) + 1);
-    struct run_attempt *a = bytes ? run_attempt_new(e, (uint32_t)strtoul(row->key, NULL, 10)) : NULL;
+    struct run_attempt *a = bytes ? run_attempt_new(e, run_attempt_index(e, row->key)) : NULL;
     if (!a)
         return false;
     a->number = last->attempt + !running;
@@ -563,7 +563,7 @@ static void take_ended(struct execution *e, enum task_state s, uint32_t index, c
 {
     take(e, index);
     e->count[s]++;
-    if (s != TASK_FAILED || e->code)
+    if (s != TASK_FAILED || e->code || r->n_attempts == 0)
         return;
     const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
     struct run_attempt like = {
@@ -575,19 +575,19 @@ static void take_ended(struct execution *e, enum task_state s, uint32_t index, c
 /* False: out of memory. */
 static bool take_row(struct execution *e, const struct store_entry *row)
 {
-    uint32_t index = (uint32_t)strtoul(row->key, NULL, 10);
+    uint32_t index = run_attempt_index(e, row->key);
     struct arena *a = arena_new(4u << 20);
     RECORD(TaskRecord) *r = a ? pb_unpack(a, RECORD_DESC(task_record), row->body) : NULL;
     enum task_state s = run_task_lane_state(row->lane);
-    bool ok = a != NULL, whole = r && r->n_attempts > 0;
-    if (whole && index < e->task_count && !is_taken(e, index)) {
+    bool ok = a != NULL;
+    if (r && index < e->task_count && !is_taken(e, index)) {
         if (ended_before(e, s, r))
             take_ended(e, s, index, r);
-        else if (s == TASK_RUNNING || s == TASK_BACKOFF)
+        else if ((s == TASK_RUNNING || s == TASK_BACKOFF) && r->n_attempts)
             ok = recover(e, row, r, a);
         e->retried += ok && (run_task_lane_retried(row->lane) || s == TASK_BACKOFF);
-    } else if (ok && !whole) { /* damaged: it begins again */
-        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_loaded", LSTR("execution", e->name), LINT("task", index));
+    } else if (ok && !r) { /* damaged: it begins again */
+        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_loaded", LSTR("execution", e->name), LSTR("task", row->key));
     }
     if (a)
         arena_free(a);
