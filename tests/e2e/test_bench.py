@@ -42,7 +42,7 @@ def _():
 def _():
     names = [line.split()[0] for line in bench("--list").stdout.splitlines()]
     equal(len(names), len(set(names)), "names")
-    for name in ("push", "end-to-end", "publish", "pull", "task-create", "task-dispatch", "task-lateness", "delayed-tasks", "schedules", "ingress", "cold-start", "wake-up", "services", "waiting", "subscriptions", "empty"):
+    for name in ("push", "end-to-end", "publish", "pull", "task-create", "task-dispatch", "task-lateness", "delayed-tasks", "schedules", "jobs", "waiting-tasks", "cancel-tasks", "ingress", "cold-start", "wake-up", "services", "waiting", "subscriptions", "empty"):
         assert name in names, name
 
 
@@ -82,6 +82,20 @@ def _():
         assert rows["20,000 delayed tasks: memory after a restart"]["ours_median"] < 100
     assert rows["200 schedules in 5 s: late, p99"]["ours_median"] > 0
     assert rows["200 schedules not due: CPU"]["met"] in (True, False)
+
+
+@case("a tiny run measures jobs: short tasks, waiting ones, cancelled ones")
+def _():
+    names = ("jobs", "waiting-tasks", "cancel-tasks")
+    out = json.loads(bench("--rounds", "1", "--scale", "0.02", "--json", "-", *(word for name in names for word in ("--only", name))).stdout)
+    rows = {r["name"]: r for r in out["rows"]}
+    equal(out["failures"], [], "failures")
+    at_once = 2 * os.cpu_count()
+    short = rows[f"200 tasks of /bin/true, {at_once} at once"]
+    assert short["ours_median"] > 5 and short["reference_median"] > 5 and short["met"] in (True, False), short
+    assert rows["10,000 tasks wait: memory of each"]["ours_median"] < 10000, rows
+    assert 0 < rows["20 running tasks: cancelled, until all have ended"]["ours_median"] < 9000, rows
+    assert 0 < rows["20 that ignore SIGTERM: likewise, after their 10 s"]["ours_median"] < 20000 * SLOW, rows
 
 
 @case("the load generator keeps its rate, and gives each task its own queue and time")

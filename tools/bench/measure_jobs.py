@@ -3,7 +3,7 @@ import os
 import time
 
 from measure import measurement
-from programs import program, resident_mb, run, wait_for
+from programs import Missing, program, resident_mb, run, wait_for
 from results import Row, at_most, ratio_at_least
 from servers import Runnel
 
@@ -23,6 +23,13 @@ def xargs(count, at_once):
     run([program("sh"), "-c", f"seq {count} | xargs -P {at_once} -n 1 {TRUE}"])
 
 
+def gnu_parallel():
+    path = program("parallel")
+    if not run([path, "--version"]).startswith("GNU parallel"):
+        raise Missing("parallel is another program of this name (tools/setup bench)")
+    return path
+
+
 def parallel(path, count, at_once):
     run([program("sh"), "-c", f"seq {count} | {path} --will-cite -j {at_once} {TRUE}"])
 
@@ -32,7 +39,7 @@ def jobs(b):
     server, s = Runnel(b.area), b.samples
     count, at_once = b.n(10000, 200), 2 * os.cpu_count()
     server.job("true", [TRUE], count, at_once)
-    path = b.optional("GNU parallel", lambda: program("parallel"))
+    path = b.optional("GNU parallel", gnu_parallel)
     ways = {"ours": lambda: server.wait(server.run_job("true")), "xargs": lambda: xargs(count, at_once)}
     for turn in b.turns(ways):
         for name, work in turn:
@@ -40,7 +47,7 @@ def jobs(b):
     name = f"{count:,} tasks of {TRUE}, {at_once} at once"
     rows = [Row(name, "/s", s["ours"], f"xargs -P {at_once}", s["xargs"], ratio_at_least(0.8))]
     if path:
-        few = max(50, count // 10) # it takes some milliseconds for each
+        few = max(50, count // 10)  # it takes some milliseconds for each
         s["parallel"] = [few / timed(lambda: parallel(path, few, at_once)) for _ in b.rounds()]
         rows.append(Row(name, "/s", s["ours"], f"GNU parallel -j {at_once}", s["parallel"]))
     return rows
