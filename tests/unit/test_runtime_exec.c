@@ -26,6 +26,8 @@ static struct loop *loop;
 static struct rng rng;
 static struct env env;
 static struct runtime *rt;
+static uint64_t lane; /* of what is started; 0: none */
+static uint32_t lane_width;
 
 struct watch {
     struct runtime_instance *inst;
@@ -120,13 +122,30 @@ static int setup(void **state)
     return rt ? 0 : -1;
 }
 
+static struct watch at_the_end[2]; /* what runs and what waits for its lane when the runtime is closed */
+
 static int teardown(void **state)
 {
     bool closed = false;
     if (rt)
         rt->ops->close(rt, set_true, &closed);
     run_until(is_true, &closed);
+    for (size_t i = 0; i < ARRAY_LEN(at_the_end); i++)
+        assert_true(!at_the_end[i].inst || at_the_end[i].exited);
     loop_free(loop);
+    return 0;
+}
+
+static int in_lane(void **state)
+{
+    lane = 7;
+    lane_width = 100;
+    return 0;
+}
+
+static int in_no_lane(void **state)
+{
+    lane = lane_width = 0;
     return 0;
 }
 
@@ -136,7 +155,8 @@ static int try_start(struct watch *w, const char *const *argv, const char *image
     char id[64];
     snprintf(id, sizeof id, "t%d-%u", (int)getpid(), n++);
     const char *const vars[] = {"FOO=bar baz", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    struct runtime_spec spec = {.id = id, .image = image, .argv = argv, .env = vars, .wants_port = true};
+    struct runtime_spec spec = {
+        .id = id, .image = image, .argv = argv, .env = vars, .wants_port = true, .lane = lane, .lane_width = lane_width};
     *w = (struct watch){0};
     return rt->ops->start(rt, &spec, &events, w, &w->inst, e);
 }
@@ -313,6 +333,55 @@ static void test_signals_and_kill(void **state)
     assert_int_equal(deaf.exit.signal, SIGKILL);
 }
 
+/* Each says how many there are, itself included, and ends when its file is there. */
+static void test_a_lane_is_as_wide_as_it_was_told(void **state)
+{
+    enum { N = 6, WAITS = 4 };
+    struct watch w[N], beside;
+    const char *dir = support_tmpdir();
+    char script[600], path[300];
+    lane_width = 2;
+    for (int i = 0; i < N; i++) {
+        snprintf(script, sizeof script,
+                 "mkdir %s/in-%d; ls -d %s/in-* | wc -l; while [ ! -e %s/go-%d ]; do sleep 0.01; done; rmdir %s/in-%d; exit %d", dir, i,
+                 dir, dir, i, dir, i, i);
+        start_sh(&w[i], script);
+    }
+    lane = 8;
+    start_sh(&beside, "echo other"); /* lanes have nothing to do with each other */
+    run_until(is_exited, &beside);
+    run_until(has_line, &w[0]);
+    run_until(has_line, &w[1]);
+    rt->ops->signal(rt, w[WAITS].inst, SIGTERM);
+    run_until(is_exited, &w[WAITS]);
+    assert_false(w[WAITS].started || w[WAITS].exit.started);
+    assert_non_null(strstr(w[WAITS].exit.why, "before its turn"));
+    for (int i = N - 1; i >= 0; i--) {
+        snprintf(path, sizeof path, "%s/go-%d", dir, i);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fclose(f);
+        if (i > 1)
+            assert_false(w[i].started); /* two run, and wait for their files */
+    }
+    for (int i = 0; i < N; i++) {
+        run_until(is_exited, &w[i]);
+        if (i == WAITS)
+            continue;
+        assert_int_equal(w[i].exit.exit_code, i);
+        assert_true(strtol(w[i].lines[0], NULL, 10) <= 2);
+    }
+}
+
+static void test_what_waits_for_its_lane_ends_with_the_runtime(void **state)
+{
+    lane_width = 1;
+    start_sh(&at_the_end[0], "echo up; sleep 1000");
+    start_sh(&at_the_end[1], "echo never");
+    run_until(has_line, &at_the_end[0]);
+    assert_false(at_the_end[1].started);
+}
+
 static void test_a_flood_is_bounded(void **state)
 {
     struct watch w;
@@ -388,6 +457,8 @@ static int play_server(char **all, const char *pids_path)
         return 1;
     for (size_t i = 0; i < ARRAY_LEN(w); i++) {
         const char *const argv[] = {"/bin/sh", "-c", orphan_script, pids_path, NULL};
+        lane = i; /* in lanes, too */
+        lane_width = 1;
         if (try_start(&w[i], argv, "exec:///tmp", &e))
             return 1;
     }
@@ -437,18 +508,26 @@ int main(int argc, char **argv)
     self_path[len] = '\0';
     if (argc == 3 && strcmp(argv[1], "__server") == 0)
         return play_server(argv, argv[2]);
+#define CASE_IN_LANE(fn)                                \
+    {                                                   \
+#fn " in a lane", fn, in_lane, in_no_lane, NULL \
+    }
+        /* In a lane other threads of the warden do it. */
+#define CASE_BOTH(fn) cmocka_unit_test(fn), CASE_IN_LANE(fn)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_how_programs_end),
-        cmocka_unit_test(test_what_programs_write),
+        CASE_BOTH(test_how_programs_end),
+        CASE_BOTH(test_what_programs_write),
         cmocka_unit_test(test_a_long_line_is_cut_and_marked),
         cmocka_unit_test(test_the_port_is_told_twice),
-        cmocka_unit_test(test_what_cannot_be_run),
-        cmocka_unit_test(test_nothing_is_left_when_the_leader_ends),
-        cmocka_unit_test(test_signals_and_kill),
+        CASE_BOTH(test_what_cannot_be_run),
+        CASE_BOTH(test_nothing_is_left_when_the_leader_ends),
+        CASE_BOTH(test_signals_and_kill),
+        CASE_IN_LANE(test_a_lane_is_as_wide_as_it_was_told),
         cmocka_unit_test(test_a_flood_is_bounded),
         cmocka_unit_test(test_a_strangers_server_runs),
-        cmocka_unit_test(test_a_lost_warden_is_replaced),
+        CASE_BOTH(test_a_lost_warden_is_replaced),
         cmocka_unit_test(test_no_orphan_after_kill_9_of_the_server),
+        CASE_IN_LANE(test_what_waits_for_its_lane_ends_with_the_runtime),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
