@@ -277,7 +277,8 @@ enum execution_state execution_end_with(const struct execution *e, const struct 
 
 void execution_say(const struct execution *e, const struct run_attempt *a, int severity, const char *text)
 {
-    const struct log_where w = {e->project, e->region, e->job_id, e->id, a ? a->id : "", true, a ? a->index : 0, a ? a->number : 0};
+    const struct log_where w = {e->project,       e->region, e->job_id, e->id, a ? a->id : "", true, a ? a->index : LOG_NO_TASK,
+                                a ? a->number : 0};
     if (a)
         logs_system(e->jobs->x->logs, &w, severity, "Task %u, attempt %u: %s", a->index, a->number, text);
     else

@@ -217,7 +217,7 @@ static const char *field_of(const struct log_entry *entry, const char *field, ch
         if (strcmp(field, simple[i].name) == 0)
             return simple[i].value;
     bool task = strcmp(field, "labels." LOG_LABEL_TASK) == 0;
-    if (s->job && (task || strcmp(field, "labels." LOG_LABEL_ATTEMPT) == 0)) {
+    if (s->job && entry->task != LOG_NO_TASK && (task || strcmp(field, "labels." LOG_LABEL_ATTEMPT) == 0)) {
         snprintf(scratch, size, "%u", task ? entry->task : entry->attempt);
         return scratch;
     }

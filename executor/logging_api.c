@@ -62,8 +62,9 @@ static bool add_labels(struct arena *a, LOGGING(LogEntry) * m, const struct log_
         return false;
     bool ok = !*entry->instance || add_label(a, m, "instanceId", arena_strdup(a, entry->instance));
     if (entry->source->job)
-        ok = ok && add_label(a, m, LOG_LABEL_EXECUTION, arena_strdup(a, entry->revision)) &&
-             add_label(a, m, LOG_LABEL_TASK, arena_printf(a, "%u", entry->task)) &&
+        ok = ok && add_label(a, m, LOG_LABEL_EXECUTION, arena_strdup(a, entry->revision));
+    if (entry->source->job && entry->task != LOG_NO_TASK)
+        ok = ok && add_label(a, m, LOG_LABEL_TASK, arena_printf(a, "%u", entry->task)) &&
              add_label(a, m, LOG_LABEL_ATTEMPT, arena_printf(a, "%u", entry->attempt));
     return ok;
 }

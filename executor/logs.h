@@ -37,9 +37,10 @@ int severity_parse(struct str name);
 
 struct log_where { /* names; instance may be "" */
     const char *project, *region, *service, *revision, *instance;
-    bool job; /* then service is the job, revision its execution, and: */
-    uint32_t task, attempt;
+    bool job;               /* then service is the job, revision its execution, and: */
+    uint32_t task, attempt; /* task LOG_NO_TASK: it is about the whole execution */
 };
+#define LOG_NO_TASK UINT32_MAX
 struct log_source;
 struct log_entry {
     struct node link, source_link;

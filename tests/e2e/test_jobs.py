@@ -73,6 +73,8 @@ def _():
     assert re.fullmatch(r"env-[a-z0-9]{5}", name), name
     lines = sorted(e["textPayload"] for e in logs("env", "AND logName:stdout"))
     equal(lines, [f"env {i}/4 0 {name} v y" for i in range(4)])
+    about = [e for e in logs("env") if "completed successfully" in e["textPayload"]]
+    equal([sorted(e["labels"]) for e in about], [["run.googleapis.com/execution_name"]], "labels of a line about the execution")
     one = logs("env", 'AND labels."run.googleapis.com/task_index" = 2')
     equal([e["labels"]["run.googleapis.com/execution_name"] for e in one], [name])
     equal(server.api("GET", f"{LOCATION}/jobs/env")["latestCreatedExecution"]["completionStatus"], "EXECUTION_SUCCEEDED")

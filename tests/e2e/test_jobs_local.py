@@ -91,6 +91,24 @@ def _():
     assert "3 tasks: 2 succeeded, 1 failed, 2 retried" in done.stderr and "task 2: exit code 5, 3 attempts" in done.stderr, done.stderr
 
 
+@case("each task has a file for its result, new for each attempt; kept where one wants them")
+def _():
+    folder = temp_dir()
+    script = 'test ! -e "$RUNNEL_RESULT" || exit 9; echo "$CLOUD_RUN_TASK_INDEX of $CLOUD_RUN_TASK_ATTEMPT" > "$RUNNEL_RESULT"; echo "$RUNNEL_RESULT"; [ $CLOUD_RUN_TASK_ATTEMPT = 1 ]'
+    execute("--tasks=3", "--max-retries=1", f"--results={folder}/new", *shell(script))
+    got = {}
+    for name in os.listdir(folder + "/new"):
+        with open(f"{folder}/new/{name}", encoding="ascii") as f:
+            got[name] = f.read()
+    equal(got, {str(i): f"{i} of 1\n" for i in range(3)}, "results")
+    done = execute("--tasks=2", "--max-retries=1", *shell(script), env={"TMPDIR": folder, "RUNNEL_RESULT": "/not/this"})
+    paths = {line.split()[1] for line in done.stdout.splitlines()}
+    equal(len(paths), 2, "files")
+    equal(os.listdir(folder), ["new"], "what is left of results that nobody wanted")
+    said = execute("--results=/no/such/folder", *shell("true"), want=1).stderr
+    assert "/no/such/folder" in said, said
+
+
 @case("between attempts the backoff passes, and doubles")
 def _():
     done = execute("--tasks=2", "--max-retries=2", "--backoff=200ms", "--max-backoff=300ms", *shell("date +%s.%N; exit 1"), want=1)

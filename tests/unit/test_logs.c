@@ -133,6 +133,33 @@ static void test_filters(void **state)
     }
 }
 
+static void test_a_line_about_an_execution_is_of_no_task(void **state)
+{
+    static const struct log_where task = {"proj", "here", "work", "work-1", "i3", true, 0, 0};
+    static const struct log_where all = {"proj", "here", "work", "work-1", "", true, LOG_NO_TASK, 0};
+    static const struct {
+        const char *filter;
+        int want;
+    } cases[] = {
+        {"labels.\"run.googleapis.com/task_index\" = 0", 1},
+        {"labels.\"run.googleapis.com/task_attempt\" = 0", 1},
+        {"labels.\"run.googleapis.com/execution_name\" = work-1", 2},
+    };
+    logs_line(logs, &task, LOG_STDOUT, STR("of the task"), FAKE_WALL_NS);
+    logs_system(logs, &all, SEVERITY_INFO, "of all");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct arena *a = arena_new(1 << 20);
+        struct err e;
+        struct log_filter *f = log_filter_parse(a, str_of(cases[i].filter), &e);
+        int found = 0;
+        assert_non_null(f);
+        LIST_EACH(logs_all(logs), n)
+            found += log_filter_matches(f, CONTAINER_OF(n, struct log_entry, link));
+        CASE_INT(cases[i].filter, found, cases[i].want);
+        arena_free(a);
+    }
+}
+
 static void test_a_filter_ends_where_its_text_ends(void **state)
 {
     struct arena *a = arena_new(1 << 20);

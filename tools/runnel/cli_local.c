@@ -5,15 +5,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define REDRAW_NS (NS_PER_S / 4)
 #define DESCRIPTORS_BESIDES 32 /* what we need apart from two for each program */
-#define VARS_OF_A_TASK 4
+#define VARS_OF_A_TASK 5
 #define TOLD_BYTES_MAX 120
 
 static int64_t now(void) { return clock_mono_ns(clock_real()); }
@@ -273,7 +276,8 @@ static void make_environment(struct local *l)
         given++;
     l->environment = cli_alloc(l->c, (n + given + ARRAY_LEN(own) + VARS_OF_A_TASK) * sizeof *l->environment);
     for (size_t i = 0; i < n; i++) {
-        bool kept = strncmp(environ[i], "CLOUD_RUN_", 10) != 0 && strncmp(environ[i], "RUNNEL_TASK_INPUT=", 18) != 0;
+        bool kept = strncmp(environ[i], "CLOUD_RUN_", 10) != 0 && strncmp(environ[i], "RUNNEL_TASK_INPUT=", 18) != 0 &&
+                    strncmp(environ[i], "RUNNEL_RESULT=", 14) != 0;
         for (size_t v = 0; v < given && kept; v++) {
             const size_t name = strcspn(l->job->vars[v], "=") + 1;
             kept = strncmp(environ[i], l->job->vars[v], name) != 0;
@@ -299,10 +303,28 @@ static int check_descriptors(const struct local_job *job, struct err *e)
                    job->parallelism, (unsigned long long)need, (unsigned long long)limit.rlim_cur, (unsigned long long)need);
 }
 
+/* A program that writes a result must be able to, whether anybody wants to see it or not. */
+static int open_results(struct local *l, struct err *e)
+{
+    const char *dir = l->job->results, *tmp = getenv("TMPDIR");
+    char path[PATH_MAX];
+    if (dir && mkdir(dir, 0777) != 0 && errno != EEXIST)
+        return err_sys(e, ERR_FAILED_PRECONDITION, errno, "the folder %.200s of the results cannot be made", dir);
+    if (!dir) {
+        char *made = cli_copy(l->c, str_of(cli_printf(l->c, "%s/runnel-results-XXXXXX", tmp && *tmp ? tmp : "/tmp")));
+        if (!(dir = mkdtemp(made)))
+            return err_sys(e, ERR_FAILED_PRECONDITION, errno, "no folder for results can be made in %.200s", made);
+    }
+    if (!realpath(dir, path) || access(path, W_OK) != 0)
+        return err_sys(e, ERR_FAILED_PRECONDITION, errno, "results cannot be written into %.200s", dir);
+    l->results = cli_copy(l->c, str_of(path));
+    return 0;
+}
+
 static int open_all(struct local *l, struct err *e)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};
-    if (check_descriptors(l->job, e))
+    if (check_descriptors(l->job, e) || open_results(l, e))
         return -(int)e->code;
     if (!(l->timers = timers_new()))
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
@@ -321,6 +343,8 @@ static int open_all(struct local *l, struct err *e)
 
 static void close_all(struct local *l)
 {
+    if (l->results && !l->job->results)
+        rmdir(l->results);
     if (l->signal_fd >= 0)
         close(l->signal_fd);
     if (l->null_fd >= 0)

@@ -25,6 +25,7 @@ struct local_job {
     const char *const *inputs;                            /* one a task, or NULL */
     const char *const *vars;                              /* KEY=VALUE, ends with NULL: above those of this process */
     const char *execution;                                /* CLOUD_RUN_EXECUTION */
+    const char *results;                                  /* the folder of the files RUNNEL_RESULT; NULL: nobody wants to see them */
     uint32_t tasks, parallelism, max_retries, stop_after; /* stop_after 0: never */
     int64_t timeout_ns, backoff_min_ns, backoff_max_ns;   /* timeout 0: none */
 };

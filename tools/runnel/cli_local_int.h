@@ -53,6 +53,7 @@ struct local {
     bool stopping, interrupted, broken; /* broken: nobody reads what we print */
     char **environment;                 /* with room for what changes from task to task */
     size_t n_fixed;
+    const char *results;      /* the folder of their results, absolute */
     sigset_t signals, before; /* what we take, and the mask that programs get */
     int signal_fd, null_fd;
 };

@@ -70,6 +70,16 @@ void slot_read(struct slot *s)
 
 /* ---- starting ---- */
 
+static const char *local_result(struct local *l, uint32_t index) { return cli_printf(l->c, "%s/%u", l->results, index); }
+
+/* Of the attempt before, or of one that nobody wants to see. */
+static void drop_result(struct local *l, uint32_t index)
+{
+    struct arena *kept = cli_scratch_begin(l->c);
+    unlink(local_result(l, index));
+    cli_scratch_end(l->c, kept);
+}
+
 /* What a task is told about itself, above what all of them get. */
 static char **environment_of(struct local *l, uint32_t index)
 {
@@ -77,6 +87,7 @@ static char **environment_of(struct local *l, uint32_t index)
     size_t n = l->n_fixed;
     l->environment[n++] = cli_printf(c, "CLOUD_RUN_TASK_INDEX=%u", index);
     l->environment[n++] = cli_printf(c, "CLOUD_RUN_TASK_ATTEMPT=%u", l->tasks[index].attempts);
+    l->environment[n++] = cli_printf(c, "RUNNEL_RESULT=%s", local_result(l, index));
     if (l->job->inputs)
         l->environment[n++] = cli_printf(c, "RUNNEL_TASK_INPUT=%s", l->job->inputs[index]);
     l->environment[n] = NULL;
@@ -179,6 +190,7 @@ int slot_start(struct local *l, uint32_t index, int64_t now_ns)
     struct slot *s = free_slot(l);
     pid_t pid = 0;
     *s = (struct slot){.l = l, .index = index, .out = {.fd = -1, .to = stdout}, .err = {.fd = -1, .to = stderr}};
+    drop_result(l, index);
     const int rc = spawn_piped(l, index, s, &pid);
     if (rc)
         return -rc;
@@ -212,6 +224,8 @@ bool slot_ended(struct slot *s, int *status)
     while (waitpid(s->pid, status, 0) < 0 && errno == EINTR)
         ;
     timer_cancel(s->l->timers, &s->timer);
+    if (!s->l->job->results)
+        drop_result(s->l, s->index);
     slot_read(s);
     stream_close(s, &s->out);
     stream_close(s, &s->err);

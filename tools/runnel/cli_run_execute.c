@@ -102,6 +102,8 @@ static int execute_there(struct cli *c)
         if (cli_given(c, local_only[i]))
             return cli_usage_error(c, "--%s is the job's own: change it by `runnel run jobs update`, or run a command with --local",
                                    local_only[i]);
+    if (cli_given(c, "results"))
+        return cli_usage_error(c, "--results is for an execution with --local; the server keeps those of its tasks");
     if (c->n_args == 0)
         return cli_usage_error(c, "JOB is missing: runnel run jobs execute JOB, or --local -- COMMAND...");
     if (c->n_args > 1)
@@ -189,6 +191,7 @@ static int execute_here(struct cli *c)
         .inputs = in.v,
         .vars = cli_list(c, "update-env-vars", NULL),
         .execution = new_execution(c),
+        .results = cli_text(c, "results"),
         .tasks = in.n                    ? (uint32_t)in.n
                  : cli_given(c, "tasks") ? (uint32_t)cli_int(c, "tasks")
                                          : 1,
@@ -218,6 +221,7 @@ static const struct cli_flag execute_flags[] = {
     CLI_FLAG("backoff", CLI_DURATION, "DURATION", "with --local: the time before that; it doubles each time"),
     CLI_FLAG("max-backoff", CLI_DURATION, "DURATION", "with --local: the longest such time; 10m if it is not given"),
     CLI_FLAG("stop-after-failures", CLI_INT, "N", "with --local: end when so many tasks have failed", .min = 1, .max = RUN_TASKS_MAX),
+    CLI_FLAG("results", CLI_TEXT, "FOLDER", "with --local: what a task writes into the file $RUNNEL_RESULT stays there, under its number"),
     {0},
 };
 
