@@ -271,7 +271,7 @@ int main(void)
         CASE(test_what_is_lifted_from_a_line),
         CASE(test_the_oldest_go_first_and_one_service_cannot_push_out_another),
         CASE(test_filters),
-        cmocka_unit_test(test_a_line_about_an_execution_is_of_no_task),
+        cmocka_unit_test_setup_teardown(test_a_line_about_an_execution_is_of_no_task, setup, teardown),
         cmocka_unit_test(test_a_filter_ends_where_its_text_ends),
         cmocka_unit_test(test_the_api),
         cmocka_unit_test(test_bytes_become_lines_however_they_come),
