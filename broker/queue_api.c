@@ -71,11 +71,10 @@ static void create(struct queues *qs, struct call *c, PbQueue *fresh)
     fresh->state = GOOGLE__CLOUD__TASKS__V2__QUEUE__STATE__RUNNING;
     fresh->purge_time = NULL;
     record.queue = fresh;
-    record.list_id = qs->next_list_id;
+    record.list_id = store_list_new(qs->deps.store);
     struct queue_change *ch = queue_change_new(qs, c, fresh->name, &record);
     if (!ch)
         return;
-    qs->next_list_id++;
     queue_change_commit(ch, false, created);
 }
 

@@ -120,7 +120,7 @@ static int fill_txn(const struct queue_change *ch, struct store_txn *txn, bool d
     }
     int rc = put_record(txn, QUEUE_KIND, ch->name, ch->record, e);
     if (!rc && !map_get(ch->qs->by_name, ch->name)) /* a new one */
-        rc = store_txn_meta(txn, STORE_META_NEXT_LIST, ch->qs->next_list_id, e);
+        rc = store_txn_lists(txn, ch->qs->deps.store, e);
     return rc;
 }
 
@@ -297,7 +297,6 @@ struct queues *queues_new(const struct queues_config *c, const struct queue_deps
     }
     qs->config = *c;
     qs->deps = *d;
-    qs->next_list_id = 1;
     if (qs->config.max_schedule_ns == 0)
         qs->config.max_schedule_ns = TASK_SCHEDULE_MAX_NS;
     list_init(&qs->changes);
@@ -319,7 +318,7 @@ static QueueRecord *read_record(const struct queues *qs, const char *kind, const
     const char *why = NULL;
     if (!record || !record->queue || check_queue_name(record->queue->name, "queue.name", NULL))
         why = "malformed";
-    else if (record->list_id == 0 || record->list_id >= qs->next_list_id)
+    else if (!store_list_given(qs->deps.store, record->list_id))
         why = "the list of its tasks has a number that was never given";
     else if (record->deleted_wall_ns < 0)
         why = "deleted before 1970";
@@ -436,12 +435,7 @@ static int check_lists(const struct queues *qs, struct err *e)
 int queues_load(struct queues *qs, struct err *e)
 {
     struct store *store = qs->deps.store;
-    uint64_t next = 0;
-    int rc = store->ops->load_meta(store, STORE_META_NEXT_LIST, &next, e);
-    if (!rc && next > INT64_MAX)
-        rc = err_set(e, ERR_DATA_LOSS, "meta \"" STORE_META_NEXT_LIST "\": %llu is no number of a list", (unsigned long long)next);
-    if (!rc && next > qs->next_list_id)
-        qs->next_list_id = next;
+    int rc = store_lists_load(store, e);
     rc = rc ? rc : store->ops->load_resources(store, QUEUE_KIND, load_live, qs, e);
     rc = rc ? rc : store->ops->load_resources(store, GONE_KIND, load_gone, qs, e);
     rc = rc ? rc : check_lists(qs, e);

@@ -63,7 +63,6 @@ struct queues {
     struct map *by_name; /* struct tq */
     struct map *busy;    /* struct queue_change */
     struct list changes, gone;
-    uint64_t next_list_id;
     void (*on_gone)(void *arg, const char *resource);
     void *on_gone_arg;
     struct timer tick;

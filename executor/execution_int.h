@@ -19,9 +19,6 @@
 
 #define RUN_KIND_JOB "run.job"
 #define RUN_KIND_EXECUTION "run.execution"
-/* Lists of entries: numbers of their own, above those that queues count. */
-#define JOBS_LIST_META "run.next-list"
-#define JOBS_LIST_FIRST (UINT64_C(1) << 40)
 
 /* Limits in one place. */
 #define JOBS_MAX 10000

@@ -313,7 +313,7 @@ static int load_job(void *arg, const char *name, struct str body, struct err *e)
 static const char *list_damage(struct run_jobs *js, uint64_t id)
 {
     struct err e;
-    return id == 0 || id >= js->next_list             ? "it has a list that was never given"
+    return !store_list_given(js->x->deps.store, id)   ? "it has a list that was never given"
            : u64map_get(js->loaded_lists, id)         ? "it has the list of another"
            : u64map_put(js->loaded_lists, id, js, &e) ? "out of memory"
                                                       : NULL;
@@ -358,11 +358,7 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
 int run_jobs_load(struct run_jobs *js, struct err *e)
 {
     const struct store_ops *ops = js->x->deps.store->ops;
-    int rc = ops->load_meta(js->x->deps.store, JOBS_LIST_META, &js->next_list, e);
-    if (rc == 0 && js->next_list > INT64_MAX)
-        rc = err_set(e, ERR_DATA_LOSS, "meta \"" JOBS_LIST_META "\": the number is too large");
-    if (js->next_list == 0)
-        js->next_list = JOBS_LIST_FIRST;
+    int rc = store_lists_load(js->x->deps.store, e);
     js->loaded_lists = u64map_new(2 * EXECUTIONS_MAX);
     if (rc == 0 && !js->loaded_lists)
         rc = err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for jobs");
@@ -427,7 +423,6 @@ struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
     js->x = x;
     js->env = x->env;
     js->running_max = x->config.max_tasks_host ? x->config.max_tasks_host : JOBS_RUNNING_MAX;
-    js->next_list = JOBS_LIST_FIRST;
     list_init(&js->active);
     list_init(&js->leaving);
     timer_init(&js->pump, on_pump);

@@ -105,12 +105,12 @@ static int store_inputs(const struct launch *l, uint64_t list, struct store_txn 
 
 struct execution *launch_new(struct job *j, struct arena *a, const struct launch *l, struct store_txn *t, struct err *e)
 {
-    struct run_jobs *js = j->jobs;
+    struct store *store = j->jobs->x->deps.store;
     RECORD(ExecutionRecord) rec = RUNNEL__RUN__V1__EXECUTION_RECORD__INIT;
     if (!(rec.execution = message(j, a, l, e)))
         return NULL;
-    rec.list_id = js->next_list++;
-    rec.inputs_list = l->n_inputs ? js->next_list++ : 0;
+    rec.list_id = store_list_new(store);
+    rec.inputs_list = l->n_inputs ? store_list_new(store) : 0;
     rec.state = EXECUTION_QUEUED;
     rec.number = j->count + 1;
     struct execution *x = execution_new(j, pb_dup(&rec.base), e);
@@ -118,7 +118,7 @@ struct execution *launch_new(struct job *j, struct arena *a, const struct launch
         return NULL;
     if (!job_full(j, &x->settings))
         x->state = EXECUTION_PENDING;
-    if (job_may_run(j, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) || store_txn_meta(t, JOBS_LIST_META, js->next_list, e) ||
+    if (job_may_run(j, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) || store_txn_lists(t, store, e) ||
         execution_store(x, t, x->state, NULL, e)) {
         execution_free(x);
         return NULL;

@@ -67,9 +67,8 @@ struct store_seek {
 };
 /* Entries: what waits for its time (tasks), or is remembered until then (names). An entry has a key (1 to STORE_ENTRY_KEY_MAX bytes) that
  * is unique in its list, a lane (to STORE_LANE_MAX) and a due time; in a lane entries are in the order (due, key), keys by their bytes.
- * List ids come from a counter that is as durable as what uses them: load_meta of STORE_META_NEXT_LIST is the next one (0, when absent,
- * is one too), and the transaction that first names a list says one more by store_txn_meta. */
-#define STORE_META_NEXT_LIST "next-list"
+ * Lists have numbers from a counter of the store, from 1 on (store_list_new). It is as durable as what uses them, since the transaction
+ * that first names a list takes it along (store_txn_lists). */
 struct store_entry {
     const char *key;
     uint32_t lane;
@@ -120,6 +119,7 @@ struct store_ops {
 };
 struct store {
     const struct store_ops *ops;
+    uint64_t next_list; /* store_list_new's */
 };
 
 struct store_txn *store_txn_new(void);    /* NULL: out of memory */
@@ -143,6 +143,13 @@ MUST_USE int store_txn_entry_delete(struct store_txn *t, uint64_t list_id, const
 /** All entries of the list, at once for readers; the rows themselves go in the background. A list_id is never used again: what is added
  *  to it later may vanish (the store in memory asserts that nobody does); deleting from it is harmless. */
 MUST_USE int store_txn_entries_drop(struct store_txn *t, uint64_t list_id, struct err *e);
+
+/** Read the counter of lists; whoever uses lists does it once, before all else. DATA_LOSS: it is no number of a list. */
+MUST_USE int store_lists_load(struct store *s, struct err *e);
+static inline uint64_t store_list_new(struct store *s) { return s->next_list++; }
+static inline bool store_list_given(const struct store *s, uint64_t id) { return id > 0 && id < s->next_list; }
+/** The counter, into a transaction that names a new list. */
+MUST_USE int store_txn_lists(struct store_txn *t, const struct store *s, struct err *e);
 
 static inline void store_submit(struct store *s, struct store_txn *t, store_done_fn done, void *arg) { s->ops->submit(s, t, done, arg); }
 

@@ -637,7 +637,7 @@ struct store *store_memory_new(void)
     struct store_memory *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    s->store.ops = &memory_ops;
+    s->store = (struct store){&memory_ops, 1};
     s->tail = &s->head;
     s->records = map_new(MEMORY_ENTRIES_MAX);
     s->topics = u64map_new(MEMORY_ENTRIES_MAX);

@@ -456,7 +456,7 @@ struct store *store_sqlite_open(const char *dir, struct mailbox *engine, struct 
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory to open %s", dir);
         return NULL;
     }
-    s->store.ops = &sqlite_ops;
+    s->store = (struct store){&sqlite_ops, 1};
     s->log = log;
     s->engine = engine;
     s->lock_fd = -1;

@@ -4,6 +4,29 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define META_NEXT_LIST "next-list"
+#define META_NEXT_RUN_LIST "run.next-list" /* once jobs had a counter of their own, far above the other */
+
+int store_lists_load(struct store *s, struct err *e)
+{
+    static const char *const keys[] = {META_NEXT_LIST, META_NEXT_RUN_LIST};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        uint64_t next = 0;
+        int rc = s->ops->load_meta(s, keys[i], &next, e);
+        if (rc == 0 && next > INT64_MAX)
+            rc = err_set(e, ERR_DATA_LOSS, "meta \"%s\": %llu is no number of a list", keys[i], (unsigned long long)next);
+        if (rc)
+            return rc;
+        s->next_list = next > s->next_list ? next : s->next_list;
+    }
+    return 0;
+}
+
+int store_txn_lists(struct store_txn *t, const struct store *s, struct err *e)
+{
+    return store_txn_meta(t, META_NEXT_LIST, s->next_list, e);
+}
+
 struct store_txn *store_txn_new(void)
 {
     struct store_txn *t = malloc(sizeof *t);

@@ -436,21 +436,47 @@ static void a_dropped_list_is_empty_at_once_and_stays_so(struct bench *b)
     expect_all(b, L, "");
 }
 
-/* As an engine does it: the number of a new list and its first entry are one transaction. */
+static uint64_t new_list(struct bench *b)
+{
+    struct err e;
+    assert_int_equal(store_lists_load(b->store, &e), 0);
+    return store_list_new(b->store);
+}
+
+/* As an engine does it: the counter and the first entry of a new list are one transaction. */
 static void list_ids_come_from_a_number_that_is_as_durable(struct bench *b)
 {
-    for (uint64_t want = 0; want < 3; want++) {
-        assert_int_equal(meta(b, STORE_META_NEXT_LIST), want);
+    for (uint64_t want = 1; want < 4; want++) {
+        uint64_t id = new_list(b);
+        assert_int_equal(id, want);
         struct store_txn *t = store_txn_new();
-        add(t, want, "first", 0, 1, "x"); /* 0 is a list like others */
-        if (want)
-            drop(t, want - 1);
-        assert_int_equal(store_txn_meta(t, STORE_META_NEXT_LIST, want + 1, NULL), 0);
+        add(t, id, "first", 0, 1, "x");
+        drop(t, id - 1); /* 0 is a list like others, but is never given */
+        assert_int_equal(store_txn_lists(t, b->store, NULL), 0);
         assert_int_equal(bench_submit(b, t), ERR_OK);
         bench_restart(b);
-        expect_all(b, want, "first@0.1=x,");
+        expect_all(b, id, "first@0.1=x,");
     }
-    expect_all(b, 0, "");
+    expect_all(b, 1, "");
+}
+
+/* Jobs had their own numbers once. */
+static void lists_of_an_older_server_are_not_given_again(struct bench *b)
+{
+    struct store_txn *t = store_txn_new();
+    assert_int_equal(store_txn_meta(t, "next-list", 7, NULL), 0);
+    assert_int_equal(store_txn_meta(t, "run.next-list", (UINT64_C(1) << 40) + 3, NULL), 0);
+    assert_int_equal(bench_submit(b, t), ERR_OK);
+    bench_restart(b);
+    uint64_t id = new_list(b);
+    assert_int_equal(id, (UINT64_C(1) << 40) + 3);
+    assert_true(store_list_given(b->store, 6) && store_list_given(b->store, id));
+    assert_false(store_list_given(b->store, 0) || store_list_given(b->store, id + 1));
+    t = store_txn_new();
+    assert_int_equal(store_txn_lists(t, b->store, NULL), 0);
+    assert_int_equal(bench_submit(b, t), ERR_OK);
+    bench_restart(b);
+    assert_int_equal(new_list(b), id + 1);
 }
 
 static void the_highest_numbers_work(struct bench *b)
@@ -483,19 +509,13 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } promises[] = {
-    PROMISE(entries_are_added_replaced_and_deleted),
-    PROMISE(operations_of_one_transaction_are_done_in_their_order),
-    PROMISE(a_taken_key_fails_its_own_transaction_only),
-    PROMISE(a_refused_transaction_leaves_lists_as_they_were),
-    PROMISE(a_lane_comes_in_the_order_of_time_then_key),
-    PROMISE(keys_come_in_their_order_over_lanes),
-    PROMISE(an_answer_is_bounded_by_count_and_bytes),
-    PROMISE(pages_together_are_the_whole),
-    PROMISE(a_read_sees_what_was_submitted_before_it),
-    PROMISE(large_bodies_come_back_whole),
-    PROMISE(a_dropped_list_is_empty_at_once_and_stays_so),
-    PROMISE(list_ids_come_from_a_number_that_is_as_durable),
-    PROMISE(the_highest_numbers_work),
+    PROMISE(entries_are_added_replaced_and_deleted),       PROMISE(operations_of_one_transaction_are_done_in_their_order),
+    PROMISE(a_taken_key_fails_its_own_transaction_only),   PROMISE(a_refused_transaction_leaves_lists_as_they_were),
+    PROMISE(a_lane_comes_in_the_order_of_time_then_key),   PROMISE(keys_come_in_their_order_over_lanes),
+    PROMISE(an_answer_is_bounded_by_count_and_bytes),      PROMISE(pages_together_are_the_whole),
+    PROMISE(a_read_sees_what_was_submitted_before_it),     PROMISE(large_bodies_come_back_whole),
+    PROMISE(a_dropped_list_is_empty_at_once_and_stays_so), PROMISE(list_ids_come_from_a_number_that_is_as_durable),
+    PROMISE(lists_of_an_older_server_are_not_given_again), PROMISE(the_highest_numbers_work),
 };
 
 static void both_stores_keep_the_same_promises(void **state)
