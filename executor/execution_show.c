@@ -1,5 +1,7 @@
 /** execution_show.c: jobs and executions as clients see them: what is stored, and what follows from where they stand. */
+#include "core/base/text.h"
 #include "executor/jobs_int.h"
+#include "executor/log_filter.h"
 
 #include <stdio.h>
 
@@ -108,6 +110,22 @@ static void add_conditions(const struct execution *e, struct arena *a, RUN(Execu
                         started ? e->started_wall_ns : created_ns));
 }
 
+char *execution_log_uri(const struct execution *e, struct arena *a, uint32_t index)
+{
+    char filter[400], task[80] = "", *uri = NULL;
+    struct buf b;
+    if (index != LOG_NO_TASK)
+        snprintf(task, sizeof task, " AND labels.\"" LOG_LABEL_TASK "\" = \"%u\"", index);
+    snprintf(filter, sizeof filter, "resource.labels.location = \"%s\" AND labels.\"" LOG_LABEL_EXECUTION "\" = \"%s\"%s", e->region, e->id,
+             task);
+    buf_init(&b, 4 * sizeof filter);
+    if (percent_add(&b, str_of(filter)) == 0)
+        uri = arena_printf(a, "http://%s:%u" LOGGING_LINK_PATH "?resourceNames=projects/%s&filter=%.*s", e->jobs->x->config.domain,
+                           e->jobs->x->config.port, e->project, (int)buf_len(&b), buf_data(&b));
+    buf_fini(&b);
+    return uri;
+}
+
 RUN(Execution) * execution_show(const struct execution *e, struct arena *a)
 {
     RUN(Execution) *m = pb_clone(a, &e->rec->execution->base);
@@ -128,8 +146,9 @@ RUN(Execution) * execution_show(const struct execution *e, struct arena *a)
     m->cancelled_count = (int32_t)e->count[TASK_CANCELLED];
     m->retried_count = (int32_t)e->retried;
     m->etag = arena_printf(a, "\"%.8s-%u-%u\"", m->uid, e->round + 1, (unsigned)e->state);
+    m->log_uri = execution_log_uri(e, a, LOG_NO_TASK);
     add_conditions(e, a, m);
-    return m->etag ? m : NULL;
+    return m->etag && m->log_uri ? m : NULL;
 }
 
 static RUN(ExecutionReference) * execution_reference(const struct execution *e, struct arena *a)

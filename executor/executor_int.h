@@ -239,6 +239,7 @@ void api_reply(struct call *c, const void *m); /* or fail, when it is NULL */
 void api_reply_done(struct executor *x, struct call *c, const char *parent, const ProtobufCMessage *m);
 
 /* run_api.c, logging_api.c */
+#define LOGGING_LINK_PATH "/runnel/v1/entries"
 MUST_USE int run_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int logging_api_register(struct executor *x, struct registry *r, struct err *e);
 

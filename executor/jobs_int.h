@@ -82,6 +82,8 @@ MUST_USE int validate_inputs(RUN(Execution) * m, char **inputs, size_t n, bool c
 /* execution_show.c */
 RUN(Execution) * execution_show(const struct execution *e, struct arena *a);
 RUN(Job) * job_show(const struct job *j, struct arena *a);
+/** Where its lines are read, or those of its task `index` (LOG_NO_TASK: of all). */
+char *execution_log_uri(const struct execution *e, struct arena *a, uint32_t index);
 /** How the execution's end is told to who waits for it: 0, or the error. */
 MUST_USE int execution_error(const struct execution *e, struct err *err);
 

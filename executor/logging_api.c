@@ -190,6 +190,9 @@ static void on_list(void *service, struct call *c, const ProtobufCMessage *reque
 static const struct method methods[] = {
     {"google.logging.v2.LoggingServiceV2/ListLogEntries", VERB_POST, "/v2/entries:list", "*", "logging.logEntries.list",
      LOGGING_DESC(list_log_entries_request), LOGGING_DESC(list_log_entries_response), on_list},
+    /* The same for a link, which logUri of an execution or a task is. */
+    {"google.logging.v2.LoggingServiceV2/ListLogEntries", VERB_GET, LOGGING_LINK_PATH, NULL, "logging.logEntries.list",
+     LOGGING_DESC(list_log_entries_request), LOGGING_DESC(list_log_entries_response), on_list},
 };
 
 int logging_api_register(struct executor *x, struct registry *r, struct err *e)

@@ -141,8 +141,9 @@ static RUN(Task) * build(const struct execution *e, struct arena *a, uint32_t in
     }
     m->update_time = m->completion_time ? m->completion_time : m->start_time ? m->start_time : m->create_time;
     m->etag = arena_printf(a, "\"%.8s-%u-%d\"", x->uid, index, (int)s.state);
+    m->log_uri = execution_log_uri(e, a, index);
     add_conditions(e, a, m, &s);
-    return m->name && m->uid && m->etag ? m : NULL;
+    return m->name && m->uid && m->etag && m->log_uri ? m : NULL;
 }
 
 RUN(Task) * task_show(const struct execution *e, struct arena *a, uint32_t index, const struct store_entry *row)

@@ -73,6 +73,11 @@ def _():
     assert re.fullmatch(r"env-[a-z0-9]{5}", name), name
     lines = sorted(e["textPayload"] for e in logs("env", "AND logName:stdout"))
     equal(lines, [f"env {i}/4 0 {name} v y" for i in range(4)])
+    def linked(shown):
+        path = shown["logUri"].split(f"localhost:{server.port}", 1)[1]
+        return sorted(e["textPayload"] for e in server.api("GET", path)["entries"])
+    equal(linked(run), sorted([*lines, *(e["textPayload"] for e in logs("env") if e["textPayload"] not in lines)]), "behind the execution's logUri")
+    equal(linked(tasks(done)[3]), [x for x in lines if " 3/4 " in x], "behind a task's logUri")
     about = [e for e in logs("env") if "completed successfully" in e["textPayload"]]
     equal([sorted(e["labels"]) for e in about], [["run.googleapis.com/execution_name"]], "labels of a line about the execution")
     one = logs("env", 'AND labels."run.googleapis.com/task_index" = 2')
