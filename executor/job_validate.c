@@ -106,7 +106,7 @@ static int check_task(struct executor *x, struct arena *a, RUN(TaskTemplate) * t
     return 0;
 }
 
-static int check_template(struct executor *x, struct arena *a, RUN(ExecutionTemplate) * t, struct err *e)
+static int check_template(struct executor *x, struct arena *a, RUN(ExecutionTemplate) * t, const char *id, struct err *e)
 {
     struct job_settings settings;
     if (!t->template_)
@@ -122,6 +122,8 @@ static int check_template(struct executor *x, struct arena *a, RUN(ExecutionTemp
         validate_map("template.annotations", t->annotations, t->n_annotations, e) ||
         job_settings_read(&settings, t->annotations, t->n_annotations, e))
         return -(int)e->code;
+    if (job_depends_on(settings.depends_on, id))
+        return err_set(e, ERR_INVALID_ARGUMENT, "template.annotations: runnel.dev/depends-on names the job itself");
     return check_task(x, a, t->template_, e);
 }
 
@@ -159,7 +161,7 @@ int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *
         return err_set(e, ERR_INVALID_ARGUMENT, "annotations: runnel.dev/depends-on names the job itself");
     if (m->launch_stage == 0)
         m->launch_stage = GOOGLE__CLOUD__RUN__V2__LAUNCH_STAGE__GA;
-    return check_template(x, a, m->template_, e);
+    return check_template(x, a, m->template_, id, e);
 }
 
 /* ---- overrides */

@@ -164,20 +164,44 @@ static bool due(const struct job *j, const char *depends_on, const struct execut
     return true;
 }
 
+static void not_run(const struct execution *after, const struct job *j, const char *why)
+{
+    log_kv(after->jobs->env->log, LOG_WARN, "job.not_run", LSTR("job", j->name), LSTR("after", after->name), LSTR("error", why));
+}
+
 static int launch_one(struct execution *e, struct job *j, struct store_txn *t, struct err *err)
 {
-    struct arena *a = arena_new(RUN_ARENA_MAX);
     const struct launch l = {0};
-    struct execution *made = a ? launch_new(j, a, &l, t, err) : NULL;
-    if (a)
-        arena_free(a);
-    if (made) {
-        e->launched[e->n_launched++] = made;
+    if (!e->launched && !(e->launched = calloc(LAUNCH_DEPENDENTS_MAX, sizeof(struct execution *))))
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    if (e->n_launched == LAUNCH_DEPENDENTS_MAX) {
+        not_run(e, j, "too many jobs depend on one");
         return 0;
     }
-    log_kv(e->jobs->env->log, LOG_WARN, "job.not_run", LSTR("job", j->name), LSTR("after", e->name),
-           LSTR("error", a ? err->msg : "out of memory"));
-    return 0; /* its own fault; this one has succeeded */
+    struct arena *a = arena_new(RUN_ARENA_MAX);
+    if (!a)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    struct execution *made = launch_new(j, a, &l, t, err);
+    arena_free(a);
+    if (made)
+        e->launched[e->n_launched++] = made;
+    else if (err->code == ERR_RESOURCE_EXHAUSTED && j->jobs->n_executions < EXECUTIONS_MAX)
+        return -(int)err->code; /* memory: the end is tried again, with all that goes along */
+    else
+        not_run(e, j, err->msg); /* its own fault; this one has succeeded */
+    return 0;
+}
+
+/* The list of a job, or of its template, which says more. */
+static const char *depends_on(const struct job *j)
+{
+    struct job_settings s, own;
+    struct err e;
+    const RUN(ExecutionTemplate) *t = j->msg->template_;
+    if (job_settings_read(&s, t->annotations, t->n_annotations, &e) ||
+        job_settings_read(&own, j->msg->annotations, j->msg->n_annotations, &e))
+        return "";
+    return *s.depends_on ? s.depends_on : own.depends_on;
 }
 
 int launch_dependents(struct execution *e, struct store_txn *t, struct err *err)
@@ -187,14 +211,10 @@ int launch_dependents(struct execution *e, struct store_txn *t, struct err *err)
     void *v;
     while (map_next(e->jobs->jobs, &it, &name, &v)) {
         struct job *j = v;
-        struct job_settings s;
-        if (!j->msg || j == e->job || strncmp(j->name, e->name, (size_t)(j->id - j->parts)) != 0 ||
-            job_settings_read(&s, j->msg->annotations, j->msg->n_annotations, err) || !job_depends_on(s.depends_on, e->job_id) ||
-            !due(j, s.depends_on, e))
+        if (!j->msg || j == e->job || strncmp(j->name, e->name, (size_t)(j->id - j->parts)) != 0)
             continue;
-        if (!e->launched && !(e->launched = calloc(LAUNCH_DEPENDENTS_MAX, sizeof *e->launched)))
-            return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory");
-        if (e->n_launched < LAUNCH_DEPENDENTS_MAX && launch_one(e, j, t, err))
+        const char *list = depends_on(j);
+        if (job_depends_on(list, e->job_id) && due(j, list, e) && launch_one(e, j, t, err))
             return -(int)err->code;
     }
     return 0;

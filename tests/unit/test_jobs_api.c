@@ -2,6 +2,8 @@
 #include "tests/support/unit.h"
 #include "tests/support/support_executor.h"
 
+#include "executor/execution_int.h"
+
 #include <stdio.h>
 
 #define PARENT "projects/proj/locations/here"
@@ -15,6 +17,8 @@ static char last[200]; /* the last execution */
 static int setup(void **state)
 {
     world_init(&w, 60 * NS_PER_S, 0);
+    w.config.host_memory_bytes = UINT64_C(2) << 30;
+    world_crash(&w); /* it reads that at its start */
     w.runtime.behaviour.exits_ns = 10 * NS_PER_MS;
     return 0;
 }
@@ -105,6 +109,15 @@ static const struct {
      ERR_INVALID_ARGUMENT},
     {"a stop after none", N("\"runnel.dev/stop-after-failures\":\"0\""), "stop-after-failures", ERR_INVALID_ARGUMENT},
     {"after itself", N("\"runnel.dev/depends-on\":\"a,work\""), "names the job itself", ERR_INVALID_ARGUMENT},
+    {"after itself, by its template",
+     "{\"template\":{\"annotations\":{\"runnel.dev/depends-on\":\"work\"},\"template\":{\"containers\":[{" CONTAINER "}]}}}",
+     "template.annotations: runnel.dev/depends-on names the job itself", ERR_INVALID_ARGUMENT},
+    {"more memory than there is", C("\"resources\":{\"limits\":{\"memory\":\"3Gi\"}}"), "more than this host has", ERR_INVALID_ARGUMENT},
+    {"a priority below all", N("\"runnel.dev/priority\":\"-1001\""), "priority", ERR_INVALID_ARGUMENT},
+    {"too many executions", N("\"runnel.dev/max-concurrent-executions\":\"10001\""), "max-concurrent-executions", ERR_INVALID_ARGUMENT},
+    {"a wait of two days", N("\"runnel.dev/backoff-max\":\"172800s\""), "up to 86400s", ERR_INVALID_ARGUMENT},
+    {"a stop after more than there can be", N("\"runnel.dev/stop-after-failures\":\"1000001\""), "stop-after-failures",
+     ERR_INVALID_ARGUMENT},
     {"after nobody", N("\"runnel.dev/depends-on\":\"a,,b\""), "depends-on", ERR_INVALID_ARGUMENT},
     {"a bad token", "{\"startExecutionToken\":\"A\",\"template\":{\"template\":{\"containers\":[{" CONTAINER "}]}}}", "startExecutionToken",
      ERR_INVALID_ARGUMENT},
@@ -296,11 +309,32 @@ static void test_inputs_say_how_many_tasks(void **state)
     assert_int_equal(a.code, ERR_INVALID_ARGUMENT);
     world_call(&w, "Jobs/RunWithInputs", "{\"name\":\"" NAME "\",\"inputs\":[\"a\"],\"overrides\":{\"taskCount\":2}}", &a);
     assert_int_equal(a.code, ERR_INVALID_ARGUMENT);
+    static char large[TASK_INPUT_MAX + 200];
+    int n = snprintf(large, sizeof large, "{\"name\":\"" NAME "\",\"inputs\":[\"a\",\"");
+    memset(large + n, 'x', TASK_INPUT_MAX + 1);
+    snprintf(large + n + TASK_INPUT_MAX + 1, 4, "\"]}");
+    world_call(&w, "Jobs/RunWithInputs", large, &a);
+    assert_int_equal(a.code, ERR_INVALID_ARGUMENT);
+    assert_string_equal(a.message, "inputs[1]: more than 65536 bytes");
     call("Jobs/RunWithInputs", "{\"name\":\"" NAME "\",\"inputs\":[\"a\",\"b\",\"c\"]}");
     assert_string_equal(json_value(a.json, "taskCount"), "3");
     world_run(&w, NS_PER_S);
     assert_int_equal(w.runtime.starts, 3);
     assert_non_null(strstr(w.runtime.last_env, "RUNNEL_TASK_INPUT="));
+}
+
+static void test_so_many_cancellations_wait_for_one_end(void **state)
+{
+    w.runtime.behaviour.exits_ns = NEVER;
+    w.runtime.behaviour.ignores_term = true;
+    create("work", "");
+    run_with("work", "");
+    world_run(&w, NS_PER_S);
+    for (int i = 0; i < EXECUTION_OPERATIONS_MAX; i++) { /* the first is that of the run */
+        ABOUT("Executions/CancelExecution", "{\"name\":\"%s\"}");
+        assert_int_equal(a.code, i < EXECUTION_OPERATIONS_MAX - 1 ? ERR_OK : ERR_RESOURCE_EXHAUSTED);
+    }
+    assert_non_null(strstr(a.message, "operations wait for the end"));
 }
 
 static size_t names_in(const char *json)
@@ -407,6 +441,7 @@ int main(void)
         CASE(test_an_update_replaces_and_may_make_what_is_missing),
         CASE(test_overrides),
         CASE(test_inputs_say_how_many_tasks),
+        CASE(test_so_many_cancellations_wait_for_one_end),
         CASE(test_tasks_come_in_pages_begun_or_not),
         CASE(test_deleting_what_runs_stops_it),
         CASE(test_the_operation_ends_with_the_execution),

@@ -252,7 +252,7 @@ static int run_delete(struct cli *c)
         LABEL_FLAGS,                                                                                                                 \
         CLI_FLAG("max-concurrent-executions", CLI_INT, "N", "executions of this job at once; 0: no limit", .min = 0, .max = 10000),  \
         CLI_FLAG("concurrency-policy", CLI_CHOICE, "queue|refuse", "what becomes of one more than that"),                            \
-        CLI_FLAG("depends-on", CLI_LIST, "JOB,...", "run this job whenever one of these has succeeded; empty: none"),                \
+        CLI_FLAG("depends-on", CLI_LIST, "JOB,...", "run this job when all of these have succeeded since it ran last; empty: none"), \
         CLI_FLAG("backoff", CLI_DURATION, "DURATION", "the time before a task is tried again; it doubles each time"),                \
         CLI_FLAG("max-backoff", CLI_DURATION, "DURATION", "the longest such time"),                                                  \
         CLI_FLAG("stop-after-failures", CLI_INT, "N", "an execution ends when so many of its tasks have failed; 0: never", .min = 0, \
