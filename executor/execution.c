@@ -488,7 +488,7 @@ bool execution_step(struct execution *e)
     return may_begin(e) && begin_next(e);
 }
 
-void execution_activate(struct execution *e)
+static void activate(struct execution *e)
 {
     struct node *at = e->jobs->active.head.next;
     while (at != &e->jobs->active.head && CONTAINER_OF(at, struct execution, active_link)->settings.priority >= e->settings.priority)
@@ -504,7 +504,7 @@ void execution_go(struct execution *e)
     if (e->round > 0) /* some of its tasks have ended */
         execution_load(e);
     else
-        execution_activate(e);
+        activate(e);
 }
 
 void execution_install(struct execution *e)
@@ -512,7 +512,7 @@ void execution_install(struct execution *e)
     list_prepend(&e->job->executions, &e->link);
     e->jobs->n_executions++;
     if (e->state == EXECUTION_PENDING)
-        execution_activate(e);
+        activate(e);
     else
         job_advance(e->job);
 }
@@ -644,7 +644,7 @@ void execution_load(struct execution *e)
     e->loading = true;
     e->retried = e->n_taken = e->next = 0;
     memset(e->count, 0, sizeof e->count);
-    execution_activate(e);
+    activate(e);
     e->scan_key[0] = '\0';
     scan(e);
 }

@@ -166,7 +166,6 @@ void execution_say(const struct execution *e, const struct run_attempt *a, int s
 
 void execution_try_again(struct execution *e);
 void execution_move(struct execution *e, enum execution_state to);
-void execution_activate(struct execution *e); /* it takes its turns */
 
 /* execution_change.c */
 /** Stop it: what runs ends, nothing begins. Its operation ends with it. */

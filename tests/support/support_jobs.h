@@ -25,9 +25,9 @@ struct js_job {
     bool made;
 };
 struct js_task {
-    bool begun, runs, good; /* good: its program ended by itself, with 0 */
-    uint32_t number;        /* of the last attempt */
-    uint32_t failures;      /* of its own, since its failed tasks were last taken up again */
+    bool begun, runs, good;        /* good: its program ended by itself, with 0 */
+    uint32_t number;               /* of the last attempt */
+    uint32_t failures;             /* of its own, since its failed tasks were last taken up again */
     int64_t started_ns, failed_ns; /* failed_ns 0: the last attempt has not */
     bool unsure; /* the journal does not say that it failed (its time was over, it could not be started): a crash may make it lost */
     struct fake_behaviour does;
