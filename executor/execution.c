@@ -224,6 +224,9 @@ void execution_try_later(struct execution *e)
 
 static bool counts_open(enum task_state s) { return s >= TASK_READING && s <= TASK_ENDING; }
 
+/* Not those that wait in the runtime for their lane. */
+static bool has_program(enum task_state s) { return s == TASK_RUNNING || s == TASK_STOPPING; }
+
 void execution_moved(struct execution *e, enum task_state from, enum task_state to)
 {
     if (from != TASK_WAITING)
@@ -232,6 +235,9 @@ void execution_moved(struct execution *e, enum task_state from, enum task_state 
         e->count[to]++;
     e->jobs->n_open += counts_open(to);
     e->jobs->n_open -= counts_open(from);
+    e->jobs->n_up += has_program(to);
+    e->jobs->n_up -= has_program(from);
+    metric_set(e->jobs->m_running, e->jobs->n_up);
 }
 
 static uint32_t n_open(const struct execution *e) { return (uint32_t)(e->open.count + e->ready.count + e->again.count + e->waiting.count); }

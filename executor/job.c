@@ -404,11 +404,7 @@ static void declare_metrics(struct run_jobs *js, struct metrics *m)
             js->m_outcome[i] = metric_series(attempts, &outcomes[i]);
 }
 
-void run_jobs_count_program(struct run_jobs *js, bool begins)
-{
-    js->n_running += begins ? 1 : (uint32_t)-1;
-    metric_set(js->m_running, js->n_running);
-}
+void run_jobs_count_program(struct run_jobs *js, bool begins) { js->n_running += begins ? 1 : (uint32_t)-1; }
 
 struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
 {

@@ -101,6 +101,16 @@ int job_settings_read(struct job_settings *s, void *annotations, size_t n, struc
     return 0;
 }
 
+const char *job_dependencies(const RUN(Job) * m)
+{
+    struct job_settings s, own;
+    struct err e;
+    const RUN(ExecutionTemplate) *t = m->template_;
+    if (job_settings_read(&s, t->annotations, t->n_annotations, &e) || job_settings_read(&own, m->annotations, m->n_annotations, &e))
+        return "";
+    return *s.depends_on ? s.depends_on : own.depends_on;
+}
+
 bool job_depends_on(const char *list, const char *id)
 {
     size_t len = strlen(id);

@@ -147,6 +147,37 @@ static int check_tokens(const RUN(Job) * m, const char *id, struct err *e)
                      field, token, NAME_MAX_BYTES);
 }
 
+/* Jobs that depend on each other in a circle would run for ever. Each is looked at once. */
+static int check_circle(struct executor *x, struct arena *a, const RUN(Job) * m, const char *id, struct err *e)
+{
+    struct run_jobs *js = x->jobs;
+    size_t prefix = strlen(m->name) - strlen(id), n = 0, done = 0;
+    struct job **found = arena_alloc(a, (map_count(js->jobs) + 1) * sizeof(struct job *));
+    char name[RUN_NAME_MAX];
+    if (!found)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    js->walk++;
+    for (const char *list = job_dependencies(m);; list = job_dependencies(found[done++]->msg)) {
+        if (n > 0 && job_depends_on(list, id))
+            return err_set(
+                e, ERR_INVALID_ARGUMENT,
+                "annotations: runnel.dev/depends-on: job '%s' depends on this one, so that they would run after each other for ever",
+                found[done - 1]->id);
+        for (const char *p = list; *p;) {
+            size_t len = strcspn(p, ",");
+            snprintf(name, sizeof name, "%.*s%.*s", (int)prefix, m->name, (int)len, p);
+            p += len + (p[len] == ',');
+            struct job *on = job_find(js, name);
+            if (!on || on->seen == js->walk)
+                continue;
+            on->seen = js->walk;
+            found[n++] = on;
+        }
+        if (done == n)
+            return 0;
+    }
+}
+
 int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *id, struct err *e)
 {
     struct job_settings settings;
@@ -161,7 +192,7 @@ int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *
         return err_set(e, ERR_INVALID_ARGUMENT, "annotations: runnel.dev/depends-on names the job itself");
     if (m->launch_stage == 0)
         m->launch_stage = GOOGLE__CLOUD__RUN__V2__LAUNCH_STAGE__GA;
-    return check_template(x, a, m->template_, id, e);
+    return check_template(x, a, m->template_, id, e) ? -(int)e->code : check_circle(x, a, m, id, e);
 }
 
 /* ---- overrides */

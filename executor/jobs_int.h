@@ -20,6 +20,7 @@ struct job {
     RUN(Job) * msg; /* NULL while its creation is being stored */
     bool busy;      /* a change of it is being stored */
     bool deleting;
+    uint32_t seen;          /* by run_jobs.walk: when dependencies are followed */
     uint32_t launching;     /* executions that are being stored */
     struct list executions; /* newest first */
     int32_t count;          /* executions that there ever were */
@@ -33,8 +34,9 @@ struct run_jobs {
     struct map *jobs; /* by full name */
     struct list active, leaving;
     struct timer pump, reap;
-    uint32_t n_running, n_open, n_executions;
-    uint32_t running_max;
+    uint32_t n_running, n_open, n_executions; /* n_running: handed to the runtime, so that some may still wait there */
+    uint32_t n_up;                            /* those of them that are known to run */
+    uint32_t running_max, walk;
     struct u64map *loaded_lists;                      /* while records are loaded */
     struct metric *m_running, *m_outcome[OUTCOMES_N]; /* by TaskAttempt.Outcome */
 };
@@ -70,6 +72,8 @@ MUST_USE int job_may_run(const struct job *j, const struct job_settings *s, stru
 
 /* job_settings.c */
 MUST_USE int job_settings_read(struct job_settings *s, void *annotations, size_t n, struct err *e);
+/** The jobs that it depends on, as its template says, or else it; "" none. */
+const char *job_dependencies(const RUN(Job) * m);
 bool job_depends_on(const char *list, const char *id);
 
 /* job_validate.c */

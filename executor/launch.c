@@ -192,18 +192,6 @@ static int launch_one(struct execution *e, struct job *j, struct store_txn *t, s
     return 0;
 }
 
-/* The list of a job, or of its template, which says more. */
-static const char *depends_on(const struct job *j)
-{
-    struct job_settings s, own;
-    struct err e;
-    const RUN(ExecutionTemplate) *t = j->msg->template_;
-    if (job_settings_read(&s, t->annotations, t->n_annotations, &e) ||
-        job_settings_read(&own, j->msg->annotations, j->msg->n_annotations, &e))
-        return "";
-    return *s.depends_on ? s.depends_on : own.depends_on;
-}
-
 int launch_dependents(struct execution *e, struct store_txn *t, struct err *err)
 {
     size_t it = 0;
@@ -213,7 +201,7 @@ int launch_dependents(struct execution *e, struct store_txn *t, struct err *err)
         struct job *j = v;
         if (!j->msg || j == e->job || strncmp(j->name, e->name, (size_t)(j->id - j->parts)) != 0)
             continue;
-        const char *list = depends_on(j);
+        const char *list = job_dependencies(j->msg);
         if (job_depends_on(list, e->job_id) && due(j, list, e) && launch_one(e, j, t, err))
             return -(int)err->code;
     }

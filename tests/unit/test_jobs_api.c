@@ -323,6 +323,21 @@ static void test_inputs_say_how_many_tasks(void **state)
     assert_non_null(strstr(w.runtime.last_env, "RUNNEL_TASK_INPUT="));
 }
 
+static void test_jobs_do_not_depend_on_each_other_in_a_circle(void **state)
+{
+#define AFTER(jobs) "\"annotations\":{\"runnel.dev/depends-on\":\"" jobs "\"},"
+    create("one", AFTER("three"));
+    create("two", AFTER("one,nobody"));
+    create("other", AFTER("one,two")); /* two ways to one are no circle, nor is what is not there */
+    static const char three[] =
+        "{\"parent\":\"" PARENT "\",\"jobId\":\"three\",\"job\":{\"template\":{" AFTER("other") "\"template\":{\"containers\":[{" CONTAINER
+                                                                                                "}]}}}}";
+    world_call(&w, "Jobs/CreateJob", three, &a);
+    assert_int_equal(a.code, ERR_INVALID_ARGUMENT);
+    assert_non_null(strstr(a.message, "job 'one' depends on this one"));
+    create("three", AFTER("four"));
+}
+
 static void test_so_many_cancellations_wait_for_one_end(void **state)
 {
     w.runtime.behaviour.exits_ns = NEVER;
@@ -441,6 +456,7 @@ int main(void)
         CASE(test_an_update_replaces_and_may_make_what_is_missing),
         CASE(test_overrides),
         CASE(test_inputs_say_how_many_tasks),
+        CASE(test_jobs_do_not_depend_on_each_other_in_a_circle),
         CASE(test_so_many_cancellations_wait_for_one_end),
         CASE(test_tasks_come_in_pages_begun_or_not),
         CASE(test_deleting_what_runs_stops_it),
