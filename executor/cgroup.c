@@ -284,9 +284,16 @@ void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_
 #define BORROW (CLONE_VM | CLONE_VFORK)
 #endif
 
-static pid_t start_anywhere(int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
+struct child {
+    int (*run)(void *arg);
+    void *arg;
+    char *stack;
+    pid_t *pid; /* the kernel writes it */
+};
+
+static pid_t start_anywhere(const struct child *c)
 {
-    return clone(run, stack + CGROUP_STACK, BORROW | CLONE_PARENT_SETTID | SIGCHLD, arg, pid);
+    return clone(c->run, c->stack + CGROUP_STACK, BORROW | CLONE_PARENT_SETTID | SIGCHLD, c->arg, c->pid);
 }
 
 #if defined(__x86_64__) && BORROW
@@ -313,37 +320,38 @@ static long clone3_run(struct clone_args *args, int (*run)(void *arg), void *arg
     return rc;
 }
 
-static pid_t start_in(const struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
+static pid_t start_in(const struct cgroup *g, const struct child *c)
 {
     struct clone_args args = {.flags = CLONE_INTO_CGROUP | CLONE_PARENT_SETTID | BORROW,
                               .exit_signal = SIGCHLD,
-                              .parent_tid = (uintptr_t)pid,
-                              .stack = (uintptr_t)stack,
+                              .parent_tid = (uintptr_t)c->pid,
+                              .stack = (uintptr_t)c->stack,
                               .stack_size = CGROUP_STACK,
                               .cgroup = (unsigned)g->dir_fd};
-    return (pid_t)clone3_run(&args, run, arg);
+    return (pid_t)clone3_run(&args, c->run, c->arg);
 }
 #else
-static pid_t start_in(const struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
+static pid_t start_in(const struct cgroup *g, const struct child *c)
 {
     struct clone_args args = {.flags = CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
                               .exit_signal = SIGCHLD,
-                              .parent_tid = (uintptr_t)pid,
+                              .parent_tid = (uintptr_t)c->pid,
                               .cgroup = (unsigned)g->dir_fd};
     pid_t rc = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (rc == 0)
-        _exit(run(arg));
+        _exit(c->run(c->arg));
     return rc;
 }
 #endif
 
 void cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
 {
-    if (g->dir_fd >= 0 && start_in(g, run, arg, stack, pid) >= 0)
+    const struct child c = {run, arg, stack, pid};
+    if (g->dir_fd >= 0 && start_in(g, &c) >= 0)
         return;
     if (g->dir_fd >= 0)
         g->procs_fd[CGROUP_TRACK] = openat(g->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC); /* an old kernel: by hand */
-    if (start_anywhere(run, arg, stack, pid) < 0)
+    if (start_anywhere(&c) < 0)
         __atomic_store_n(pid, -1, __ATOMIC_RELEASE);
 }
 
