@@ -284,14 +284,7 @@ void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_
 #define BORROW (CLONE_VM | CLONE_VFORK)
 #endif
 
-struct child {
-    int (*run)(void *arg);
-    void *arg;
-    char *stack;
-    pid_t *pid; /* the kernel writes it */
-};
-
-static pid_t start_anywhere(const struct child *c)
+static pid_t start_anywhere(const struct cgroup_child *c)
 {
     return clone(c->run, c->stack + CGROUP_STACK, BORROW | CLONE_PARENT_SETTID | SIGCHLD, c->arg, c->pid);
 }
@@ -320,7 +313,7 @@ static long clone3_run(struct clone_args *args, int (*run)(void *arg), void *arg
     return rc;
 }
 
-static pid_t start_in(const struct cgroup *g, const struct child *c)
+static pid_t start_in(const struct cgroup *g, const struct cgroup_child *c)
 {
     struct clone_args args = {.flags = CLONE_INTO_CGROUP | CLONE_PARENT_SETTID | BORROW,
                               .exit_signal = SIGCHLD,
@@ -331,7 +324,7 @@ static pid_t start_in(const struct cgroup *g, const struct child *c)
     return (pid_t)clone3_run(&args, c->run, c->arg);
 }
 #else
-static pid_t start_in(const struct cgroup *g, const struct child *c)
+static pid_t start_in(const struct cgroup *g, const struct cgroup_child *c)
 {
     struct clone_args args = {.flags = CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
                               .exit_signal = SIGCHLD,
@@ -344,15 +337,14 @@ static pid_t start_in(const struct cgroup *g, const struct child *c)
 }
 #endif
 
-void cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid)
+void cgroup_fork(struct cgroup *g, const struct cgroup_child *c)
 {
-    const struct child c = {run, arg, stack, pid};
-    if (g->dir_fd >= 0 && start_in(g, &c) >= 0)
+    if (g->dir_fd >= 0 && start_in(g, c) >= 0)
         return;
     if (g->dir_fd >= 0)
         g->procs_fd[CGROUP_TRACK] = openat(g->dir_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC); /* an old kernel: by hand */
-    if (start_anywhere(&c) < 0)
-        __atomic_store_n(pid, -1, __ATOMIC_RELEASE);
+    if (start_anywhere(c) < 0)
+        __atomic_store_n(c->pid, -1, __ATOMIC_RELEASE);
 }
 
 void cgroup_enter(const struct cgroup *g)

@@ -28,10 +28,14 @@ void cgroups_open(struct cgroups *cs);
 void cgroups_close(struct cgroups *cs);
 bool cgroups_limits(const struct cgroups *cs); /* memory and CPU both */
 void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes);
-/** A child that does `run` on the stack of CGROUP_STACK bytes, and which must execute a program or _exit and change nothing of ours; in its
- *  group from the start where the kernel can do that. The calling thread may stand still until then. `*pid` is its number before it
- *  begins, and -1 when there is none. */
-void cgroup_fork(struct cgroup *g, int (*run)(void *arg), void *arg, char *stack, pid_t *pid);
+struct cgroup_child {
+    int (*run)(void *arg); /* must execute a program or _exit, and change nothing of ours */
+    void *arg;
+    char *stack; /* CGROUP_STACK bytes, its own until then */
+    pid_t *pid;  /* its number, written before it begins; -1: there is none */
+};
+/** A child, in its group from the start where the kernel can do that. The calling thread may stand still until it has executed. */
+void cgroup_fork(struct cgroup *g, const struct cgroup_child *c);
 void cgroup_enter(const struct cgroup *g); /* in the child: the other groups */
 void cgroup_entered(struct cgroup *g);     /* in the parent: close the descriptors */
 /** SIGKILL to all in it; how many there were. */

@@ -266,7 +266,7 @@ static void birth_work(struct job *job)
         me->stack = malloc(CGROUP_STACK);
     }
     if (me->stack)
-        cgroup_fork(&c->cgroup, child_run, b, me->stack, &c->pid);
+        cgroup_fork(&c->cgroup, &(struct cgroup_child){child_run, b, me->stack, &c->pid});
     else
         __atomic_store_n(&c->pid, -1, __ATOMIC_RELEASE);
     b->error = errno;
