@@ -98,8 +98,8 @@ struct ask { /* a read for somebody; the first member of what goes with it */
 };
 
 struct queue_metrics {
-    struct metric_family *tasks, *ended, *attempts, *late, *dead;
-    struct metric *states[3], *ends[ENDS], *classes[6], *lateness, *letters;
+    struct metric_family *tasks, *ended, *attempts, *undelivered, *late, *dead;
+    struct metric *states[3], *ends[ENDS], *classes[6], *not_sent, *lateness, *letters;
 };
 struct queue {
     const struct env *env;
@@ -133,6 +133,7 @@ struct queue {
     int64_t names_wall_ns, dead_wall_ns; /* when the first goes; INT64_MAX: none */
     uint32_t ended[60];
     int64_t ended_s; /* the second of the last one */
+    struct log_seldom log_undelivered, log_failed;
     bool stopped, deleting, dropped;
     void (*deleted)(void *arg, const struct err *e);
     void *deleted_arg;
@@ -223,6 +224,7 @@ void queue_metrics_drop(struct queue *q);
 void queue_metrics_state(struct queue *q);
 void queue_metrics_end(struct queue *q, enum task_end end);
 void queue_metrics_attempt(struct queue *q, int status);
+void queue_metrics_undelivered(struct queue *q);
 void queue_metrics_late(struct queue *q, int64_t late_ns);
 
 #endif
