@@ -36,6 +36,7 @@ struct pusher {
     struct token_wait *token_wait;
     bool getting, pumping; /* a call into the token source, into pump */
     struct node active;    /* in pushers->active while something waits or is under way */
+    struct log_seldom log_failed, log_no_token;
     struct push_series metrics;
 };
 /* One message on its way. Lives until the transport is done with it, whatever became of pusher and lease. */
