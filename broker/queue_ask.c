@@ -220,11 +220,21 @@ void queue_name_taken(struct task *t)
 
 /* ---- pages ---- */
 
+/* The record in a row that memory has nothing newer of, on the heap. NULL with DATA_LOSS, or out of memory. */
+static TaskRecord *stored_record(const struct queue *q, const struct store_entry *row, struct err *e)
+{
+    struct arena *a;
+    const TaskRecord *r = task_read(q, row, &a, e);
+    TaskRecord *own = r ? pb_dup(&r->base) : NULL;
+    arena_free(a);
+    return own;
+}
+
 /* The record of a row as it is now. NULL: it is not there any more, it is damaged, which is logged; or there is *no_memory. */
 static TaskRecord *record_of(struct listing *l, const struct store_entry *row, bool *no_memory)
 {
     struct queue *q = l->ask.queue;
-    struct err damage = {0};
+    struct err why = {0};
     struct task *t = map_get(q->tasks, row->key);
     bool dead = row->lane == LANE_DEAD;
     if ((t && (t->end || dead)) || (dead && row->due_wall_ns <= env_wall(q->env)))
@@ -235,9 +245,9 @@ static TaskRecord *record_of(struct listing *l, const struct store_entry *row, b
     else if (t && t->state != TASK_NEW)
         r = task_record(t);
     else
-        r = task_read(q, row, &damage);
-    if (damage.code)
-        log_kv(q->env->log, LOG_ERROR, "queue.load", LSTR("queue", q->name), LSTR("task", row->key), LSTR("error", damage.msg));
+        r = stored_record(q, row, &why);
+    if (why.code == ERR_DATA_LOSS)
+        log_kv(q->env->log, LOG_ERROR, "queue.load", LSTR("queue", q->name), LSTR("task", row->key), LSTR("error", why.msg));
     else if (!r)
         *no_memory = true;
     if (r && !dead && record_purged(q, r)) {

@@ -160,8 +160,9 @@ static inline int queue_cancelled(struct err *e) { return err_set(e, ERR_CANCELL
 /* queue_task.c: the task, its record, and writing it. */
 /** In queue->tasks, or in `creating`. */
 struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, int64_t due_wall_ns, struct err *e);
-/** The record in a row. NULL, DATA_LOSS: it is damaged; it stays where it is, for who may repair it. */
-TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct err *e);
+/** The record in a row, in an arena of its own, which is freed for it. NULL, RESOURCE_EXHAUSTED: ask again; DATA_LOSS: it is damaged; it
+ *  stays where it is, for who may repair it. */
+TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct arena **a, struct err *e);
 /** A task that the store has: `row` is taken into memory, in no list yet. NULL with *e OK: it is purged. */
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e);
 void task_drop(struct task *t); /* out of memory, and freed */

@@ -228,11 +228,15 @@ static int job_row(struct job *j, const struct store_entry *row, struct err *e)
         return name_row(j, row, e);
     if (is_client(j) && row->lane != LANE_DEAD)
         return 0; /* of this id there is no dead letter */
-    struct err damage = {0};
-    TaskRecord *r = task_read(j->queue, row, &damage);
+    struct err why = {0};
+    struct arena *a;
+    TaskRecord *r = task_read(j->queue, row, &a, &why);
+    if (!r && why.code != ERR_DATA_LOSS) {
+        *e = why;
+        return -(int)why.code;
+    }
     if (!r) {
-        log_kv(j->queue->env->log, LOG_ERROR, "queue.load", LSTR("queue", j->queue->name), LSTR("task", row->key),
-               LSTR("error", damage.msg));
+        log_kv(j->queue->env->log, LOG_ERROR, "queue.load", LSTR("queue", j->queue->name), LSTR("task", row->key), LSTR("error", why.msg));
         return 0;
     }
     int rc = j->kind == JOB_SWEEP_PURGE ? purged_row(j, row, r, e) : dead_row(j, row, r, e);
