@@ -137,7 +137,7 @@ static struct task *brought_back(struct job *j, TaskRecord *r, struct err *e)
     Google__Protobuf__Timestamp now = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
     TaskEvent ev = RUNNEL__BROKER__TASK_EVENT__INIT, *room[QUEUE_TIMELINE_MAX];
     now.seconds = wall_ns / NS_PER_S;
-    now.nanos = (int32_t)(wall_ns % NS_PER_S);
+    now.nanos = (int32_t)(wall_ns % NS_PER_S / NS_PER_US * NS_PER_US);
     ev.kind = RUNNEL__BROKER__TASK_EVENT__KIND__REDRIVEN;
     ev.wall_ns = wall_ns;
     task->dispatch_count = task->response_count = 0;
@@ -240,7 +240,7 @@ static int job_row(struct job *j, const struct store_entry *row, struct err *e)
         return 0;
     }
     int rc = j->kind == JOB_SWEEP_PURGE ? purged_row(j, row, r, e) : dead_row(j, row, r, e);
-    pb_free(r);
+    arena_free(a);
     return rc;
 }
 

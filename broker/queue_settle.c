@@ -11,11 +11,12 @@ typedef Google__Cloud__Tasks__V2__Attempt Attempt;
 typedef Google__Protobuf__Timestamp Timestamp;
 typedef Runnel__Broker__TaskEvent TaskEvent;
 
+/* Microseconds, as Google has them. */
 static Timestamp timestamp(int64_t wall_ns)
 {
     Timestamp ts = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
     ts.seconds = wall_ns / NS_PER_S;
-    ts.nanos = (int32_t)(wall_ns % NS_PER_S);
+    ts.nanos = (int32_t)(wall_ns % NS_PER_S / NS_PER_US * NS_PER_US);
     return ts;
 }
 

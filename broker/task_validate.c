@@ -161,7 +161,7 @@ static int set_times(struct queues *qs, struct arena *a, PbTask *t, int64_t wall
                        (long long)(TASK_DEADLINE_MAX_NS / NS_PER_S));
     t->schedule_time = (void *)pb_timestamp(a, (due_ns > wall_ns ? due_ns : wall_ns) / 1000 * 1000);
     t->create_time = (void *)pb_timestamp(a, wall_ns / NS_PER_S * NS_PER_S);
-    t->dispatch_deadline = (void *)pb_duration(a, deadline_ns);
+    t->dispatch_deadline = (void *)pb_duration(a, deadline_ns / NS_PER_MS * NS_PER_MS); /* as Google keeps them */
     return t->schedule_time && t->create_time && t->dispatch_deadline ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
 }
 

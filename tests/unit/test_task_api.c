@@ -10,15 +10,15 @@ static void a_task_is_kept_as_it_was_given(void **state)
     struct tb tb;
     setup(&tb, "");
     fake_clock_move(&tb.fe.clock, 1234567890);
-    const char *r =
-        tb_call(&tb, ERR_OK, CREATE_TASK,
-                NEW_TASK("\"name\":\"" TASKS "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30s\","
-                         "\"dispatchCount\":7,\"responseCount\":7,\"view\":\"FULL\",\"createTime\":\"2020-01-01T00:00:00Z\","
-                         "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\",\"body\":\"eyJhIjoxfQ==\","
-                         "\"headers\":{\"X-Mixed-Case\":\"b\",\"Host\":\"evil\",\"content-length\":\"3\",\"X-Google-Foo\":\"1\","
-                         "\"x-appengine-bar\":\"1\",\"X-CloudTasks-TaskName\":\"x\",\"Transfer-Encoding\":\"chunked\","
-                         "\"User-Agent\":\"mine\"},"
-                         "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}}"));
+    const char *r = tb_call(
+        &tb, ERR_OK, CREATE_TASK,
+        NEW_TASK("\"name\":\"" TASKS "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30.000999999s\","
+                 "\"dispatchCount\":7,\"responseCount\":7,\"view\":\"FULL\",\"createTime\":\"2020-01-01T00:00:00Z\","
+                 "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\",\"body\":\"eyJhIjoxfQ==\","
+                 "\"headers\":{\"X-Mixed-Case\":\"b\",\"Host\":\"evil\",\"content-length\":\"3\",\"X-Google-Foo\":\"1\","
+                 "\"x-appengine-bar\":\"1\",\"X-CloudTasks-TaskName\":\"x\",\"Transfer-Encoding\":\"chunked\","
+                 "\"User-Agent\":\"mine\"},"
+                 "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}}"));
     assert_string_equal(
         r, "{\"name\":\"" TASKS "t-1_A\",\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\","
            "\"headers\":{\"X-Mixed-Case\":\"b\",\"User-Agent\":\"Google-Cloud-Tasks\"},"
