@@ -85,14 +85,26 @@ static int check_url(const char *url, struct err *e)
     return url_parse(str_of(url), &parsed, e) ? err_wrap(e, "task.http_request.url") : 0;
 }
 
+/* Of what no token could be made is said now, and not after a hundred attempts. */
+static int check_account(const char *field, const char *account, const char *to, struct err *e)
+{
+    size_t n = strlen(account);
+    if (n == 0 || n > TASK_ACCOUNT_MAX || !strchr(account, '@') || strchr(account, ' '))
+        return err_set(
+            e, ERR_INVALID_ARGUMENT,
+            "task.http_request.%s.service_account_email: \"%.100s\"; the email of a service account, of at most %d bytes, is needed", field,
+            account, TASK_ACCOUNT_MAX);
+    if (strlen(to) > URL_LEN_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.%s: the audience or scope is longer than %d bytes", field, URL_LEN_MAX);
+    return 0;
+}
+
 static int check_token(const PbHttpRequest *h, struct err *e)
 {
-    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OIDC_TOKEN &&
-        !*h->oidc_token->service_account_email)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.oidc_token.service_account_email: must be given");
-    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OAUTH_TOKEN &&
-        !*h->oauth_token->service_account_email)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.oauth_token.service_account_email: must be given");
+    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OIDC_TOKEN)
+        return check_account("oidc_token", h->oidc_token->service_account_email, h->oidc_token->audience, e);
+    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OAUTH_TOKEN)
+        return check_account("oauth_token", h->oauth_token->service_account_email, h->oauth_token->scope, e);
     return 0;
 }
 
