@@ -75,13 +75,18 @@ static int set_headers(struct arena *a, PbHttpRequest *http, TaskRecord *r, stru
 
 /* ---- the target ---- */
 
-static int check_url(const char *url, struct err *e)
+static int check_url(struct arena *a, PbHttpRequest *h, struct err *e)
 {
     struct url parsed;
-    if (!*url)
+    if (!*h->url)
         return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: must be given");
+    char *url = url_encode(a, h->url);
+    if (!url)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
     if (strlen(url) > URL_LEN_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: %zu characters; at most %d are allowed", strlen(url), URL_LEN_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: %zu characters when encoded; at most %d are allowed", strlen(url),
+                       URL_LEN_MAX);
+    h->url = url;
     return url_parse(str_of(url), &parsed, e) ? err_wrap(e, "task.http_request.url") : 0;
 }
 
@@ -137,7 +142,7 @@ static int set_target(struct arena *a, PbTask *t, TaskRecord *r, struct err *e)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
     *http = *t->http_request;
     t->http_request = http;
-    int rc = check_url(http->url, e);
+    int rc = check_url(a, http, e);
     rc = rc ? rc : check_method(http, e);
     rc = rc ? rc : check_token(http, e);
     return rc ? rc : set_headers(a, http, r, e);

@@ -170,8 +170,10 @@ static int check_http(struct arena *a, PbJob *job, struct err *e)
     PbHttp *h = job->http_target;
     struct url u;
     struct err why = {0};
+    if (!(h->uri = url_encode(a, h->uri)))
+        return no_memory(e);
     if (strlen(h->uri) > URL_LEN_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: longer than %d characters", URL_LEN_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: longer than %d characters when encoded", URL_LEN_MAX);
     if (url_parse(str_of(h->uri), &u, &why))
         return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: \"%.100s\" cannot be called: %s", h->uri, why.msg);
     if (h->http_method == METHOD(HTTP_METHOD_UNSPECIFIED))
