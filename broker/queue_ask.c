@@ -128,7 +128,7 @@ static void on_fetched(struct store_entries *r, const struct err *e)
     struct task *t = map_get(q->tasks, f->key);
     struct err why = {0};
     if (q->deleting)
-        queue_cancelled(&why);
+        queue_ending(q, &why);
     else if (e)
         why = *e;
     else if (t && (t->end || t->state == TASK_NEW))
@@ -165,7 +165,7 @@ static void fetch(struct queue *q, const char *id, enum want want, queue_done_fn
     struct task *t = map_get(q->tasks, id);
     struct fetch *f = NULL;
     if (q->stopped)
-        queue_cancelled(&e);
+        queue_ending(q, &e);
     else if (t ? t->end || t->state == TASK_NEW : strlen(id) > STORE_ENTRY_KEY_MAX || !*id)
         not_found(&e);
     else if (!t && !(f = fetch_new(q, id, want, on_fetched)))
@@ -199,7 +199,7 @@ static void on_name(struct store_entries *r, const struct err *e)
         task_write(t);
     } else {
         if (q->deleting)
-            queue_cancelled(&taken);
+            queue_ending(q, &taken);
         else
             err_set(&taken, ERR_ALREADY_EXISTS, "Requested entity already exists");
         task_not_created(t, e ? e : &taken);
@@ -273,7 +273,7 @@ static void on_listed(struct store_entries *r, const struct err *e)
     struct err why = {0};
     size_t n = 0, at = 0, bytes = 0;
     bool no_memory = false;
-    if (q->deleting && queue_cancelled(&why))
+    if (q->deleting && queue_ending(q, &why))
         e = &why;
     TaskRecord **records = e ? NULL : calloc(r->n + 1, sizeof(TaskRecord *));
     for (; records && at < r->n && n < l->max; at++) {
@@ -302,7 +302,7 @@ void queue_list(struct queue *q, bool dead, const char *after, size_t max, queue
     struct listing *l = q->stopped || after_n > STORE_ENTRY_KEY_MAX ? NULL : calloc(1, sizeof *l);
     if (!l) {
         if (q->stopped)
-            queue_cancelled(&e);
+            queue_ending(q, &e);
         else if (after_n > STORE_ENTRY_KEY_MAX)
             err_set(&e, ERR_INVALID_ARGUMENT, "a task id has at most %d characters", STORE_ENTRY_KEY_MAX);
         else

@@ -155,7 +155,12 @@ void queue_maybe_free(struct queue *q); /* a deleted one, when nothing is under 
 void queue_name_taken(struct task *t);  /* NEW, and ALREADY_EXISTS: is it only a name whose time is over? */
 void queue_read_begin(struct queue *q, struct store_entries *r);
 void queue_read_end(struct queue *q); /* the last that is done with its answer */
-static inline int queue_cancelled(struct err *e) { return err_set(e, ERR_CANCELLED, "the queue is being deleted, or the server stops"); }
+/* What is not done any more, and why: who asks again when the server stops does well. */
+static inline int queue_ending(const struct queue *q, struct err *e)
+{
+    return q->deleting ? err_set(e, ERR_CANCELLED, "the queue is being deleted")
+                       : err_set(e, ERR_UNAVAILABLE, "the server is shutting down; try again");
+}
 
 /* queue_task.c: the task, its record, and writing it. */
 /** In queue->tasks, or in `creating`. */

@@ -304,7 +304,7 @@ static void step_end(struct job *j)
     if (j->last && !j->restart) {
         job_end(j, NULL);
     } else if (q->stopped && is_client(j)) { /* nobody goes on with it */
-        queue_cancelled(&e);
+        queue_ending(q, &e);
         job_end(j, &e);
     } else {
         list_remove(&q->jobs, &j->link);
@@ -374,7 +374,7 @@ static void page(struct job *j, const struct store_entries *r, const struct err 
 {
     struct queue *q = j->queue;
     struct err e = {0};
-    if (q->deleting && queue_cancelled(&e))
+    if (q->deleting && queue_ending(q, &e))
         failed = &e;
     bool again = !failed && j->restart;
     if (!failed && !again && j->asking) {
@@ -428,7 +428,7 @@ static void on_committed(void *arg, const struct err *e)
     struct queue *q = j->queue;
     struct err why = {0};
     q->in_store--;
-    if (q->deleting && queue_cancelled(&why))
+    if (q->deleting && queue_ending(q, &why))
         e = &why;
     if (e) {
         q->job = NULL;
@@ -471,7 +471,7 @@ void jobs_go(struct queue *q)
 void jobs_cancel(struct queue *q)
 {
     struct err e = {0};
-    queue_cancelled(&e);
+    queue_ending(q, &e);
     LIST_EACH_SAFE(&q->jobs, n) {
         struct job *j = CONTAINER_OF(n, struct job, link);
         if (j != q->job)
@@ -502,7 +502,7 @@ static void client_job(struct queue *q, enum job_kind kind, const char *const *i
     struct err e = {0};
     struct job *j = NULL;
     if (q->stopped)
-        queue_cancelled(&e);
+        queue_ending(q, &e);
     else if (q->jobs.count >= JOBS_MAX)
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "%d redrives and removals of dead letters wait already; try again later", JOBS_MAX);
     else if (!(j = job_new(q, kind)) || !copy_ids(j, ids, n))

@@ -395,7 +395,7 @@ static void created(struct task *t)
         task_drop(t);
     }
     if (q->deleting)
-        queue_cancelled(&e);
+        queue_ending(q, &e);
     done(arg, q->deleting ? NULL : r, q->deleting ? &e : NULL);
 }
 
@@ -468,7 +468,7 @@ static void on_written(void *arg, const struct err *e)
     q->in_store--;
     if (q->deleting && t->state != TASK_RUNNING && t->state != TASK_NEW) {
         struct err why = {0};
-        queue_cancelled(&why);
+        queue_ending(q, &why);
         tell(t, NULL, &why);
         task_drop(t);
     } else if (t->state == TASK_NEW) {
