@@ -37,13 +37,8 @@ static struct bearer *bearer_new(const char *token)
 
 static struct push *push_new(struct pushers *ps)
 {
-    struct push *x = ps->spare;
-    if (!x)
-        return calloc(1, sizeof *x);
-    ps->spare = x->next_spare;
-    ps->spare_count--;
-    memset(x, 0, sizeof *x);
-    return x;
+    struct node *n = list_pop(&ps->spare);
+    return n ? memset(CONTAINER_OF(n, struct push, link), 0, sizeof(struct push)) : calloc(1, sizeof(struct push));
 }
 
 static void push_free(struct push *x)
@@ -53,13 +48,10 @@ static void push_free(struct push *x)
     endpoint_unref(x->endpoint);
     bearer_unref(x->bearer);
     message_unref((struct message *)(uintptr_t)x->request.msg);
-    if (ps->spare_count >= PUSH_SPARE_MAX) {
+    if (ps->spare.count < PUSH_SPARE_MAX)
+        list_prepend(&ps->spare, &x->link);
+    else
         free(x);
-        return;
-    }
-    x->next_spare = ps->spare;
-    ps->spare = x;
-    ps->spare_count++;
 }
 
 /* ---- settling ---- */
@@ -508,6 +500,7 @@ struct pushers *pushers_new(const struct env *env, struct broker *b, struct tran
     ps->tokens = ts;
     list_init(&ps->pushes);
     list_init(&ps->active);
+    list_init(&ps->spare);
     timer_init(&ps->grace, on_grace);
     push_metrics_init(&ps->metrics, m);
     broker_watch(b, on_watch, ps);
@@ -524,10 +517,8 @@ void pushers_free(struct pushers *ps)
         pusher_free(p);
     for (struct node *n; (n = list_first(&ps->pushes));)
         push_free(CONTAINER_OF(n, struct push, link)); /* the transport has ended: nobody answers these */
-    for (struct push *x = ps->spare, *next; x; x = next) {
-        next = x->next_spare;
-        free(x);
-    }
+    for (struct node *n; (n = list_pop(&ps->spare));)
+        free(CONTAINER_OF(n, struct push, link));
     timer_cancel(ps->env->timers, &ps->grace);
     map_free(ps->by_name);
     free(ps);
