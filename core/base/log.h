@@ -1,6 +1,7 @@
 /** log.h: structured log lines: an event name and typed fields, JSON, or readable text on a terminal.
  *  Shape:  {"time":…,"severity":"WARNING","event":"push.retry","subscription":…,"attempt":3}
  *  Rules:  payloads and secrets never; log once, where handled; at most LOG_LINE_MAX bytes a line (cut with "…").
+ *  Units:  of log_seldom monotonic ns.
  *  Owner:  log_free frees the log, not its descriptor. Fields are read during the call only.
  *  Thread: any; a line is written with one write(2). Lines above the level cost one compare. */
 #ifndef CORE_BASE_LOG_H
