@@ -268,11 +268,11 @@ static void succeeded(struct task *t)
     task_write(t);
 }
 
-/* It leaves nothing in the task, so it must be seen elsewhere; but not that it was called off. */
+/* It leaves nothing in the task, so it must be seen elsewhere; but not what was called off. */
 static void tell_undelivered(struct task *t, const struct err *why)
 {
     struct queue *q = t->queue;
-    if (q->stopped || t->end || why->code == ERR_CANCELLED)
+    if (q->stopped || t->end)
         return;
     queue_metrics_undelivered(q);
     uint64_t attempts = log_seldom(&q->log_undelivered, env_now(q->env));

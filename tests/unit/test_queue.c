@@ -180,7 +180,7 @@ static void what_was_not_delivered_does_not_count(void **state)
 static void what_does_not_arrive_is_told_seldom_and_counted(void **state)
 {
     struct tq *tq = tq_begin(state, NULL);
-    struct tq_done d = {0};
+    struct tq_done d = {0}, other = {0};
     support_log(&tq->fe);
     tq->answer = TQ_UNDELIVERED;
     tq_add_many(tq, "u", 5, (struct tq_task){0});
@@ -203,6 +203,11 @@ static void what_does_not_arrive_is_told_seldom_and_counted(void **state)
     tq_run(tq);
     assert_true(d.done && tq->cancelled == 1);
     assert_true(tq->n_starts > before);
+    queue_remove(tq->queue, "u0002", tq_done, &other); /* and comes to nothing while its end is being written */
+    tq_settle(tq, tq_running(tq, "u0002"), TQ_UNDELIVERED);
+    tq_run(tq);
+    queue_stop(tq->queue);
+    tq_settle(tq, tq_running(tq, "u0003"), TQ_UNDELIVERED);
     assert_metric(tq, line);
 }
 
