@@ -17,7 +17,6 @@
 #define HEADERS_BYTES_MAX (80u * 1024)
 #define HEADERS_COUNT_MAX 100
 #define ACCOUNT_MAX 255
-#define AUDIENCE_MAX 511
 
 #define OIDC GOOGLE__CLOUD__SCHEDULER__V1__HTTP_TARGET__AUTHORIZATION_HEADER_OIDC_TOKEN
 #define OAUTH GOOGLE__CLOUD__SCHEDULER__V1__HTTP_TARGET__AUTHORIZATION_HEADER_OAUTH_TOKEN
@@ -142,12 +141,12 @@ static int check_headers(struct arena *a, PbHttp *h, struct err *e)
 static int check_account(const char *field, const char *account, const char *to, struct err *e)
 {
     size_t n = strlen(account);
-    if (n == 0 || n > ACCOUNT_MAX || !strchr(account, '@'))
+    if (n == 0 || n > ACCOUNT_MAX || !strchr(account, '@') || strchr(account, ' '))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "http_target.%s.service_account_email: \"%.100s\"; the email of a service account, of at most %d bytes, is needed",
                        field, account, ACCOUNT_MAX);
-    if (strlen(to) > AUDIENCE_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.%s: the audience or scope is longer than %d bytes", field, AUDIENCE_MAX);
+    if (strlen(to) > URL_LEN_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.%s: the audience or scope is longer than %d bytes", field, URL_LEN_MAX);
     return 0;
 }
 
@@ -171,8 +170,10 @@ static int check_http(struct arena *a, PbJob *job, struct err *e)
     PbHttp *h = job->http_target;
     struct url u;
     struct err why = {0};
+    if (!(h->uri = url_encode(a, h->uri)))
+        return no_memory(e);
     if (strlen(h->uri) > URL_LEN_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: longer than %d characters", URL_LEN_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: longer than %d characters when encoded", URL_LEN_MAX);
     if (url_parse(str_of(h->uri), &u, &why))
         return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: \"%.100s\" cannot be called: %s", h->uri, why.msg);
     if (h->http_method == METHOD(HTTP_METHOD_UNSPECIFIED))
