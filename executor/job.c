@@ -32,6 +32,8 @@ struct job *job_new(struct run_jobs *js, const char *name, struct err *e)
     if (j) {
         j->jobs = js;
         list_init(&j->executions);
+        list_init(&j->launching);
+        list_init(&j->starts);
     }
     if (!j || !split_name(j, name)) {
         job_free(j);
@@ -93,7 +95,7 @@ static uint32_t n_active(const struct job *j)
         const struct execution *e = CONTAINER_OF(node, struct execution, link);
         n += e->state != EXECUTION_QUEUED && !execution_state_ended(e->state);
     }
-    return n + j->launching;
+    return n + (uint32_t)j->launching.count;
 }
 
 bool job_full(const struct job *j, const struct job_settings *s) { return s->max_concurrent && n_active(j) >= s->max_concurrent; }
@@ -180,6 +182,7 @@ void job_execution_ended(struct job *j, struct execution *e)
 {
     job_ready(j, e);
     job_advance(j);
+    job_starts_wake(j);
     forget_old(j);
 }
 
@@ -192,6 +195,7 @@ void job_removed(struct job *j)
         operation_fail(j->ready_operation, &err);
     LIST_EACH_SAFE(&j->executions, n)
         execution_removed(CONTAINER_OF(n, struct execution, link));
+    job_starts_wake(j);
     job_free(j);
 }
 
@@ -370,6 +374,7 @@ struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
     js->next_list = JOBS_LIST_FIRST;
     list_init(&js->active);
     list_init(&js->leaving);
+    list_init(&js->starts);
     timer_init(&js->pump, on_pump);
     timer_init(&js->reap, on_reap);
     declare_metrics(js, x->deps.metrics);
@@ -398,6 +403,7 @@ void run_jobs_free(struct run_jobs *js)
         return;
     timer_cancel(js->env->timers, &js->pump);
     timer_cancel(js->env->timers, &js->reap);
+    job_starts_free(js);
     for (struct node *n; (n = list_pop(&js->leaving));)
         execution_free(CONTAINER_OF(n, struct execution, link));
     size_t it = 0;

@@ -361,7 +361,7 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
         call_fail(c, &e);
         return;
     }
-    if (j->launching) {
+    if (j->launching.count) {
         call_failf(c, ERR_ABORTED, "an execution of job '%s' is being stored; try again", j->id);
         return;
     }
@@ -416,11 +416,46 @@ static void on_launched(void *arg, const struct err *e)
     free(ch);
 }
 
+/* The event has come before: what it started then is the answer. */
+static void reply_again(struct executor *x, struct call *c, struct execution *e)
+{
+    struct err err;
+    RUN(Execution) *m = execution_show(e, c->arena);
+    err_set(&err, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    struct operation *op = m ? operation_start(x->deps.operations, api_parent(c->arena, e->name), &m->base, &err) : NULL;
+    if (!op) {
+        call_fail(c, &err);
+        return;
+    }
+    bool over = execution_state_ended(e->state);
+    if (over && execution_error(e, &err))
+        operation_fail(op, &err);
+    else if (over || execution_wait(e, op, &err)) /* enough wait for it already */
+        operation_finish(op, &m->base);
+    api_reply(c, operation_message(c->arena, op));
+}
+
+static bool ran_before(struct executor *x, struct call *c, struct job *j, const char *event_id)
+{
+    bool storing;
+    struct err e;
+    if (check_event_id(event_id, &e)) {
+        call_fail(c, &e);
+        return true;
+    }
+    struct execution *before = job_run_of(j, event_id, &storing);
+    if (storing)
+        call_failf(c, ERR_ABORTED, "the execution of job '%s' for this event is being stored; try again", j->id);
+    else if (before)
+        reply_again(x, c, before);
+    return before != NULL;
+}
+
 void run_jobs_run(struct executor *x, struct call *c, const char *name, const char *etag, bool dry, const struct launch *l)
 {
     struct err e;
     struct job *j = find_or_fail(x, c, name);
-    if (!j)
+    if (!j || (l->event_id && ran_before(x, c, j, l->event_id)))
         return;
     struct change *ch = calloc(1, sizeof *ch);
     struct store_txn *t = store_txn_new();
@@ -448,7 +483,7 @@ void run_jobs_run(struct executor *x, struct call *c, const char *name, const ch
 static void on_run(void *service, struct call *c, const ProtobufCMessage *request)
 {
     const RUN(RunJobRequest) *q = (const void *)request;
-    const struct launch l = {.overrides = q->overrides};
+    const struct launch l = {.overrides = q->overrides, .event_id = c->caller.event_id};
     run_jobs_run(service, c, q->name, q->etag, q->validate_only, &l);
 }
 

@@ -39,7 +39,8 @@ struct caller {
     char *bearer; /* token without "Bearer ", or NULL */
     char *peer;   /* address */
     char *host;   /* Host header, lower case: gcloud run names the region only there */
-    bool local;   /* came over loopback */
+    char *event_id; /* Runnel-Event-Id header, or NULL: what comes with the same one is the same event, told again */
+    bool local;     /* came over loopback */
 };
 
 struct call {
