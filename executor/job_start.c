@@ -57,9 +57,9 @@ int check_event_id(const char *id, struct err *e)
     for (size_t i = 0; i < n; i++)
         if (id[i] <= ' ' || id[i] > '~')
             n = 0;
-    return n && n <= EVENT_ID_MAX ? 0
-                                  : err_set(e, ERR_INVALID_ARGUMENT, "the id of the event is not 1 to %d printable characters without spaces",
-                                            EVENT_ID_MAX);
+    return n && n <= EVENT_ID_MAX
+               ? 0
+               : err_set(e, ERR_INVALID_ARGUMENT, "the id of the event is not 1 to %d printable characters without spaces", EVENT_ID_MAX);
 }
 
 static struct execution *with_event(struct list *l, const char *event_id)

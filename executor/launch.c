@@ -106,8 +106,11 @@ static int store_inputs(const struct launch *l, uint64_t list, struct store_txn 
 /* Who calls by hand has to change something first; an event comes again later. */
 static int may_run(const struct job *j, const struct launch *l, const struct job_settings *s, struct err *e)
 {
-    int rc = job_may_run(j, s, e);
-    return rc == -ERR_FAILED_PRECONDITION && l->event_id ? err_set(e, ERR_RESOURCE_EXHAUSTED, "%s", e->msg) : rc;
+    struct err why;
+    int rc = job_may_run(j, s, &why);
+    if (rc == 0)
+        return 0;
+    return err_set(e, rc == -ERR_FAILED_PRECONDITION && l->event_id ? ERR_RESOURCE_EXHAUSTED : why.code, "%s", why.msg);
 }
 
 struct execution *launch_new(struct job *j, struct arena *a, const struct launch *l, struct store_txn *t, struct err *e)

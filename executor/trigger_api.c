@@ -19,7 +19,7 @@ typedef RUN(RunJobRequest__Overrides__ContainerOverride) ContainerOverride;
 
 struct vars {
     struct arena *a;
-    RUN(EnvVar) **v;
+    RUN(EnvVar) * *v;
     size_t n;
 };
 

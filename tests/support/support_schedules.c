@@ -108,6 +108,7 @@ static void open_schedules(struct ts *ts)
         .metrics = ts->metrics,
         .http = &ts->target,
         .pubsub = &ts->target,
+        .run = &ts->target,
         .workers = ts->workers,
         .engine = ts->engine,
     };

@@ -377,7 +377,7 @@ static void tokens_of_the_file_are_let_in(void **state)
     policy_free(p);
 }
 
-static int admit(void *arg, struct str token, struct err *e)
+static int admit(void *arg, const struct call *c, struct str token, struct err *e)
 {
     ++*(int *)arg;
     return str_is(token, "head.claims.good") ? 0 : err_set(e, ERR_PERMISSION_DENIED, "not this one");
