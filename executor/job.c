@@ -285,7 +285,9 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
     const char *tail = strstr(name, "/executions/");
     struct job *j = tail ? map_get_n(js->jobs, name, (size_t)(tail - name)) : NULL;
     RECORD(ExecutionRecord) *rec = pb_unpack_heap(RECORD_DESC(execution_record), body);
-    if (!j || !rec || !rec->execution || !rec->execution->template_ || rec->execution->template_->n_containers == 0) {
+    struct err why;
+    if (!j || !rec || !rec->execution || !rec->execution->template_ || rec->execution->template_->n_containers == 0 ||
+        (*rec->event_id && check_event_id(rec->event_id, &why))) {
         if (rec)
             pb_free(rec);
         return err_set(e, ERR_DATA_LOSS, "the stored execution %s cannot be read or has no job", name);

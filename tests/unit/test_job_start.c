@@ -324,7 +324,8 @@ static void test_a_crash_at_any_write_starts_each_event_once(void **state)
         assert_true(drive(100 * NS_PER_S, &all));
         assert_int_equal(count("\"cancelledCount\":1"), 1);
         if (executions() != 2 || count("\"s@1\"") != 1 || count("\"s@2\"") != 1)
-            fail_msg("crash at write %zu: %zu executions, %zu and %zu of the events", crashes, executions(), count("\"s@1\""), count("\"s@2\""));
+            fail_msg("crash at write %zu: %zu executions, %zu and %zu of the events", crashes, executions(), count("\"s@1\""),
+                     count("\"s@2\""));
         assert_int_equal(young.told, 1);
         CASE_INT("the second one ran to its end", young.r.err.code, ERR_OK);
         teardown(NULL);

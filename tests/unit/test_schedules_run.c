@@ -92,8 +92,8 @@ static void create(int kind)
              "\"run:///" PARENT "/jobs/job%d\"},\"retryConfig\":{\"retryCount\":2}}}",
              kind, kind);
     schedule_call("CreateJob", request);
-    snprintf(request, sizeof request,
-             "{\"policy\":{\"name\":\"" PARENT "/jobs/s%d\",\"overlap\":\"%s\",\"missed\":\"ALL\"}}", kind, overlaps[kind]);
+    snprintf(request, sizeof request, "{\"policy\":{\"name\":\"" PARENT "/jobs/s%d\",\"overlap\":\"%s\",\"missed\":\"ALL\"}}", kind,
+             overlaps[kind]);
     schedule_call("UpdateJobPolicy", request);
 }
 
