@@ -2,11 +2,14 @@
 import http.server
 import json
 import os
+import re
+import shlex
 import threading
 import time
+import urllib.error
 import urllib.request
 
-from harness import PROJECT, REGION, SLOW, Receiver, Server, b64, case, equal, run, temp_dir, wait_for
+from harness import PROJECT, REGION, ROOT, SLOW, Receiver, Server, b64, case, equal, run, temp_dir, wait_for
 
 server = Server()
 LOCATION = f"projects/{PROJECT}/locations/{REGION}"
@@ -52,7 +55,7 @@ def event_of(execution):
 
 
 def schedule(name, job, body=None, at=None, when=NEVER_SOON, want=200, target=None, **fields):
-    target = dict({"uri": "run:///" + job}, **(target or {}))
+    target = dict({"uri": f"run:///{job}"}, **(target or {}))
     if body is not None:
         target["body"] = b64(body if isinstance(body, str) else json.dumps(body))
     return (at or server).api("POST", f"/v1/{LOCATION}/jobs", dict(fields, name=f"{LOCATION}/jobs/{name}", schedule=when, httpTarget=target), want=want)
@@ -193,27 +196,32 @@ def _():
 @case("killed at and around a firing: each time one execution, none twice, and the one that runs is found again")
 def _():
     own = Server()
+    port = own.port
     job = Job("killed", "sleep 0.3", at=own)
+    googles = Job("killed-call", at=own)  # Google's way, under the same kills
+    schedule("killed-call", None, at=own, when=EVERY_SECOND, target={"uri": f"{own.url}/v2/{googles.full}:run", "oauthToken": {"serviceAccountEmail": DEFAULT_ACCOUNT}})
     schedule("killed-tick", job.full, at=own, when=EVERY_SECOND)
     policy("killed-tick", at=own, missed="ALL")
+    policy("killed-call", at=own, missed="ALL")
     began = time.time()
     for round_ in range(8):
         n = len(job.executions())
         wait_for(lambda: len(job.executions()) > n, "a firing")
-        pause = threading.Event()
-        pause.wait(round_ * 0.12)  # another moment of the second each time
+        wait_for(lambda: time.time() % 1 >= round_ * 0.12, "another moment of the second each time")
         own.kill()
-        own.start()
+        own.start(port)
     seconds = time.time() - began
-    drop("killed-tick", at=own)
-    found = job.ended(len(job.executions()))
-    events = [event_of(e) for e in found]
-    equal(len(set(events)), len(events), "no event twice")
-    ticks = sorted(time.mktime(time.strptime(e.split("@")[1], "%Y-%m-%dT%H:%M:%SZ")) for e in events)
-    gaps = [b - a for a, b in zip(ticks, ticks[1:])]
-    equal([g for g in gaps if g != 1], [], f"every second has one, in {seconds:.0f} s")
-    equal(sorted({line.split()[0] for line in job.lines()}), sorted(e["name"].split("/")[-1] for e in found))
-    equal([e["name"] for e in found if e.get("succeededCount") != 1], [], "all of them end well")
+    verb("killed-tick", "pause", at=own)
+    verb("killed-call", "pause", at=own)
+    for each in (job, googles):
+        found = each.ended(len(each.executions()))
+        events = [event_of(e) for e in found]
+        equal(len(set(events)), len(events), "no event twice")
+        ticks = sorted(time.mktime(time.strptime(e.split("@")[1], "%Y-%m-%dT%H:%M:%SZ")) for e in events)
+        gaps = [b - a for a, b in zip(ticks, ticks[1:])]
+        equal([g for g in gaps if g != 1], [], f"{each.name}: every second has one, in {seconds:.0f} s")
+        equal(sorted({line.split()[0] for line in each.lines()}), sorted(e["name"].split("/")[-1] for e in found))
+        equal([e["name"] for e in found if e.get("succeededCount") != 1], [], "all of them end well")
 
 
 @case("a stop does not wait for the execution, and the next start follows it on")
@@ -563,6 +571,8 @@ def _():
     wait_for(lambda: count() == 1, "the same message, delivered again to an invoker")
     subscribe("by-server", serviceAccountEmail=account, audience=own.url)
     wait_for(lambda: count() == 2, "a token for the server")
+    subscribe("with-query", url + "?dataAs=START", serviceAccountEmail=account)
+    wait_for(lambda: count() == 3, "a token for the endpoint with its query")
     subscribe("elsewhere", serviceAccountEmail=account, audience="https://elsewhere.example/")
     wait_for(lambda: refusals("elsewhere"), "another audience")
     subscribe("stranger", stranger.url, serviceAccountEmail=account)
@@ -575,21 +585,28 @@ def _():
     stranger.wait(2)
     fit = stranger.got[1]["headers"]["Authorization"].split()[1]
     api("POST", f"/runnel/v1/{full}:trigger", body, token=fit)
-    equal(count(), 3)
+    equal(count(), 4)
     for method, where in (("POST", f"/v2/{full}:run"), ("POST", f"/runnel/v1/{full}:runWithInputs"), ("DELETE", f"/v2/{full}"), ("GET", f"/v2/{full}")):
         api(method, where, {} if method == "POST" else None, want=401, token=fit)
     api("POST", f"/v2/{LOCATION}/jobs?jobId=another", {"template": {"template": {"containers": [{"image": "exec:///", "command": ["/bin/true"]}]}}})
     api("POST", f"/runnel/v1/{LOCATION}/jobs/another:trigger", body, want=401, token=fit)
 
 
-@case("the two commands of the README")
+@case("the two commands of executor/README.md, as they are printed there")
 def _():
+    with open(os.path.join(ROOT, "executor", "README.md"), encoding="utf-8") as f:
+        commands = re.findall(r"^      runnel (.*)$", f.read().replace("\\\n", ""), re.M)
+    equal(len(commands), 2)
+    commands = [shlex.split(c.replace("http://127.0.0.1:8080", server.url)) for c in commands]
     job = Job("thumbs")
     server.cli("pubsub", "topics", "create", "uploads")
-    server.cli("pubsub", "subscriptions", "create", "uploads-to-thumbs", "--topic=uploads", f"--push-endpoint={trigger_url(job, '?dataAs=INPUT')}")
+    server.cli(*commands[0])
     server.cli("pubsub", "topics", "publish", "uploads", "--message=cat.png")
     job.ended(1)
     assert job.lines()[0].endswith("cat.png"), job.lines()
+    server.cli("tasks", "queues", "create", "mails")
+    server.cli(*commands[1])
+    job.ended(2)
 
 
 run()
