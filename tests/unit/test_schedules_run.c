@@ -12,7 +12,7 @@
 
 #define PARENT "projects/proj/locations/here"
 #define MINUTE (60 * NS_PER_S)
-#define SEEDS_DEFAULT 25
+#define SEEDS_DEFAULT 12
 #define EVENTS 120
 #define PAGE 8
 #define EXECUTIONS_MAX 2000
