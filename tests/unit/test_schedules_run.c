@@ -64,7 +64,10 @@ static void schedule_call(const char *method, const char *request)
     bool done = false;
     for (size_t i = 0; (m = registry_method(registry, i)) && strcmp(strrchr(m->name, '/') + 1, method) != 0; i++)
         ;
-    assert_non_null(m);
+    if (!m) {
+        fail_msg("there is no %s", method);
+        return;
+    }
     struct call c = {.method = m, .service = s, .arena = arena, .finish = on_finish, .handler_data = &done};
     c.request = pb_new(arena, m->request);
     struct err e = {0};
