@@ -716,9 +716,7 @@ static void on_scan(struct store_entries *s, const struct err *err)
     for (size_t i = 0; i < s->n; i++)
         take_row(e, &s->rows[i]);
     if (s->n > 0) {
-        char key[TASK_KEY_SIZE];
-        snprintf(key, sizeof key, "%s", s->rows[s->n - 1].key);
-        scan_from(e, key);
+        scan_from(e, s->rows[s->n - 1].key);
         return;
     }
     e->loading = false;

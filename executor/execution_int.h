@@ -118,7 +118,7 @@ struct execution {
     bool frozen;              /* its deletion is being stored: nothing more is written to its lists */
     struct timer again_timer; /* what could not be stored is tried again */
     struct store_entries scan;
-    char scan_key[TASK_KEY_SIZE];
+    char scan_key[STORE_ENTRY_KEY_MAX + 1]; /* whatever is there: cut, it would be read again and again */
     struct operation *operations[EXECUTION_OPERATIONS_MAX];
     size_t n_operations;
     struct execution **launched; /* with the record of its end: what runs after it */
