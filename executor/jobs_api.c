@@ -409,18 +409,26 @@ static void on_launched(void *arg, const struct err *e)
         return;
     }
     struct err err;
-    if (execution_wait(ch->launched, ch->op, &err))
-        operation_fail(ch->op, &err); /* cannot be: nobody else knows it yet */
-    api_reply(c, operation_message(c->arena, ch->op));
+    if (!ch->op) {
+        api_reply(c, execution_show(ch->launched, c->arena));
+    } else {
+        if (execution_wait(ch->launched, ch->op, &err))
+            operation_fail(ch->op, &err); /* cannot be: nobody else knows it yet */
+        api_reply(c, operation_message(c->arena, ch->op));
+    }
     launch_done(ch->launched);
     free(ch);
 }
 
 /* The event has come before: what it started then is the answer. */
-static void reply_again(struct executor *x, struct call *c, struct execution *e)
+static void reply_again(struct executor *x, struct call *c, struct execution *e, bool no_operation)
 {
     struct err err;
     RUN(Execution) *m = execution_show(e, c->arena);
+    if (no_operation) {
+        api_reply(c, m);
+        return;
+    }
     err_set(&err, ERR_RESOURCE_EXHAUSTED, "out of memory");
     struct operation *op = m ? operation_start(x->deps.operations, api_parent(c->arena, e->name), &m->base, &err) : NULL;
     if (!op) {
@@ -435,19 +443,19 @@ static void reply_again(struct executor *x, struct call *c, struct execution *e)
     api_reply(c, operation_message(c->arena, op));
 }
 
-static bool ran_before(struct executor *x, struct call *c, struct job *j, const char *event_id)
+static bool ran_before(struct executor *x, struct call *c, struct job *j, const struct launch *l)
 {
     bool storing;
     struct err e;
-    if (check_event_id(event_id, &e)) {
+    if (check_event_id(l->event_id, &e)) {
         call_fail(c, &e);
         return true;
     }
-    struct execution *before = job_run_of(j, event_id, &storing);
+    struct execution *before = job_run_of(j, l->event_id, &storing);
     if (storing)
         call_failf(c, ERR_ABORTED, "the execution of job '%s' for this event is being stored; try again", j->id);
     else if (before)
-        reply_again(x, c, before);
+        reply_again(x, c, before, l->no_operation);
     return before != NULL;
 }
 
@@ -455,7 +463,7 @@ void run_jobs_run(struct executor *x, struct call *c, const char *name, const ch
 {
     struct err e;
     struct job *j = find_or_fail(x, c, name);
-    if (!j || (l->event_id && ran_before(x, c, j, l->event_id)))
+    if (!j || (l->event_id && ran_before(x, c, j, l)))
         return;
     struct change *ch = calloc(1, sizeof *ch);
     struct store_txn *t = store_txn_new();
@@ -465,8 +473,8 @@ void run_jobs_run(struct executor *x, struct call *c, const char *name, const ch
     char *parent = api_parent(c->arena, name);
     if (dry && m)
         api_reply_done(x, c, parent, &m->base);
-    struct operation *op = !dry && m && parent ? operation_start(x->deps.operations, parent, &m->base, &e) : NULL;
-    if (!op) {
+    struct operation *op = !dry && !l->no_operation && m && parent ? operation_start(x->deps.operations, parent, &m->base, &e) : NULL;
+    if (!op && !(l->no_operation && m)) {
         if (made)
             launch_undo(made);
         if (t)

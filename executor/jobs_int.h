@@ -96,6 +96,7 @@ struct launch {
     char **inputs;
     size_t n_inputs;
     const char *token;    /* NULL: a name by chance */
+    bool no_operation;    /* nobody waits for its end: the answer is the execution */
     const char *event_id; /* NULL: nobody's but the caller's; else what of it has run is not run again (job_run_of) */
 };
 /** A new execution of the job, built, checked and added to the transaction; not yet known to anybody. NULL on errors. */

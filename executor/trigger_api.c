@@ -2,7 +2,6 @@
 #include "executor/jobs_int.h"
 
 #include "core/base/text.h"
-#include "core/rpc/longrunning.pb-c.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -164,13 +163,13 @@ static void on_trigger(void *service, struct call *c, const ProtobufCMessage *re
         call_fail(c, &e);
         return;
     }
-    const struct launch l = {.overrides = s->overrides, .inputs = s->inputs, .n_inputs = s->n_inputs, .event_id = id};
+    const struct launch l = {.overrides = s->overrides, .inputs = s->inputs, .n_inputs = s->n_inputs, .no_operation = true, .event_id = id};
     run_jobs_run(service, c, q->name, "", false, &l);
 }
 
 static const struct method methods[] = {
     {"runnel.run.v1.Jobs/TriggerJob", VERB_POST, "/runnel/v1/{name=projects/*/locations/*/jobs/*}:trigger", "*", "run.jobs.run",
-     RECORD_DESC(trigger_job_request), &google__longrunning__operation__descriptor, on_trigger},
+     RECORD_DESC(trigger_job_request), RUN_DESC(execution), on_trigger},
 };
 
 int trigger_api_register(struct executor *x, struct registry *r, struct err *e)

@@ -474,7 +474,7 @@ def _():
     own.kill()
     own.start()
     again = own.api("POST", f"/runnel/v1/{job.full}:trigger", body)
-    equal(again["response"]["name"], job.executions()[0]["name"])
+    equal(again["name"], job.executions()[0]["name"])
     equal(len(job.ended(2)), 2)
 
 
