@@ -138,7 +138,7 @@ static int on_authorize(void *arg, const struct call *c, struct err *e)
     int rc = policy_authorize(p, &c->caller, e);
     if (!rc || !p->token || !c->caller.bearer || !is_jwt(c->caller.bearer))
         return rc;
-    return p->token(p->token_arg, str_of(c->caller.bearer), e);
+    return p->token(p->token_arg, c, str_of(c->caller.bearer), e);
 }
 
 /* ---- reading ---- */

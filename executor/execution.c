@@ -94,7 +94,7 @@ struct execution *execution_new(struct job *j, RECORD(ExecutionRecord) * rec, st
     e->rec = rec;
     node_init(&e->link);
     node_init(&e->active_link);
-    struct list *lists[] = {&e->open, &e->ready, &e->again, &e->waiting};
+    struct list *lists[] = {&e->open, &e->ready, &e->again, &e->waiting, &e->followers};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     timer_init(&e->again_timer, on_again);
@@ -309,6 +309,7 @@ static void execution_ended(struct execution *e, enum execution_state state)
     execution_say(e, NULL, state == EXECUTION_SUCCEEDED ? SEVERITY_INFO : SEVERITY_ERROR,
                   state == EXECUTION_SUCCEEDED ? "Execution completed successfully." : e->why);
     finish_operations(e);
+    job_starts_ended(e);
     for (size_t i = 0; i < e->n_launched; i++)
         launch_done(e->launched[i]);
     e->n_launched = 0;
@@ -533,8 +534,8 @@ int execution_cancel(struct execution *e, struct operation *op, struct err *err)
     memcpy(why, e->why, sizeof why);
     e->code = ERR_CANCELLED;
     snprintf(e->why, sizeof e->why, "Execution %s was cancelled.", e->id);
-    if (execution_wait(e, op, err) || execution_store(e, t, EXECUTION_CANCELLING, NULL, err)) {
-        e->n_operations -= e->n_operations && e->operations[e->n_operations - 1] == op;
+    if ((op && execution_wait(e, op, err)) || execution_store(e, t, EXECUTION_CANCELLING, NULL, err)) {
+        e->n_operations -= op && e->n_operations && e->operations[e->n_operations - 1] == op;
         e->code = code;
         memcpy(e->why, why, sizeof why);
         store_txn_free(t);
@@ -616,9 +617,10 @@ void execution_freeze(struct execution *e, bool frozen)
 void execution_removed(struct execution *e)
 {
     struct err err;
+    struct job *j = e->job;
     e->deleted = true;
     list_remove(&e->jobs->active, &e->active_link);
-    list_remove(&e->job->executions, &e->link);
+    list_remove(&j->executions, &e->link);
     e->jobs->n_executions--;
     e->job = NULL;
     list_append(&e->jobs->leaving, &e->link);
@@ -626,6 +628,8 @@ void execution_removed(struct execution *e)
     for (size_t i = 0; i < e->n_operations; i++)
         operation_fail(e->operations[i], &err);
     e->n_operations = 0;
+    job_starts_ended(e);
+    job_starts_wake(j);
     execution_stop(e);
     run_jobs_reap_soon(e->jobs);
 }
@@ -712,9 +716,7 @@ static void on_scan(struct store_entries *s, const struct err *err)
     for (size_t i = 0; i < s->n; i++)
         take_row(e, &s->rows[i]);
     if (s->n > 0) {
-        char key[TASK_KEY_SIZE];
-        snprintf(key, sizeof key, "%s", s->rows[s->n - 1].key);
-        scan_from(e, key);
+        scan_from(e, s->rows[s->n - 1].key);
         return;
     }
     e->loading = false;

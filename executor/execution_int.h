@@ -42,6 +42,7 @@
 #define TASK_RESULT_MAX 65536
 #define TASK_KEY_SIZE 12
 #define EXECUTION_OPERATIONS_MAX 16
+#define EVENT_ID_MAX 1024
 
 struct run_jobs;
 struct job;
@@ -117,11 +118,12 @@ struct execution {
     bool frozen;              /* its deletion is being stored: nothing more is written to its lists */
     struct timer again_timer; /* what could not be stored is tried again */
     struct store_entries scan;
-    char scan_key[TASK_KEY_SIZE];
+    char scan_key[STORE_ENTRY_KEY_MAX + 1]; /* whatever is there: cut, it would be read again and again */
     struct operation *operations[EXECUTION_OPERATIONS_MAX];
     size_t n_operations;
     struct execution **launched; /* with the record of its end: what runs after it */
     size_t n_launched;
+    struct list followers; /* job_start, that wait for its end */
 };
 
 /* execution.c */
@@ -141,7 +143,7 @@ void execution_load(struct execution *e);                                 /* aft
 void execution_stop(struct execution *e); /* all its open tasks: it is being cancelled, or deleted, or the server stops */
 void execution_go(struct execution *e);   /* from QUEUED to PENDING */
 bool execution_step(struct execution *e); /* begin or start one attempt; false: nothing can be done now */
-/** Stop it: what runs ends, nothing begins. `op` ends with it. */
+/** Stop it: what runs ends, nothing begins. `op` (NULL: none) ends with it. */
 MUST_USE int execution_cancel(struct execution *e, struct operation *op, struct err *err);
 MUST_USE int execution_retry(struct execution *e, struct operation *op, struct err *err);
 MUST_USE int execution_wait(struct execution *e, struct operation *op, struct err *err);

@@ -361,6 +361,7 @@ int executor_register(struct executor *x, struct registry *r, struct err *e)
     rc = rc ? rc : executions_api_register(x, r, e);
     rc = rc ? rc : tasks_api_register(x, r, e);
     rc = rc ? rc : jobs_more_api_register(x, r, e);
+    rc = rc ? rc : trigger_api_register(x, r, e);
     return rc ? rc : logging_api_register(x, r, e);
 }
 

@@ -33,6 +33,8 @@ struct job *job_new(struct run_jobs *js, const char *name, struct err *e)
     if (j) {
         j->jobs = js;
         list_init(&j->executions);
+        list_init(&j->launching);
+        list_init(&j->starts);
     }
     if (!j || !split_name(j, name)) {
         job_free(j);
@@ -94,7 +96,7 @@ static uint32_t n_active(const struct job *j)
         const struct execution *e = CONTAINER_OF(node, struct execution, link);
         n += e->state != EXECUTION_QUEUED && !execution_state_ended(e->state);
     }
-    return n + j->launching;
+    return n + (uint32_t)j->launching.count;
 }
 
 bool job_full(const struct job *j, const struct job_settings *s) { return s->max_concurrent && n_active(j) >= s->max_concurrent; }
@@ -181,6 +183,7 @@ void job_execution_ended(struct job *j, struct execution *e)
 {
     job_ready(j, e);
     job_advance(j);
+    job_starts_wake(j);
     forget_old(j);
 }
 
@@ -193,6 +196,7 @@ void job_removed(struct job *j)
         operation_fail(j->ready_operation, &err);
     LIST_EACH_SAFE(&j->executions, n)
         execution_removed(CONTAINER_OF(n, struct execution, link));
+    job_starts_wake(j);
     job_free(j);
 }
 
@@ -330,6 +334,8 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
         why = list_damage(js, rec->list_id);
     if (!why && rec->inputs_list)
         why = list_damage(js, rec->inputs_list);
+    if (!why && *rec->event_id && check_event_id(rec->event_id, e))
+        why = "that is no id of an event";
     if (why) {
         pb_free(rec);
         return damaged(RUN_KIND_EXECUTION, name, why, e);
@@ -424,6 +430,7 @@ struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
     js->next_list = JOBS_LIST_FIRST;
     list_init(&js->active);
     list_init(&js->leaving);
+    list_init(&js->starts);
     timer_init(&js->pump, on_pump);
     timer_init(&js->reap, on_reap);
     declare_metrics(js, x->deps.metrics);
@@ -452,6 +459,7 @@ void run_jobs_free(struct run_jobs *js)
         return;
     timer_cancel(js->env->timers, &js->pump);
     timer_cancel(js->env->timers, &js->reap);
+    job_starts_free(js);
     for (struct node *n; (n = list_pop(&js->leaving));)
         execution_free(CONTAINER_OF(n, struct execution, link));
     size_t it = 0;

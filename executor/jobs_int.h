@@ -1,8 +1,8 @@
 /** jobs_int.h: the inside of jobs, shared by its files.
  *  Shape:  jobs -> jobs by full name -> executions (newest first) -> tasks that are open. job.c holds jobs and says which execution
  *          may go on; execution.c which of its tasks; attempt.c lives through one attempt of one task; job_settings.c and
- *          job_validate.c read and refuse; execution_show.c, task_show.c make messages; jobs_api.c, executions_api.c, tasks_api.c and
- *          jobs_more_api.c speak the API.
+ *          job_validate.c read and refuse; execution_show.c, task_show.c make messages; job_start.c follows what events start;
+ *          jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c and trigger_api.c speak the API.
  *  Rules:  what a client is told is durable. A task that has not begun costs one bit of memory, one that has ended too.
  *  Thread: engine thread. */
 #ifndef EXECUTOR_JOBS_INT_H
@@ -19,8 +19,9 @@ struct job {
     RUN(Job) * msg; /* NULL while its creation is being stored */
     bool busy;      /* a change of it is being stored */
     bool deleting;
-    uint32_t launching;     /* executions that are being stored */
+    struct list launching;  /* executions that are being stored */
     struct list executions; /* newest first */
+    struct list starts;     /* job_start, that wait for others to end */
     int32_t count;          /* executions that there ever were */
     struct operation *ready_operation;
     const struct execution *ready_when; /* its token's execution, which ready_operation waits for */
@@ -31,6 +32,7 @@ struct run_jobs {
     const struct env *env;
     struct map *jobs; /* by full name */
     struct list active, leaving;
+    struct list starts; /* all of them */
     struct timer pump, reap;
     uint32_t n_running, n_open, n_executions;
     uint32_t running_max;
@@ -93,7 +95,9 @@ struct launch {
     const RUN(RunJobRequest__Overrides) * overrides;
     char **inputs;
     size_t n_inputs;
-    const char *token; /* NULL: a name by chance */
+    const char *token;    /* NULL: a name by chance */
+    bool no_operation;    /* nobody waits for its end: the answer is the execution */
+    const char *event_id; /* NULL: nobody's but the caller's; else what of it has run is not run again (job_run_of) */
 };
 /** A new execution of the job, built, checked and added to the transaction; not yet known to anybody. NULL on errors. */
 struct execution *launch_new(struct job *j, struct arena *a, const struct launch *l, struct store_txn *t, struct err *e);
@@ -105,11 +109,22 @@ void launch_undo(struct execution *e);
 MUST_USE int launch_dependents(struct execution *e, struct store_txn *t, struct err *err);
 #define LAUNCH_DEPENDENTS_MAX 100
 
-/* jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c */
+/* job_start.c */
+/** The execution that this event started; `storing`: it is not durable yet. NULL: none is there. */
+struct execution *job_run_of(struct job *j, const char *event_id, bool *storing);
+void job_starts_ended(struct execution *e); /* or it was deleted: those that follow it are told */
+void job_starts_wake(struct job *j);        /* one of its executions ended: who waits looks again */
+void job_starts_free(struct run_jobs *js);
+/** A JobStart out of JSON. What says neither is refused: it was meant for somebody else. */
+RECORD(JobStart) * job_start_read(struct arena *a, struct str body, struct err *e);
+MUST_USE int check_event_id(const char *id, struct err *e);
+
+/* jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c, trigger_api.c */
 MUST_USE int jobs_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int executions_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int tasks_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int jobs_more_api_register(struct executor *x, struct registry *r, struct err *e);
+MUST_USE int trigger_api_register(struct executor *x, struct registry *r, struct err *e);
 void run_jobs_run(struct executor *x, struct call *c, const char *name, const char *etag, bool dry, const struct launch *l);
 void tasks_ask(struct executor *x, struct call *c, const char *name, bool attempts); /* one task, or its attempts */
 struct execution *run_jobs_find_execution(struct executor *x, struct call *c, const char *name);

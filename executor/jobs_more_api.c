@@ -6,7 +6,7 @@
 static void on_run_with_inputs(void *service, struct call *c, const ProtobufCMessage *request)
 {
     const RECORD(RunWithInputsRequest) *q = (const void *)request;
-    const struct launch l = {.overrides = q->overrides, .inputs = q->inputs, .n_inputs = q->n_inputs};
+    const struct launch l = {.overrides = q->overrides, .inputs = q->inputs, .n_inputs = q->n_inputs, .event_id = c->caller.event_id};
     if (q->n_inputs == 0)
         call_failf(c, ERR_INVALID_ARGUMENT, "inputs: required, one a task");
     else

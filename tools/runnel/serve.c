@@ -143,7 +143,9 @@ static int make_identity(struct server *s, struct err *e)
     if (!s->policy || policy_load(s->policy, e) || policy_register(s->policy, s->registry, e))
         return -ERR_INTERNAL;
     policy_exists(s->policy, on_policy_exists, s);
-    policy_token(s->policy, identity_admits, s->identity);
+    snprintf(s->local_url, sizeof s->local_url, "http://localhost:%u", s->options.port);
+    s->invoker = (struct job_invoker){&s->env, s->identity, s->policy, {s->url, identity.issuer, s->local_url}};
+    policy_token(s->policy, job_invoker_admits, &s->invoker);
     return 0;
 }
 
