@@ -142,7 +142,14 @@ static void fake_kill(struct runtime *base, struct runtime_instance *i)
 static struct runtime_usage fake_usage(struct runtime *rt, const struct runtime_instance *i) { return (struct runtime_usage){0}; }
 
 static void fake_close(struct runtime *rt, void (*done)(void *arg), void *arg) { done(arg); }
-static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_usage, fake_close};
+static void fake_weigh(struct runtime *base, uint64_t group, uint32_t weight)
+{
+    struct fake_runtime *rt = CONTAINER_OF(base, struct fake_runtime, base);
+    rt->last_group = group;
+    rt->last_weight = weight;
+}
+
+static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_weigh, fake_usage, fake_close};
 
 void fake_runtime_init(struct fake_runtime *rt, const struct env *env)
 {

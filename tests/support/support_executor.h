@@ -33,6 +33,8 @@ struct fake_runtime {
     void *hook_arg;
     uint32_t starts, exits, kills, terms;
     uint16_t next_port;
+    uint64_t last_group; /* of the last weigh */
+    uint32_t last_weight;
     char last_env[4096];           /* of the last start, joined by newlines */
     struct runtime_spec last_spec; /* pointers are only good until its revision goes */
 };
