@@ -469,11 +469,12 @@ static bool admit(struct execution *e)
     return false;
 }
 
-/* Its turn has come: what it does not take is given to the next. */
+/* Its turn has come: what it does not take is given to the next. It asks until it waits again, so that whose turn follows is told by who
+ * waits, and not by who asks first. */
 static void on_admitted(struct admission_claim *k)
 {
     struct execution *e = CONTAINER_OF(k, struct execution, claim);
-    while (k->in_hand && execution_step(e))
+    while (execution_step(e))
         ;
 }
 
