@@ -534,18 +534,18 @@ uint64_t cgroup_memory_limit(void)
 {
     uint64_t least = UINT64_MAX;
     for (int v2 = 0; v2 < 2; v2++) {
-        char mount[CGROUP_PATH_MAX], own[CGROUP_PATH_MAX], dir[2 * CGROUP_PATH_MAX];
-        if (!mount_point(v2 ? NULL : "memory", mount) || !own_path(v2 ? NULL : "memory", own))
+        const char *controller = v2 ? NULL : "memory";
+        char mount[CGROUP_PATH_MAX], own[CGROUP_PATH_MAX], dir[CGROUP_PATH_MAX];
+        if (!mount_point(controller, mount) || !own_path(controller, own))
             continue;
-        snprintf(dir, sizeof dir, "%s%s", mount, strcmp(own, "/") == 0 ? "" : own);
+        int n = snprintf(dir, sizeof dir, "%s%s", mount, strcmp(own, "/") == 0 ? "" : own);
         /* From our own group outwards: each of them holds. */
-        for (size_t root = strlen(mount); strlen(dir) >= root;) {
-            uint64_t bytes = strlen(dir) < CGROUP_PATH_MAX ? read_limit(dir, v2) : UINT64_MAX;
+        for (char *slash = dir; n > 0 && (size_t)n < sizeof dir; *slash = '\0') {
+            uint64_t bytes = read_limit(dir, v2);
             least = bytes < least ? bytes : least;
-            char *slash = strrchr(dir, '/');
-            if (strlen(dir) == root || !slash)
+            slash = strrchr(dir, '/');
+            if (!slash || (size_t)(slash - dir) < strlen(mount))
                 break;
-            *slash = '\0';
         }
     }
     return least;
