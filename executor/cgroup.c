@@ -540,12 +540,13 @@ uint64_t cgroup_memory_limit(void)
             continue;
         int n = snprintf(dir, sizeof dir, "%s%s", mount, strcmp(own, "/") == 0 ? "" : own);
         /* From our own group outwards: each of them holds. */
-        for (char *slash = dir; n > 0 && (size_t)n < sizeof dir; *slash = '\0') {
+        for (bool more = n > 0 && (size_t)n < sizeof dir; more;) {
             uint64_t bytes = read_limit(dir, v2);
             least = bytes < least ? bytes : least;
-            slash = strrchr(dir, '/');
-            if (!slash || (size_t)(slash - dir) < strlen(mount))
-                break;
+            char *slash = strrchr(dir, '/');
+            more = slash && (size_t)(slash - dir) >= strlen(mount);
+            if (more)
+                *slash = '\0';
         }
     }
     return least;
