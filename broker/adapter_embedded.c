@@ -187,6 +187,20 @@ int parse_handle(const char *handle, char kind, uint64_t *id, struct err *e)
     return 0;
 }
 
+int reader_join(struct reader *r, struct adapter_topic *t, uint64_t id, struct err *e)
+{
+    if (id > READER_ID_MAX) /* only a damaged store has counted so far; one more and it would not load */
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s: all numbers of readers are used, \"embedded.next_reader\" is damaged",
+                       r->snapshot ? "snapshot" : "subscription");
+    r->id = id;
+    r->topic = t;
+    node_init(&r->link);
+    int rc = u64map_put(t->a->readers, id, r, e);
+    if (rc == 0)
+        list_append(&t->readers, &r->link);
+    return rc;
+}
+
 void reader_handle(const struct reader *r, char out[HANDLE_BYTES])
 {
     snprintf(out, HANDLE_BYTES, "%c%llu", r->snapshot ? 'n' : 's', (unsigned long long)r->id);

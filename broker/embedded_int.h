@@ -148,6 +148,8 @@ void op_complete(struct op *op, const struct err *e); /* calls done or handle_do
 void pump_arm(struct embedded *a);
 void retry_arm(struct embedded *a);
 MUST_USE int parse_handle(const char *handle, char kind, uint64_t *id, struct err *e);
+/** Enters a new reader under its number; an error when there are no more numbers. */
+MUST_USE int reader_join(struct reader *r, struct adapter_topic *t, uint64_t id, struct err *e);
 void reader_handle(const struct reader *r, char out[HANDLE_BYTES]);
 MUST_USE int reader_put(struct store_txn *t, const struct reader *r, struct err *e);
 

@@ -169,16 +169,12 @@ struct reader *snapshot_make(struct adapter_topic *t, uint64_t id, struct err *e
         err_set(e, ERR_RESOURCE_EXHAUSTED, "snapshot: out of memory");
         return NULL;
     }
-    r->id = id;
-    r->topic = t;
     r->snapshot = true;
-    node_init(&r->link);
-    if (u64map_put(t->a->readers, id, r, e)) {
+    if (reader_join(r, t, id, e)) {
         ackset_fini(&r->acks);
         free(r);
         return NULL;
     }
-    list_append(&t->readers, &r->link);
     return r;
 }
 

@@ -14,20 +14,16 @@ struct adapter_sub *sub_make(struct adapter_topic *t, uint64_t id, uint64_t star
         err_set(e, ERR_RESOURCE_EXHAUSTED, "subscription: out of memory");
         return NULL;
     }
-    s->r.id = id;
-    s->r.topic = t;
     s->r.start_seq = start_seq;
     s->read_seq = start_seq;
-    node_init(&s->r.link);
     node_init(&s->work);
     node_init(&s->dirty);
     list_init(&s->ack_ops);
-    if (u64map_put(t->a->readers, id, &s->r, e)) {
+    if (reader_join(&s->r, t, id, e)) {
         ackset_fini(&s->r.acks);
         free(s);
         return NULL;
     }
-    list_append(&t->readers, &s->r.link);
     t->n_subs++;
     return s;
 }

@@ -1,5 +1,6 @@
 /** attempt.c: one attempt of a task: its input, the record of its beginning, the program, the record of its end.
  *             Each record goes to the store by itself; the store makes one commit of what comes together. */
+#include "core/base/text.h"
 #include "executor/jobs_int.h"
 
 #include <assert.h>
@@ -15,6 +16,13 @@
 #define VAR_MAX 64
 
 void run_attempt_key(uint32_t index, char key[TASK_KEY_SIZE]) { snprintf(key, TASK_KEY_SIZE, "%07u", index); }
+
+uint32_t run_attempt_index(const struct execution *e, const char *key)
+{
+    uint64_t index = 0;
+    bool good = strlen(key) == 7 && parse_u64(str_of(key), e->task_count, &index, NULL) == 0;
+    return good ? (uint32_t)index : e->task_count;
+}
 
 /* Its program has ended, or will never run. */
 static void release(struct run_attempt *a)

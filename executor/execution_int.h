@@ -177,5 +177,7 @@ void run_attempt_store(struct run_attempt *a); /* what could not be stored befor
 /** After a restart: it had begun. Ended since, as the journal says, or lost. */
 void run_attempt_recover(struct run_attempt *a, const struct exit_record *exit);
 void run_attempt_key(uint32_t index, char key[TASK_KEY_SIZE]);
+/** Which task has this key; its count of tasks when none has. */
+uint32_t run_attempt_index(const struct execution *e, const char *key);
 
 #endif

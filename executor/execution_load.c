@@ -9,9 +9,10 @@
 
 static void recover(struct execution *e, const struct store_entry *row, const RECORD(TaskRecord) * r, struct arena *arena)
 {
-    struct run_attempt *a = run_attempt_new(e, (uint32_t)strtoul(row->key, NULL, 10));
-    if (!a || r->n_attempts == 0)
+    struct run_attempt *a = run_attempt_new(e, run_attempt_index(e, row->key));
+    if (!a)
         return; /* it is not taken: it begins again */
+    execution_take_up(e, a->index);
     const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
     bool running = run_task_lane_state(row->lane) == TASK_RUNNING;
     a->number = last->attempt + !running;
@@ -45,7 +46,7 @@ static bool ended_before(const struct execution *e, enum task_state s, const REC
 
 static void take_row(struct execution *e, const struct store_entry *row)
 {
-    uint32_t index = (uint32_t)strtoul(row->key, NULL, 10);
+    uint32_t index = run_attempt_index(e, row->key);
     struct arena *a = arena_new(4u << 20);
     RECORD(TaskRecord) *r = a ? pb_unpack(a, RECORD_DESC(task_record), row->body) : NULL;
     enum task_state s = run_task_lane_state(row->lane);
@@ -62,8 +63,7 @@ static void take_row(struct execution *e, const struct store_entry *row)
                 snprintf(like.why, sizeof like.why, "%s", last->message);
                 execution_failure(e, &like);
             }
-        } else if (s == TASK_RUNNING || s == TASK_BACKOFF) {
-            execution_take_up(e, index);
+        } else if ((s == TASK_RUNNING || s == TASK_BACKOFF) && r->n_attempts) {
             recover(e, row, r, a);
         }
     }

@@ -1,4 +1,5 @@
 /** job.c: jobs by name, which of their executions may go on, and the turns that executions take. */
+#include "core/rpc/name.h"
 #include "executor/jobs_int.h"
 
 #include <assert.h>
@@ -265,25 +266,62 @@ static void on_reap(struct timer *t, int64_t now_ns)
 
 /* ---- load */
 
+/* What holds of all that this server has accepted, and the code relies on. NULL: it does. */
+static const char *task_damage(const RUN(TaskTemplate) * t, int32_t tasks, int32_t parallelism)
+{
+    int64_t timeout_ns = t ? pb_duration_ns(t->timeout) : 0;
+    return !t                                                            ? "it has no template"
+           : t->n_containers != 1                                        ? "it has not one container"
+           : tasks < 1 || tasks > JOB_TASKS_MAX                          ? "a number of tasks that cannot be"
+           : parallelism < 0 || parallelism > JOBS_RUNNING_MAX           ? "a parallelism that cannot be"
+           : t->max_retries < 0 || t->max_retries > JOB_RETRIES_MAX      ? "a number of retries that cannot be"
+           : timeout_ns < 0 || timeout_ns > JOB_TIMEOUT_MAX_S * NS_PER_S ? "a timeout that cannot be"
+                                                                         : NULL;
+}
+
+static int damaged(const char *kind, const char *name, const char *why, struct err *e)
+{
+    return err_set(e, ERR_DATA_LOSS, "%s record \"%.150s\": %s", kind, name, why);
+}
+
 static int load_job(void *arg, const char *name, struct str body, struct err *e)
 {
+    static const struct name_part parts[] = {NAME_PROJECT, NAME_LOCATION, {"/jobs/", 63, "-"}};
     struct run_jobs *js = arg;
     RUN(Job) *m = pb_unpack_heap(RUN_DESC(job), body);
-    if (!m)
-        return err_set(e, ERR_DATA_LOSS, "the stored job %s cannot be read", name);
+    const RUN(ExecutionTemplate) *t = m ? m->template_ : NULL;
+    const char *why = !m                                          ? "malformed"
+                      : strcmp(m->name, name) != 0                ? "it is another one's"
+                      : !name_fits(name, parts, ARRAY_LEN(parts)) ? "that is no name of a job"
+                      : !t                                        ? "it has no template"
+                                                                  : task_damage(t->template_, t->task_count, t->parallelism);
+    if (why) {
+        pb_free(m);
+        return damaged(RUN_KIND_JOB, name, why, e);
+    }
     struct job *j = job_new(js, name, e);
     if (!j) {
         pb_free(m);
-        return -(int)e->code;
+        return err_wrap(e, RUN_KIND_JOB " record");
     }
     j->msg = m;
     job_weigh(j);
     j->count = m->execution_count;
     if (map_put(js->jobs, j->name, j, e)) {
         job_free(j);
-        return -(int)e->code;
+        return err_wrap(e, RUN_KIND_JOB " record \"%.150s\"", name);
     }
     return 0;
+}
+
+/* Each list of entries is one execution's: another's would be written and dropped together with it. */
+static const char *list_damage(struct run_jobs *js, uint64_t id)
+{
+    struct err e;
+    return id == 0 || id >= js->next_list             ? "it has a list that was never given"
+           : u64map_get(js->loaded_lists, id)         ? "it has the list of another"
+           : u64map_put(js->loaded_lists, id, js, &e) ? "out of memory"
+                                                      : NULL;
 }
 
 static int load_execution(void *arg, const char *name, struct str body, struct err *e)
@@ -292,15 +330,25 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
     const char *tail = strstr(name, "/executions/");
     struct job *j = tail ? map_get_n(js->jobs, name, (size_t)(tail - name)) : NULL;
     RECORD(ExecutionRecord) *rec = pb_unpack_heap(RECORD_DESC(execution_record), body);
-    if (!j || !rec || !rec->execution || !rec->execution->template_ || rec->execution->template_->n_containers == 0) {
-        if (rec)
-            pb_free(rec);
-        return err_set(e, ERR_DATA_LOSS, "the stored execution %s cannot be read or has no job", name);
+    const RUN(Execution) *m = rec ? rec->execution : NULL;
+    const char *why = !m                                              ? "malformed"
+                      : strcmp(m->name, name) != 0                    ? "it is another one's"
+                      : !j                                            ? "its job has no record"
+                      : strchr(tail + sizeof "/executions/" - 1, '/') ? "that is no name of an execution"
+                      : rec->state >= EXECUTION_N                     ? "there is no such state"
+                                                                      : task_damage(m->template_, m->task_count, m->parallelism);
+    if (!why)
+        why = list_damage(js, rec->list_id);
+    if (!why && rec->inputs_list)
+        why = list_damage(js, rec->inputs_list);
+    if (why) {
+        pb_free(rec);
+        return damaged(RUN_KIND_EXECUTION, name, why, e);
     }
     struct execution *x = execution_new(j, rec, e);
     if (!x)
-        return -(int)e->code;
-    int64_t created_ns = pb_timestamp_ns(rec->execution->create_time);
+        return err_wrap(e, RUN_KIND_EXECUTION " record \"%.150s\"", name);
+    int64_t created_ns = pb_timestamp_ns(m->create_time);
     struct node *at = j->executions.head.next;
     while (at != &j->executions.head && pb_timestamp_ns(CONTAINER_OF(at, struct execution, link)->rec->execution->create_time) > created_ns)
         at = at->next;
@@ -315,13 +363,19 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
 int run_jobs_load(struct run_jobs *js, struct err *e)
 {
     const struct store_ops *ops = js->x->deps.store->ops;
-    if (ops->load_meta(js->x->deps.store, JOBS_LIST_META, &js->next_list, e) ||
-        ops->load_resources(js->x->deps.store, RUN_KIND_JOB, load_job, js, e) ||
-        ops->load_resources(js->x->deps.store, RUN_KIND_EXECUTION, load_execution, js, e))
-        return -(int)e->code;
+    int rc = ops->load_meta(js->x->deps.store, JOBS_LIST_META, &js->next_list, e);
+    if (rc == 0 && js->next_list > INT64_MAX)
+        rc = err_set(e, ERR_DATA_LOSS, "meta \"" JOBS_LIST_META "\": the number is too large");
     if (js->next_list == 0)
         js->next_list = JOBS_LIST_FIRST;
-    return 0;
+    js->loaded_lists = u64map_new(2 * EXECUTIONS_MAX);
+    if (rc == 0 && !js->loaded_lists)
+        rc = err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for jobs");
+    rc = rc ? rc : ops->load_resources(js->x->deps.store, RUN_KIND_JOB, load_job, js, e);
+    rc = rc ? rc : ops->load_resources(js->x->deps.store, RUN_KIND_EXECUTION, load_execution, js, e);
+    u64map_free(js->loaded_lists);
+    js->loaded_lists = NULL;
+    return rc;
 }
 
 void run_jobs_resume(struct run_jobs *js)

@@ -36,6 +36,7 @@ struct run_jobs {
     uint32_t n_running, n_open, n_executions;
     uint32_t running_max;
     uint64_t next_list;
+    struct u64map *loaded_lists;                      /* while records are loaded */
     struct metric *m_running, *m_outcome[OUTCOMES_N]; /* by TaskAttempt.Outcome */
 };
 

@@ -164,12 +164,14 @@ static void on_rows(struct store_entries *r, const struct err *err)
         call_fail(c, &copy);
         return;
     }
-    /* More may follow the last row, as many or as large as they are; when none came, none has begun. */
-    uint32_t last = r->n ? (uint32_t)strtoul(r->rows[r->n - 1].key, NULL, 10) + 1 : e->task_count;
+    /* More may follow the last row, as many or as large as they are; when none came, or one of no task, none has begun. */
+    uint32_t last = r->n ? run_attempt_index(e, r->rows[r->n - 1].key) + 1 : e->task_count;
+    if (last > e->task_count)
+        last = e->task_count;
     for (; ok && l->index < last && l->out->n_tasks < l->page.size; l->index++) {
-        while (row < r->n && strtoul(r->rows[row].key, NULL, 10) < l->index)
+        while (row < r->n && run_attempt_index(e, r->rows[row].key) < l->index)
             row++;
-        bool here = row < r->n && strtoul(r->rows[row].key, NULL, 10) == l->index;
+        bool here = row < r->n && run_attempt_index(e, r->rows[row].key) == l->index;
         RUN(Task) *t = task_show(e, l->call->arena, l->index, here ? &r->rows[row] : NULL);
         ok = t != NULL;
         if (t)

@@ -6,16 +6,19 @@ A test is a program. Those that hold many cases say so (cmocka's report, or a la
 import argparse
 import glob
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN_LINES = 120
 SOAK_S = 20  # only whether it works; the long one is started by hand
+COMPUTING = ("unit/", "torture/", "fuzz/", "sim/")
 # Under --threaded: what shows the server's threads to a race detector; the others say the same to it again.
 THREADED_E2E = ("push", "ingress", "hostile", "lifecycle", "server", "scheduler", "tasks")
 CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "tasks.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}, "scheduler.mjs": {"TRANSPORT": "rest"},
@@ -135,6 +138,25 @@ def run(test):
     return passed, failed, output, time.monotonic() - began
 
 
+def run_all(tests):
+    """Each test with its result, as they end. What computes runs beside what waits for servers and clocks; two that wait never meet,
+    since some measure."""
+    results = queue.SimpleQueue()
+
+    def lane(chosen):
+        for test in chosen:
+            try:
+                results.put((test, run(test)))
+            except Exception as error:  # the lane goes on, and the test has failed
+                results.put((test, (0, 1, f"cannot be run: {error}", 0.0)))
+
+    computing = [t for t in tests if t.name.startswith(COMPUTING)]
+    for chosen in (computing, [t for t in tests if not t.name.startswith(COMPUTING)]):
+        threading.Thread(target=lane, args=(chosen,), daemon=True).start()
+    for _ in tests:
+        yield results.get()
+
+
 def choose(options):
     build = os.environ.get("RUNNEL_BUILD") or os.path.join(ROOT, "build" if options.preset == "release" else "build-" + options.preset)
     seeds = 50 if options.quick else 100 if options.preset == "tsan" else 1000
@@ -167,11 +189,9 @@ def main():
     if not tests:
         print("no test has such a name: " + " ".join(options.filter))
     passed, failed, began = 0, 0 if tests else 1, time.monotonic()
-    for i, test in enumerate(tests):
-        print(f"[{i + 1}/{len(tests)}] {test.name:<34} ", end="", flush=True)
-        ok, bad, output, seconds = run(test)
+    for i, (test, (ok, bad, output, seconds)) in enumerate(run_all(tests)):
         passed, failed = passed + ok, failed + bad
-        print(f"{'FAIL' if bad else 'ok':<5}{ok:>4} passed  {seconds:7.1f} s", flush=True)
+        print(f"[{i + 1}/{len(tests)}] {test.name:<34} {'FAIL' if bad else 'ok':<5}{ok:>4} passed  {seconds:7.1f} s", flush=True)
         for reason in re.findall(r"^skip.*", output, re.M):
             print("    " + reason, flush=True)
         if bad:

@@ -2,16 +2,16 @@
 #include "core/http/remote.h"
 
 #include "core/base/list.h"
+#include "core/http/curl.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 struct remote {
+    const struct curl *curl;
     struct loop *loop;
     CURLM *multi;
     struct timer timer; /* curl's own */
@@ -31,29 +31,6 @@ struct remote_conn {
     char name[320];
 };
 
-/* ---- libcurl as a whole ---- */
-
-static pthread_once_t prepare_once = PTHREAD_ONCE_INIT;
-static CURLcode prepare_result;
-
-static void prepare(void) { prepare_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
-
-int http_curl_prepare(struct err *e)
-{
-    pthread_once(&prepare_once, prepare);
-    if (prepare_result != CURLE_OK)
-        return err_set(e, ERR_UNAVAILABLE, "libcurl cannot start: %s", curl_easy_strerror(prepare_result));
-    return 0;
-}
-
-const char *http_curl_ca_file(void)
-{
-    const char *path = getenv("CURL_CA_BUNDLE");
-    if (!path || !*path)
-        path = getenv("SSL_CERT_FILE");
-    return path && *path ? path : NULL;
-}
-
 /* ---- driving curl from the loop ---- */
 
 static void remote_collect(struct remote *r);
@@ -61,7 +38,7 @@ static void remote_collect(struct remote *r);
 static void remote_drive(struct remote *r, curl_socket_t fd, int events)
 {
     int running;
-    curl_multi_socket_action(r->multi, fd, events, &running);
+    r->curl->multi_socket_action(r->multi, fd, events, &running);
     remote_collect(r);
 }
 
@@ -92,7 +69,7 @@ static struct remote_watch *watch_new(struct remote *r, curl_socket_t fd)
         free(w);
         return NULL;
     }
-    curl_multi_assign(r->multi, fd, w);
+    r->curl->multi_assign(r->multi, fd, w);
     return w;
 }
 
@@ -104,7 +81,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
         if (w) {
             loop_fd_free(w->fd_watch);
             loop_bury(r->loop, &w->grave, free, w);
-            curl_multi_assign(r->multi, fd, NULL);
+            r->curl->multi_assign(r->multi, fd, NULL);
         }
         return 0;
     }
@@ -133,22 +110,24 @@ static void on_timer(struct timer *t, int64_t now_ns) { remote_drive(CONTAINER_O
 
 struct remote *remote_new(struct loop *l, struct err *e)
 {
-    if (http_curl_prepare(e))
+    const struct curl *curl = http_curl(e);
+    if (!curl)
         return NULL;
     struct remote *r = calloc(1, sizeof *r);
-    CURLM *multi = r ? curl_multi_init() : NULL;
+    CURLM *multi = r ? curl->multi_init() : NULL;
     if (!multi) {
         free(r);
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for connections to URLs");
         return NULL;
     }
+    r->curl = curl;
     r->loop = l;
     r->multi = multi;
     timer_init(&r->timer, on_timer);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, r);
-    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, r);
+    curl->multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+    curl->multi_setopt(multi, CURLMOPT_SOCKETDATA, r);
+    curl->multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    curl->multi_setopt(multi, CURLMOPT_TIMERDATA, r);
     return r;
 }
 
@@ -156,7 +135,7 @@ void remote_free(struct remote *r)
 {
     if (!r)
         return;
-    curl_multi_cleanup(r->multi);
+    r->curl->multi_cleanup(r->multi);
     timer_cancel(loop_timers(r->loop), &r->timer);
     free(r);
 }
@@ -178,8 +157,8 @@ static int on_curl_close(void *arg, curl_socket_t fd)
 static void conn_take(struct remote_conn *c, int fd)
 {
     c->fd = fd;
-    curl_multi_remove_handle(c->remote->multi, c->easy);
-    curl_easy_cleanup(c->easy);
+    c->remote->curl->multi_remove_handle(c->remote->multi, c->easy);
+    c->remote->curl->easy_cleanup(c->easy);
     c->easy = NULL;
     assert(c->taken);
 }
@@ -189,7 +168,7 @@ static CURLcode conn_use(struct remote_conn *c)
 {
     char byte;
     size_t n;
-    CURLcode rc = curl_easy_recv(c->easy, &byte, 1, &n);
+    CURLcode rc = c->remote->curl->easy_recv(c->easy, &byte, 1, &n);
     if (rc == CURLE_OK)
         snprintf(c->why, sizeof c->why, n ? "it speaks before it is asked" : "it closed the connection");
     return rc == CURLE_AGAIN ? CURLE_OK : rc == CURLE_OK ? CURLE_GOT_NOTHING : rc;
@@ -199,7 +178,7 @@ static void conn_finish(struct remote_conn *c, CURLcode result)
 {
     struct err e;
     curl_socket_t fd = CURL_SOCKET_BAD;
-    if (result == CURLE_OK && (curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD))
+    if (result == CURLE_OK && (c->remote->curl->easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD))
         result = CURLE_COULDNT_CONNECT;
     if (result == CURLE_OK && c->plain)
         conn_take(c, fd);
@@ -211,7 +190,7 @@ static void conn_finish(struct remote_conn *c, CURLcode result)
         c->on_ready(c->arg, NULL);
         return;
     }
-    err_set(&e, ERR_UNAVAILABLE, "cannot connect to %s: %s", c->name, c->why[0] ? c->why : curl_easy_strerror(result));
+    err_set(&e, ERR_UNAVAILABLE, "cannot connect to %s: %s", c->name, c->why[0] ? c->why : c->remote->curl->easy_strerror(result));
     e.sys = (int)result;
     c->on_ready(c->arg, &e);
 }
@@ -220,36 +199,37 @@ static void remote_collect(struct remote *r)
 {
     CURLMsg *msg;
     int left;
-    while ((msg = curl_multi_info_read(r->multi, &left))) {
+    while ((msg = r->curl->multi_info_read(r->multi, &left))) {
         char *private = NULL;
         CURLcode result = msg->data.result; /* the message dies with its handle */
-        if (msg->msg == CURLMSG_DONE && curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK && private)
+        if (msg->msg == CURLMSG_DONE && r->curl->easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private) == CURLE_OK && private)
             conn_finish((struct remote_conn *)private, result);
     }
 }
 
 static bool easy_configure(struct remote_conn *c, const char *url, int64_t timeout_ns)
 {
+    const struct curl *curl = c->remote->curl;
     CURL *h = c->easy;
     const char *ca = http_curl_ca_file();
-    bool ok = curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK;
-    ok &= curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
-    ok &= curl_easy_setopt(h, CURLOPT_PRIVATE, c) == CURLE_OK;
-    ok &= curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->why) == CURLE_OK;
-    ok &= curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
-    ok &= curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(timeout_ns / NS_PER_MS)) == CURLE_OK;
-    ok &= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK; /* ALPN must not offer h2 */
-    ok &= curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK; /* else a proxy would want other request lines */
-    ok &= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    bool ok = curl->easy_setopt(h, CURLOPT_URL, url) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_PRIVATE, c) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_ERRORBUFFER, c->why) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(timeout_ns / NS_PER_MS)) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK; /* ALPN must not offer h2 */
+    ok &= curl->easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK; /* else a proxy would want other request lines */
+    ok &= curl->easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
     if (c->plain) {
-        ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, on_curl_close) == CURLE_OK;
-        ok &= curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, c) == CURLE_OK;
+        ok &= curl->easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, on_curl_close) == CURLE_OK;
+        ok &= curl->easy_setopt(h, CURLOPT_CLOSESOCKETDATA, c) == CURLE_OK;
     }
-    ok &= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
     /* With a CA path besides the CA file curl does not cache the parsed CAs: 20 ms for every connection. */
-    ok &= curl_easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK;
+    ok &= curl->easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK;
     if (ca)
-        ok &= curl_easy_setopt(h, CURLOPT_CAINFO, ca) == CURLE_OK;
+        ok &= curl->easy_setopt(h, CURLOPT_CAINFO, ca) == CURLE_OK;
     return ok;
 }
 
@@ -271,7 +251,7 @@ struct remote_conn *remote_connect(struct remote *r, const struct url *u, int64_
     bool v6 = memchr(u->host.p, ':', u->host.n) != NULL;
     struct remote_conn *c = calloc(1, sizeof *c);
     if (c)
-        c->easy = curl_easy_init();
+        c->easy = r->curl->easy_init();
     if (!c || !c->easy) {
         free(c);
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a connection to a URL");
@@ -279,15 +259,15 @@ struct remote_conn *remote_connect(struct remote *r, const struct url *u, int64_
     }
     c->remote = r;
     c->fd = -1;
-    /* curl_easy_send and _recv look for their connection among all of the multi: 3,000 of them cost 20 us a request. */
+    /* easy_send and easy_recv look for their connection among all of the multi: 3,000 of them cost 20 us a request. */
     c->plain = !u->https && !may_use_proxy();
     c->on_ready = on_ready;
     c->arg = arg;
     snprintf(c->name, sizeof c->name, "%s://%s%.*s%s:%u", u->https ? "https" : "http", v6 ? "[" : "", (int)u->host.n, u->host.p,
              v6 ? "]" : "", (unsigned)u->port);
-    if (easy_configure(c, c->name, timeout_ns) && curl_multi_add_handle(r->multi, c->easy) == CURLM_OK)
+    if (easy_configure(c, c->name, timeout_ns) && r->curl->multi_add_handle(r->multi, c->easy) == CURLM_OK)
         return c;
-    curl_easy_cleanup(c->easy);
+    c->remote->curl->easy_cleanup(c->easy);
     free(c);
     err_set(e, ERR_RESOURCE_EXHAUSTED, "libcurl cannot begin a connection");
     return NULL;
@@ -301,8 +281,8 @@ void remote_close(struct remote_conn *c)
     if (!c)
         return;
     if (c->easy) {
-        curl_multi_remove_handle(c->remote->multi, c->easy);
-        curl_easy_cleanup(c->easy);
+        c->remote->curl->multi_remove_handle(c->remote->multi, c->easy);
+        c->remote->curl->easy_cleanup(c->easy);
     }
     if (c->taken)
         close(c->fd);
@@ -318,7 +298,7 @@ static int out_flush(struct remote_conn *c)
 {
     while (remote_pending(c)) {
         size_t n = 0;
-        CURLcode rc = curl_easy_send(c->easy, c->out + c->out_off, c->out_end - c->out_off, &n);
+        CURLcode rc = c->remote->curl->easy_send(c->easy, c->out + c->out_off, c->out_end - c->out_off, &n);
         if (rc != CURLE_OK) {
             errno = rc == CURLE_AGAIN ? EAGAIN : EPIPE;
             return -1;
@@ -351,7 +331,7 @@ ssize_t remote_send(struct remote_conn *c, const void *data, size_t n)
 ssize_t remote_recv(struct remote_conn *c, void *data, size_t n)
 {
     size_t got = 0;
-    CURLcode rc = curl_easy_recv(c->easy, data, n, &got);
+    CURLcode rc = c->remote->curl->easy_recv(c->easy, data, n, &got);
     if (rc == CURLE_OK)
         return (ssize_t)got;
     errno = rc == CURLE_AGAIN ? EAGAIN : ECONNRESET;

@@ -26,10 +26,6 @@ bool remote_plain(const struct remote_conn *c);
 ssize_t remote_send(struct remote_conn *c, const void *data, size_t n);
 bool remote_pending(const struct remote_conn *c);                 /* taken by remote_send, not by the socket: call it again when writable */
 ssize_t remote_recv(struct remote_conn *c, void *data, size_t n); /* 0: the peer's end */
-/** libcurl's one-time initialisation, for every thread and file that uses it; 0 or UNAVAILABLE. */
-MUST_USE int http_curl_prepare(struct err *e);
-/** The file of trusted CAs from CURL_CA_BUNDLE or SSL_CERT_FILE, which libcurl itself does not look at; NULL: its default. */
-const char *http_curl_ca_file(void);
-void remote_close(struct remote_conn *c); /* also while connecting; on_ready is not called any more */
+void remote_close(struct remote_conn *c);                         /* also while connecting; on_ready is not called any more */
 
 #endif

@@ -1,10 +1,11 @@
 /* fuzz_records.c: what the rows of a data folder may hold when the server starts: records of topics, subscriptions, snapshots, attempts,
- * services, revisions, policies, keys, queues and schedules, acknowledgements, numbers, messages and tasks. Everything is loaded by those who load it in the
+ * services, revisions, jobs, executions, policies, keys, queues and schedules, acknowledgements, numbers, messages and tasks. Everything is loaded by those who load it in the
  * server, on the store in memory. What is refused is refused with a sentence that names a record. What is accepted has to live: minutes
  * of maintenance, lists, creations, a publish, a pull, a seek, programs that start. What was written meanwhile is loaded
  * again, and is the same. (SQLite's own side of it: tests/unit/test_store.c.)
  * Input: a row a line: KIND NAME BODY; a body is the JSON of the record, or its bytes percent-encoded. Also `meta KEY N`,
- * `floor ID N`, `chunk ID N BYTES`, `message TOPIC SEQ BYTES` and `entry LIST LANE DUE KEY BODY`, the body a task's. */
+ * `floor ID N`, `chunk ID N BYTES`, `message TOPIC SEQ BYTES` and `entry LIST LANE DUE KEY BODY`, the body a queue's task, or
+ * `run-entry` and the same, the body an execution's task. */
 #include "broker/ackset.h"
 #include "broker/queues.h"
 #include "broker/records.pb-c.h"
@@ -14,7 +15,9 @@
 #include "dispatcher/identity.h"
 #include "dispatcher/identity.pb-c.h"
 #include "dispatcher/policy.h"
+#include "executor/jobs.pb-c.h"
 #include "executor/run.pb-c.h"
+#include "executor/run_jobs.pb-c.h"
 #include "schedules/records.pb-c.h"
 #include "schedules/scheduler.h"
 #include "tests/fuzz/fuzz.h"
@@ -42,6 +45,8 @@ static const struct {
     {"embedded-snapshot", &runnel__broker__embedded_reader__descriptor},
     {"run.service", &google__cloud__run__v2__service__descriptor},
     {"run.revision", &google__cloud__run__v2__revision__descriptor},
+    {"run.job", &google__cloud__run__v2__job__descriptor},
+    {"run.execution", &runnel__run__v1__execution_record__descriptor},
     {"policy", &google__iam__v1__policy__descriptor},
     {"signing-key", &runnel__identity__signing_key__descriptor},
     {"queue", &runnel__broker__queue_record__descriptor},
@@ -97,7 +102,7 @@ static struct str body_of(struct arena *a, const ProtobufCMessageDescriptor *typ
 }
 
 /* Due times are seconds from the time of the clock, which stands at the beginning of 2026; what has no list is none. */
-static int put_entry(struct store_txn *t, struct arena *a, struct str rest)
+static int put_entry(struct store_txn *t, struct arena *a, const ProtobufCMessageDescriptor *type, struct str rest)
 {
     uint64_t list = number(&rest), lane = number(&rest), due_s = number(&rest);
     char *key = arena_dup(a, word(&rest));
@@ -106,7 +111,7 @@ static int put_entry(struct store_txn *t, struct arena *a, struct str rest)
     if (list == 0 || list > INT64_MAX || lane > STORE_LANE_MAX || n == 0 || n > STORE_ENTRY_KEY_MAX)
         return 0;
     int64_t due_ns = due_s > UINT32_MAX ? (int64_t)(due_s / 2) : FAKE_WALL_NS + (int64_t)due_s * NS_PER_S;
-    const struct store_entry entry = {key, (uint32_t)lane, due_ns, body_of(a, &runnel__broker__task_record__descriptor, rest)};
+    const struct store_entry entry = {key, (uint32_t)lane, due_ns, body_of(a, type, rest)};
     return store_txn_entry_put(t, list, &entry, NULL);
 }
 
@@ -118,7 +123,9 @@ static int put_other(struct store_txn *t, struct arena *a, struct str kind, stru
         return *key ? store_txn_meta(t, key, next ? sequence(&rest) : number(&rest), NULL) : 0;
     }
     if (str_is(kind, "entry"))
-        return put_entry(t, a, rest);
+        return put_entry(t, a, &runnel__broker__task_record__descriptor, rest);
+    if (str_is(kind, "run-entry"))
+        return put_entry(t, a, &runnel__run__v1__task_record__descriptor, rest);
     uint64_t id = number(&rest), n = str_is(kind, "chunk") ? number(&rest) : sequence(&rest);
     if (str_is(kind, "floor"))
         return store_txn_floor(t, id, n, NULL);
@@ -308,8 +315,40 @@ static void check_broker(struct server *s)
     buf_fini(&after);
 }
 
+#define R "projects/p/locations/r/jobs/"
+static const struct {
+    const char *method, *json;
+} job_questions[] = {
+    {"v2.Tasks/ListTasks", "{\"parent\":\"" R "j/executions/x\"}"},
+    {"v2.Tasks/GetTask", "{\"name\":\"" R "j/executions/x/tasks/x-0\"}"},
+    {"v1.Jobs/GetTaskAttempts", "{\"name\":\"" R "j/executions/x/tasks/x-1\"}"},
+    {"v2.Jobs/RunJob", "{\"name\":\"" R "j\"}"},
+    {"v1.Jobs/RunWithInputs", "{\"name\":\"" R "j\",\"inputs\":[\"a\",\"b\"]}"},
+    {"v1.Jobs/RetryFailed", "{\"name\":\"" R "j/executions/x\"}"},
+    {"v2.Executions/CancelExecution", "{\"name\":\"" R "j/executions/y\"}"},
+    {"v2.Jobs/UpdateJob", "{\"job\":{\"name\":\"" R "j\",\"template\":{\"template\":{\"containers\":[{\"image\":\"exec:///y\"}]}}}}"},
+    {"v2.Jobs/CreateJob", "{\"parent\":\"projects/p/locations/r\",\"jobId\":\"fresh\",\"job\":{\"template\":{\"taskCount\":3,"
+                          "\"template\":{\"containers\":[{\"image\":\"exec:///y\"}]}}}}"},
+    {"v2.Jobs/RunJob", "{\"name\":\"" R "fresh\"}"},
+    {"v2.Executions/DeleteExecution", "{\"name\":\"" R "j/executions/z\"}"},
+    {"v2.Jobs/DeleteJob", "{\"name\":\"" R "use\"}"},
+};
+
+/* Services run on; of the tasks every third attempt fails. */
+static void vary(void *arg, const struct runtime_spec *spec, struct fake_behaviour *b)
+{
+    const struct fake_runtime *rt = arg;
+    if (spec->wants_port)
+        return;
+    b->exits_ns = NS_PER_MS;
+    b->exit_code = rt->starts % 3 == 0;
+}
+
 static void list_executor(struct server *s, struct executor *x, struct buf *out)
 {
+    ask_for(s, x, "v2.Jobs/ListJobs", "{\"parent\":\"projects/p/locations/r\"}", out);
+    ask_for(s, x, "v2.Executions/ListExecutions", "{\"parent\":\"" R "j\"}", out);
+    ask_for(s, x, "v2.Tasks/ListTasks", "{\"parent\":\"" R "j/executions/x\"}", out);
     ask_for(s, x, "Services/ListServices", "{\"parent\":\"projects/p/locations/r\"}", out);
     ask_for(s, x, "Revisions/ListRevisions", "{\"parent\":\"projects/p/locations/r/services/s\"}", out);
 }
@@ -340,6 +379,8 @@ static struct executor *load_executor(struct server *s, struct err *e)
                                        .engine = s->engine};
     fake_runtime_init(&s->runtime, &s->fe.env);
     fake_prober_init(&s->prober, &s->runtime);
+    s->runtime.vary = vary;
+    s->runtime.hook_arg = &s->runtime;
     struct executor *x = executor_new(&config, &deps, e);
     FUZZ_MUST(x);
     if (!refused("the executor", executor_load(x, e), e))
@@ -368,7 +409,9 @@ static void check_executor(struct server *s)
     until_quiet(s, PROGRAMS_NS);
     ask(s, x, "Services/UpdateService",
         "{\"service\":{\"name\":\"projects/p/locations/r/services/s\",\"template\":{\"containers\":[{\"image\":\"exec:///y\"}]}}}");
-    until_quiet(s, PROGRAMS_NS);
+    for (size_t i = 0; i < ARRAY_LEN(job_questions); i++)
+        ask(s, x, job_questions[i].method, job_questions[i].json);
+    until_quiet(s, MAINTAIN_NS);
     list_executor(s, x, &before);
     free_executor(s, x);
     x = load_executor(s, &e);

@@ -41,7 +41,7 @@ FLOW = re.compile(r"\b(return|goto|break|continue)\b")
 # third-party headers: the library, and the only files of the product that may include it (a test may compare with any).
 ADAPTERS = [
     ("sqlite3.h", ("core/store/store_sqlite*", "core/store/store_schema.c", "tools/bench/*")),
-    ("curl/*", ("core/http/remote.c", "core/http/fetch.c")),
+    ("curl/*", ("core/http/curl.h",)),
     ("ev.h", ("core/loop/loop.c",)),
     ("http_parser.h", ("core/http/h1.c",)),
     ("cjson/*", ("tools/runnel/cli_json.c",)),
