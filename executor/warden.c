@@ -212,6 +212,9 @@ static int child_run(void *arg)
     const struct spec *s = b->spec;
     const int *fds = b->fds, exec_fd = b->exec_fd;
     sigset_t none;
+    /* Before setsid: each of the two changes who shares the CPU with this process, which then has to wait for it, and the warden for
+     * the process. In a group setsid changes nothing of that. */
+    cgroup_enter(&c->cgroup);
     sigemptyset(&none);
     for (size_t i = 0; i < ARRAY_LEN(quiet_signals); i++)
         signal(quiet_signals[i], SIG_DFL);
@@ -220,7 +223,6 @@ static int child_run(void *arg)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != b->parent)
         child_fails(exec_fd, 3); /* the warden ended before it could be tied to us */
-    cgroup_enter(&c->cgroup);
     int null_fd = open("/dev/null", O_RDONLY);
     if (null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[2], 2) < 0)
         child_fails(exec_fd, 0);
