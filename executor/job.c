@@ -35,8 +35,9 @@ struct job *job_new(struct run_jobs *js, const char *name, struct err *e)
         list_init(&j->executions);
         list_init(&j->launching);
         list_init(&j->starts);
+        j->share = admission_share_new(&js->x->admission, CAPACITY_JOB);
     }
-    if (!j || !split_name(j, name)) {
+    if (!j || !j->share || !split_name(j, name)) {
         job_free(j);
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for job %s", name);
         return NULL;
@@ -52,9 +53,18 @@ void job_free(struct job *j)
         execution_free(CONTAINER_OF(n, struct execution, link));
     if (j->msg)
         pb_free(j->msg);
+    admission_share_unref(j->share);
     free(j->name);
     free(j->parts);
     free(j);
+}
+
+/* What the template says goes to executions and comes before what the job says, as with all settings. */
+void job_weigh(struct job *j)
+{
+    const RUN(ExecutionTemplate) *t = j->msg->template_;
+    uint32_t weight = settings_weight(j->msg->annotations, j->msg->n_annotations, CAPACITY_WEIGHT_DEFAULT);
+    admission_weigh(&j->jobs->x->admission, j->share, t ? settings_weight(t->annotations, t->n_annotations, weight) : weight);
 }
 
 struct job *job_find(const struct run_jobs *js, const char *name)
@@ -299,6 +309,7 @@ static int load_job(void *arg, const char *name, struct str body, struct err *e)
         return err_wrap(e, RUN_KIND_JOB " record");
     }
     j->msg = m;
+    job_weigh(j);
     j->count = m->execution_count;
     if (map_put(js->jobs, j->name, j, e)) {
         job_free(j);

@@ -1,4 +1,5 @@
 /** jobs_api.c: google.cloud.run.v2 Jobs: every change is validated on a copy, made durable, then installed; what fails changes nothing. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include "core/rpc/longrunning.pb-c.h"
@@ -133,6 +134,7 @@ static void on_stored(void *arg, const struct err *e)
     if (j->msg)
         pb_free(j->msg);
     j->msg = ch->msg;
+    job_weigh(j);
     if (ch->launched) {
         j->ready_operation = ch->op;
         j->ready_when = ch->launched;

@@ -25,6 +25,7 @@ struct job {
     int32_t count;          /* executions that there ever were */
     struct operation *ready_operation;
     const struct execution *ready_when; /* its token's execution, which ready_operation waits for */
+    struct admission_share *share;
 };
 
 struct run_jobs {
@@ -56,6 +57,7 @@ void job_free(struct job *j);
 struct job *job_find(const struct run_jobs *js, const char *name);
 /** Its executions beyond what may run at once wait; one that ended lets the next go on. */
 void job_advance(struct job *j);
+void job_weigh(struct job *j); /* its message is another one */
 void job_execution_ended(struct job *j, struct execution *e);
 void job_execution_started(struct job *j, struct execution *e);
 /** Forget job and executions; what runs is stopped. Their deletion is durable. */
@@ -77,6 +79,8 @@ MUST_USE int validate_job_id(const char *id, struct err *e);
 MUST_USE int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *id, struct err *e);
 MUST_USE int validate_overrides(struct executor *x, struct arena *a, RUN(Execution) * m, const RUN(RunJobRequest__Overrides) * o,
                                 struct err *e);
+/** Could a task of it ever have its memory on this host? */
+MUST_USE int job_check_memory(struct executor *x, const RUN(Container) * c, struct err *e);
 MUST_USE int validate_inputs(RUN(Execution) * m, char **inputs, size_t n, bool count_given, struct err *e);
 
 /* execution_show.c */

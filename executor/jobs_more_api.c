@@ -1,4 +1,5 @@
 /** jobs_more_api.c: what our jobs have and Google's have not, under /runnel/v1: inputs, another go for what failed, every attempt. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include "core/rpc/longrunning.pb-c.h"

@@ -1,4 +1,5 @@
 /** launch.c: from a job and overrides to a new execution with its record, and what runs after another job's success. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include <stdio.h>
@@ -124,6 +125,10 @@ struct execution *launch_new(struct job *j, struct arena *a, const struct launch
     rec.state = EXECUTION_QUEUED;
     rec.number = j->count + 1;
     rec.event_id = (char *)(uintptr_t)(l->event_id ? l->event_id : "");
+    if (job_check_memory(js->x, rec.execution->template_->containers[0], e)) { /* the job was made for a larger host */
+        e->code = ERR_FAILED_PRECONDITION;
+        return NULL;
+    }
     struct execution *x = execution_new(j, pb_dup(&rec.base), e);
     if (!x)
         return NULL;

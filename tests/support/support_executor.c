@@ -21,7 +21,7 @@ struct runtime_instance {
     struct runtime_events events;
     void *arg;
     uint16_t port;
-    uint64_t ticket[2];
+    uint64_t ticket[2], memory_bytes;
     bool started;
     int64_t listens_at_ns; /* INT64_MAX never */
     struct timer start, end;
@@ -47,6 +47,7 @@ static void on_end(struct timer *t, int64_t now_ns)
     timer_cancel(i->rt->env->timers, &i->start);
     list_remove(&i->rt->running, &i->link);
     i->rt->exits++;
+    i->rt->memory_bytes -= i->memory_bytes;
     i->exit.started = i->started;
     if (i->rt->ended)
         i->rt->ended(i->rt->hook_arg, i->ticket, &i->exit);
@@ -110,6 +111,9 @@ static int fake_start(struct runtime *base, const struct runtime_spec *spec, con
     i->b = rt->behaviour;
     if (rt->vary)
         rt->vary(rt->hook_arg, spec, &i->b);
+    i->memory_bytes = spec->memory_bytes;
+    rt->memory_bytes += spec->memory_bytes;
+    rt->memory_most = rt->memory_bytes > rt->memory_most ? rt->memory_bytes : rt->memory_most;
     i->ticket[0] = spec->ticket[0];
     i->ticket[1] = spec->ticket[1];
     i->events = *events;
@@ -142,7 +146,14 @@ static void fake_kill(struct runtime *base, struct runtime_instance *i)
 static struct runtime_usage fake_usage(struct runtime *rt, const struct runtime_instance *i) { return (struct runtime_usage){0}; }
 
 static void fake_close(struct runtime *rt, void (*done)(void *arg), void *arg) { done(arg); }
-static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_usage, fake_close};
+static void fake_weigh(struct runtime *base, uint64_t group, uint32_t weight)
+{
+    struct fake_runtime *rt = CONTAINER_OF(base, struct fake_runtime, base);
+    rt->last_group = group;
+    rt->last_weight = weight;
+}
+
+static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_weigh, fake_usage, fake_close};
 
 void fake_runtime_init(struct fake_runtime *rt, const struct env *env)
 {
@@ -159,6 +170,7 @@ void fake_runtime_forget(struct fake_runtime *rt)
         timer_cancel(rt->env->timers, &i->end);
         free(i);
     }
+    rt->memory_bytes = 0;
 }
 
 void fake_runtime_exit(struct fake_runtime *rt, int exit_code)
@@ -266,7 +278,8 @@ void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances)
                                          .port = 8080,
                                          .idle_ns = idle_ns,
                                          .max_instances_host = max_instances,
-                                         .host_cpu_millis = 2000};
+                                         .host_cpu_millis = 2000,
+                                         .host_memory_bytes = UINT64_C(16) << 30};
     open_executor(w);
 }
 

@@ -80,7 +80,12 @@ static const struct {
     {"a reserved variable", C("\"env\":[{\"name\":\"CLOUD_RUN_TASK_INDEX\",\"value\":\"1\"}]"),
      "template.template.containers[0].env[0].name", ERR_INVALID_ARGUMENT},
     {"our variable", C("\"env\":[{\"name\":\"RUNNEL_RESULT\",\"value\":\"1\"}]"), "RUNNEL_RESULT", ERR_INVALID_ARGUMENT},
-    {"more CPU than there is", C("\"resources\":{\"limits\":{\"cpu\":\"4\"}}"), "more than this host has", ERR_INVALID_ARGUMENT},
+    {"more memory than there is", C("\"resources\":{\"limits\":{\"memory\":\"64Gi\"}}"),
+     "template.template.containers[0].resources.limits.memory: 64 GiB is more than the 16 GiB that there are for all programs of this host, "
+     "so no task",
+     ERR_INVALID_ARGUMENT},
+    {"a weight of nothing", N("\"runnel.dev/weight\":\"0\""), "runnel.dev/weight is '0', which is no number from 1 to 10000",
+     ERR_INVALID_ARGUMENT},
     {"too many tasks", E("\"taskCount\":1000001"), "template.taskCount", ERR_INVALID_ARGUMENT},
     {"fewer than none", E("\"taskCount\":-1"), "template.taskCount", ERR_INVALID_ARGUMENT},
     {"too many at once", E("\"parallelism\":2001"), "template.parallelism", ERR_INVALID_ARGUMENT},

@@ -3,6 +3,7 @@
 
 #include "core/http/server.h"
 #include "dispatcher/metadata.h"
+#include "executor/cgroup.h"
 #include "tools/runnel/serve_int.h"
 
 #include <errno.h>
@@ -165,6 +166,13 @@ static int make_job_files(struct server *s, struct err *e)
     return s->journal ? 0 : -ERR_UNAVAILABLE;
 }
 
+/* What programs may claim, unless the user says otherwise: all there is, or what the control group around us leaves of it. */
+static uint64_t host_memory(void)
+{
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), limit = cgroup_memory_limit();
+    return limit < all ? limit : all;
+}
+
 static int make_executor(struct server *s, struct err *e)
 {
     const struct executor_config config = {
@@ -174,7 +182,7 @@ static int make_executor(struct server *s, struct err *e)
         .port = s->options.port,
         .idle_ns = s->options.idle_ns,
         .host_cpu_millis = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000,
-        .host_memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
+        .host_memory_bytes = s->options.memory_bytes ? s->options.memory_bytes : host_memory(),
         .scratch_dir = s->scratch,
     };
     struct mailbox *engine = loop_mailbox(s->loop);
