@@ -194,7 +194,9 @@ static void test_who_gives_up_waiting_stands_in_nobodys_way(void **state)
     world_run(&w, NS_PER_S / 2);
     assert_string_equal(look(&large, "runningCount"), "");
     snprintf(request, sizeof request, "{\"name\":\"%s\"}", large.name);
+    assert_int_equal(metric("runnel_run_memory_waiting{kind=\"job\"} "), 1);
     call("Executions/CancelExecution", request);
+    assert_int_equal(metric("runnel_run_memory_waiting{kind=\"job\"} "), 0);
     world_run(&w, 20 * NS_PER_S);
     assert_string_equal(look(&large, "cancelledCount"), "1");
     assert_int_equal(count_of(&small, "succeededCount"), 100);
