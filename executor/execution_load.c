@@ -2,7 +2,6 @@
 #include "executor/jobs_int.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #define SCAN_ROWS 1000
 #define SCAN_BYTES (4u << 20)

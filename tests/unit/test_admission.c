@@ -194,7 +194,9 @@ static void test_who_gives_up_waiting_stands_in_nobodys_way(void **state)
     world_run(&w, NS_PER_S / 2);
     assert_string_equal(look(&large, "runningCount"), "");
     snprintf(request, sizeof request, "{\"name\":\"%s\"}", large.name);
+    assert_int_equal(metric("runnel_run_memory_waiting{kind=\"job\"} "), 1);
     call("Executions/CancelExecution", request);
+    assert_int_equal(metric("runnel_run_memory_waiting{kind=\"job\"} "), 0);
     world_run(&w, 20 * NS_PER_S);
     assert_string_equal(look(&large, "cancelledCount"), "1");
     assert_int_equal(count_of(&small, "succeededCount"), 100);
@@ -385,6 +387,49 @@ static void test_on_a_smaller_host_it_is_said_at_once(void **state)
     assert_true(metric("runnel_run_memory_refused_total{kind=\"job\"} ") > 0);
 }
 
+/* One fault in all that a run and a request set off: whatever becomes of them, what they claimed comes back. */
+static void with_one_fault(enum fault what)
+{
+    for (size_t n = 1;; n++) {
+        struct fake_request q;
+        setup(NULL);
+        create_service("web", "6Gi", ",\"timeout\":\"5s\"");
+        create_job("work", 4, 4, "6Gi", "");
+        create_job("next", 2, 2, "12Gi", "");
+        world_run(&w, 2 * IDLE_NS);
+        run_job("next");
+        world_run(&w, NS_PER_S / 4);
+        w.fault.what = what;
+        w.fault.nth = n;
+        world_call(&w, "Jobs/RunJob", "{\"name\":\"" PARENT "/jobs/work\"}", &a);
+        request_start(&w, pool_of("web"), &q, 10 * NS_PER_S);
+        world_run(&w, 15 * NS_PER_S);
+        bool failed = fault_disarm();
+        world_run(&w, 15 * NS_PER_S);
+        if (!q.granted && !q.failed)
+            fail_msg("%s %zu: the request still waits", fault_name(what), n);
+        if (q.granted)
+            request_end(&q, NS_PER_MS);
+        world_run(&w, 2 * IDLE_NS);
+        if (metric("\nrunnel_run_memory_claimed_bytes ") || metric("runnel_run_memory_waiting{kind=\"job\"} ") ||
+            metric("runnel_run_memory_waiting{kind=\"service\"} ") || w.runtime.memory_bytes)
+            fail_msg("%s %zu: something is still claimed or waited for", fault_name(what), n);
+        assert_true(w.runtime.memory_most <= HOST);
+        struct ran again = run_job("work");
+        world_run(&w, 15 * NS_PER_S);
+        assert_int_equal(count_of(&again, "succeededCount"), 4);
+        teardown(NULL);
+        if (!failed) {
+            assert_true(n > 5);
+            return;
+        }
+    }
+}
+
+static void test_nothing_stays_claimed_when_memory_runs_out(void **state) { with_one_fault(FAULT_ALLOC); }
+
+static void test_nothing_stays_claimed_when_the_store_refuses(void **state) { with_one_fault(FAULT_WRITE); }
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -403,6 +448,8 @@ int main(void)
         CASE(test_two_services_take_turns_on_memory_for_one),
         CASE(test_the_weight_of_a_service),
         CASE(test_on_a_smaller_host_it_is_said_at_once),
+        cmocka_unit_test(test_nothing_stays_claimed_when_memory_runs_out),
+        cmocka_unit_test(test_nothing_stays_claimed_when_the_store_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
