@@ -303,7 +303,7 @@ static void cancel_tasks(struct queue *q)
     size_t it = 0;
     void *v;
     struct err e = {0};
-    queue_cancelled(&e);
+    queue_ending(q, &e);
     while (map_next(q->tasks, &it, NULL, &v)) {
         struct task *t = v;
         queue_done_fn done = t->state == TASK_NEW ? NULL : t->done;
@@ -335,7 +335,7 @@ void queue_delete(struct queue *q, void (*done)(void *arg, const struct err *e),
 static bool refused(struct queue *q, queue_done_fn done, void *arg)
 {
     struct err e = {0};
-    if (q->stopped && queue_cancelled(&e))
+    if (q->stopped && queue_ending(q, &e))
         done(arg, NULL, &e);
     return q->stopped;
 }

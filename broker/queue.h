@@ -8,8 +8,8 @@
  *  Memory: per lane (priority and bucket of the fair key) the tasks that are due first, at most QUEUE_WINDOW_TASKS; all that is due
  *          before the lane's horizon is in memory, the rest is read by due time when room comes. A million delayed tasks cost none.
  *  Units:  *_wall_ns is wall time (that is what scheduleTime means), all else monotonic ns and durations in ns.
- *  Errors: done gets OK (e NULL) or ALREADY_EXISTS (a name that is taken), NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, CANCELLED (the queue is
- *          deleted or the server stops); it is called exactly once, later or within.
+ *  Errors: done gets OK (e NULL) or ALREADY_EXISTS (a name that is taken), NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE (the store, or the
+ *          server stops), CANCELLED (the queue is deleted); it is called exactly once, later or within.
  *  Owner:  the records given to done are lent; a queue owns its tasks in memory.
  *  Thread: engine thread.
  *  Source: google/cloud/tasks/v2/queue.proto (RateLimits, RetryConfig), task.proto; wire.md section 2. */

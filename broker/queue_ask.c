@@ -128,7 +128,7 @@ static void on_fetched(struct store_entries *r, const struct err *e)
     struct task *t = map_get(q->tasks, f->key);
     struct err why = {0};
     if (q->deleting)
-        queue_cancelled(&why);
+        queue_ending(q, &why);
     else if (e)
         why = *e;
     else if (t && (t->end || t->state == TASK_NEW))
@@ -165,7 +165,7 @@ static void fetch(struct queue *q, const char *id, enum want want, queue_done_fn
     struct task *t = map_get(q->tasks, id);
     struct fetch *f = NULL;
     if (q->stopped)
-        queue_cancelled(&e);
+        queue_ending(q, &e);
     else if (t ? t->end || t->state == TASK_NEW : strlen(id) > STORE_ENTRY_KEY_MAX || !*id)
         not_found(&e);
     else if (!t && !(f = fetch_new(q, id, want, on_fetched)))
@@ -199,7 +199,7 @@ static void on_name(struct store_entries *r, const struct err *e)
         task_write(t);
     } else {
         if (q->deleting)
-            queue_cancelled(&taken);
+            queue_ending(q, &taken);
         else
             err_set(&taken, ERR_ALREADY_EXISTS, "Requested entity already exists");
         task_not_created(t, e ? e : &taken);
@@ -220,11 +220,21 @@ void queue_name_taken(struct task *t)
 
 /* ---- pages ---- */
 
+/* The record in a row that memory has nothing newer of, on the heap. NULL with DATA_LOSS, or out of memory. */
+static TaskRecord *stored_record(const struct queue *q, const struct store_entry *row, struct err *e)
+{
+    struct arena *a;
+    const TaskRecord *r = task_read(q, row, &a, e);
+    TaskRecord *own = r ? pb_dup(&r->base) : NULL;
+    arena_free(a);
+    return own;
+}
+
 /* The record of a row as it is now. NULL: it is not there any more, it is damaged, which is logged; or there is *no_memory. */
 static TaskRecord *record_of(struct listing *l, const struct store_entry *row, bool *no_memory)
 {
     struct queue *q = l->ask.queue;
-    struct err damage = {0};
+    struct err why = {0};
     struct task *t = map_get(q->tasks, row->key);
     bool dead = row->lane == LANE_DEAD;
     if ((t && (t->end || dead)) || (dead && row->due_wall_ns <= env_wall(q->env)))
@@ -235,9 +245,9 @@ static TaskRecord *record_of(struct listing *l, const struct store_entry *row, b
     else if (t && t->state != TASK_NEW)
         r = task_record(t);
     else
-        r = task_read(q, row, &damage);
-    if (damage.code)
-        log_kv(q->env->log, LOG_ERROR, "queue.load", LSTR("queue", q->name), LSTR("task", row->key), LSTR("error", damage.msg));
+        r = stored_record(q, row, &why);
+    if (why.code == ERR_DATA_LOSS)
+        log_kv(q->env->log, LOG_ERROR, "queue.load", LSTR("queue", q->name), LSTR("task", row->key), LSTR("error", why.msg));
     else if (!r)
         *no_memory = true;
     if (r && !dead && record_purged(q, r)) {
@@ -263,7 +273,7 @@ static void on_listed(struct store_entries *r, const struct err *e)
     struct err why = {0};
     size_t n = 0, at = 0, bytes = 0;
     bool no_memory = false;
-    if (q->deleting && queue_cancelled(&why))
+    if (q->deleting && queue_ending(q, &why))
         e = &why;
     TaskRecord **records = e ? NULL : calloc(r->n + 1, sizeof(TaskRecord *));
     for (; records && at < r->n && n < l->max; at++) {
@@ -292,7 +302,7 @@ void queue_list(struct queue *q, bool dead, const char *after, size_t max, queue
     struct listing *l = q->stopped || after_n > STORE_ENTRY_KEY_MAX ? NULL : calloc(1, sizeof *l);
     if (!l) {
         if (q->stopped)
-            queue_cancelled(&e);
+            queue_ending(q, &e);
         else if (after_n > STORE_ENTRY_KEY_MAX)
             err_set(&e, ERR_INVALID_ARGUMENT, "a task id has at most %d characters", STORE_ENTRY_KEY_MAX);
         else

@@ -98,8 +98,8 @@ struct ask { /* a read for somebody; the first member of what goes with it */
 };
 
 struct queue_metrics {
-    struct metric_family *tasks, *ended, *attempts, *late, *dead;
-    struct metric *states[3], *ends[ENDS], *classes[6], *lateness, *letters;
+    struct metric_family *tasks, *ended, *attempts, *undelivered, *late, *dead;
+    struct metric *states[3], *ends[ENDS], *classes[6], *not_sent, *lateness, *letters;
 };
 struct queue {
     const struct env *env;
@@ -133,6 +133,7 @@ struct queue {
     int64_t names_wall_ns, dead_wall_ns; /* when the first goes; INT64_MAX: none */
     uint32_t ended[60];
     int64_t ended_s; /* the second of the last one */
+    struct log_seldom log_undelivered, log_failed;
     bool stopped, deleting, dropped;
     void (*deleted)(void *arg, const struct err *e);
     void *deleted_arg;
@@ -154,13 +155,19 @@ void queue_maybe_free(struct queue *q); /* a deleted one, when nothing is under 
 void queue_name_taken(struct task *t);  /* NEW, and ALREADY_EXISTS: is it only a name whose time is over? */
 void queue_read_begin(struct queue *q, struct store_entries *r);
 void queue_read_end(struct queue *q); /* the last that is done with its answer */
-static inline int queue_cancelled(struct err *e) { return err_set(e, ERR_CANCELLED, "the queue is being deleted, or the server stops"); }
+/* What is not done any more, and why: who asks again when the server stops does well. */
+static inline int queue_ending(const struct queue *q, struct err *e)
+{
+    return q->deleting ? err_set(e, ERR_CANCELLED, "the queue is being deleted")
+                       : err_set(e, ERR_UNAVAILABLE, "the server is shutting down; try again");
+}
 
 /* queue_task.c: the task, its record, and writing it. */
 /** In queue->tasks, or in `creating`. */
 struct task *task_new(struct queue *q, struct map *into, const TaskRecord *r, int64_t due_wall_ns, struct err *e);
-/** The record in a row. NULL, DATA_LOSS: it is damaged; it stays where it is, for who may repair it. */
-TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct err *e);
+/** The record in a row, in an arena of its own, which is freed for it. NULL, RESOURCE_EXHAUSTED: ask again; DATA_LOSS: it is damaged; it
+ *  stays where it is, for who may repair it. */
+TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct arena **a, struct err *e);
 /** A task that the store has: `row` is taken into memory, in no list yet. NULL with *e OK: it is purged. */
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e);
 void task_drop(struct task *t); /* out of memory, and freed */
@@ -223,6 +230,7 @@ void queue_metrics_drop(struct queue *q);
 void queue_metrics_state(struct queue *q);
 void queue_metrics_end(struct queue *q, enum task_end end);
 void queue_metrics_attempt(struct queue *q, int status);
+void queue_metrics_undelivered(struct queue *q);
 void queue_metrics_late(struct queue *q, int64_t late_ns);
 
 #endif

@@ -137,7 +137,7 @@ static struct task *brought_back(struct job *j, TaskRecord *r, struct err *e)
     Google__Protobuf__Timestamp now = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
     TaskEvent ev = RUNNEL__BROKER__TASK_EVENT__INIT, *room[QUEUE_TIMELINE_MAX];
     now.seconds = wall_ns / NS_PER_S;
-    now.nanos = (int32_t)(wall_ns % NS_PER_S);
+    now.nanos = (int32_t)(wall_ns % NS_PER_S / NS_PER_US * NS_PER_US);
     ev.kind = RUNNEL__BROKER__TASK_EVENT__KIND__REDRIVEN;
     ev.wall_ns = wall_ns;
     task->dispatch_count = task->response_count = 0;
@@ -228,15 +228,19 @@ static int job_row(struct job *j, const struct store_entry *row, struct err *e)
         return name_row(j, row, e);
     if (is_client(j) && row->lane != LANE_DEAD)
         return 0; /* of this id there is no dead letter */
-    struct err damage = {0};
-    TaskRecord *r = task_read(j->queue, row, &damage);
+    struct err why = {0};
+    struct arena *a;
+    TaskRecord *r = task_read(j->queue, row, &a, &why);
+    if (!r && why.code != ERR_DATA_LOSS) {
+        *e = why;
+        return -(int)why.code;
+    }
     if (!r) {
-        log_kv(j->queue->env->log, LOG_ERROR, "queue.load", LSTR("queue", j->queue->name), LSTR("task", row->key),
-               LSTR("error", damage.msg));
+        log_kv(j->queue->env->log, LOG_ERROR, "queue.load", LSTR("queue", j->queue->name), LSTR("task", row->key), LSTR("error", why.msg));
         return 0;
     }
     int rc = j->kind == JOB_SWEEP_PURGE ? purged_row(j, row, r, e) : dead_row(j, row, r, e);
-    pb_free(r);
+    arena_free(a);
     return rc;
 }
 
@@ -300,7 +304,7 @@ static void step_end(struct job *j)
     if (j->last && !j->restart) {
         job_end(j, NULL);
     } else if (q->stopped && is_client(j)) { /* nobody goes on with it */
-        queue_cancelled(&e);
+        queue_ending(q, &e);
         job_end(j, &e);
     } else {
         list_remove(&q->jobs, &j->link);
@@ -370,7 +374,7 @@ static void page(struct job *j, const struct store_entries *r, const struct err 
 {
     struct queue *q = j->queue;
     struct err e = {0};
-    if (q->deleting && queue_cancelled(&e))
+    if (q->deleting && queue_ending(q, &e))
         failed = &e;
     bool again = !failed && j->restart;
     if (!failed && !again && j->asking) {
@@ -424,7 +428,7 @@ static void on_committed(void *arg, const struct err *e)
     struct queue *q = j->queue;
     struct err why = {0};
     q->in_store--;
-    if (q->deleting && queue_cancelled(&why))
+    if (q->deleting && queue_ending(q, &why))
         e = &why;
     if (e) {
         q->job = NULL;
@@ -467,7 +471,7 @@ void jobs_go(struct queue *q)
 void jobs_cancel(struct queue *q)
 {
     struct err e = {0};
-    queue_cancelled(&e);
+    queue_ending(q, &e);
     LIST_EACH_SAFE(&q->jobs, n) {
         struct job *j = CONTAINER_OF(n, struct job, link);
         if (j != q->job)
@@ -498,7 +502,7 @@ static void client_job(struct queue *q, enum job_kind kind, const char *const *i
     struct err e = {0};
     struct job *j = NULL;
     if (q->stopped)
-        queue_cancelled(&e);
+        queue_ending(q, &e);
     else if (q->jobs.count >= JOBS_MAX)
         err_set(&e, ERR_RESOURCE_EXHAUSTED, "%d redrives and removals of dead letters wait already; try again later", JOBS_MAX);
     else if (!(j = job_new(q, kind)) || !copy_ids(j, ids, n))

@@ -13,6 +13,8 @@ void queue_metrics_init(struct queue *q, struct metrics *m)
     qm->tasks = metrics_family(m, METRIC_GAUGE, "runnel_tasks", "Tasks by state: not due, due, with their target.", "queue,state");
     qm->ended = metrics_family(m, METRIC_COUNTER, "runnel_tasks_ended_total", "Tasks that ended, by how.", "queue,outcome");
     qm->attempts = metrics_family(m, METRIC_COUNTER, "runnel_task_attempts_total", "Attempts by the class of their answer.", "queue,code");
+    qm->undelivered = metrics_family(m, METRIC_COUNTER, "runnel_task_undelivered_total",
+                                     "Attempts that never went out for want of something of ours, and do not count.", "queue");
     qm->late =
         metrics_family(m, METRIC_HISTOGRAM, "runnel_task_lateness_seconds", "From when a task was due to when its attempt began.", "queue");
     qm->dead = metrics_family(m, METRIC_GAUGE, "runnel_task_dead_letters", "Dead letters that are kept.", "queue");
@@ -41,6 +43,7 @@ void queue_metrics_drop(struct queue *q)
         drop(q, m->ended, &m->ends[i], end_names[i]);
     for (size_t i = 0; i < ARRAY_LEN(class_names); i++)
         drop(q, m->attempts, &m->classes[i], class_names[i]);
+    drop(q, m->undelivered, &m->not_sent, NULL);
     drop(q, m->late, &m->lateness, NULL);
     drop(q, m->dead, &m->letters, NULL);
 }
@@ -67,6 +70,8 @@ void queue_metrics_attempt(struct queue *q, int status)
     size_t i = status >= 100 && status < 600 ? (size_t)status / 100 : 0;
     metric_add(find(q, q->metrics.attempts, &q->metrics.classes[i], class_names[i]), 1);
 }
+
+void queue_metrics_undelivered(struct queue *q) { metric_add(find(q, q->metrics.undelivered, &q->metrics.not_sent, NULL), 1); }
 
 void queue_metrics_late(struct queue *q, int64_t late_ns)
 {

@@ -11,11 +11,12 @@ typedef Google__Cloud__Tasks__V2__Attempt Attempt;
 typedef Google__Protobuf__Timestamp Timestamp;
 typedef Runnel__Broker__TaskEvent TaskEvent;
 
+/* Microseconds, as Google has them. */
 static Timestamp timestamp(int64_t wall_ns)
 {
     Timestamp ts = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
     ts.seconds = wall_ns / NS_PER_S;
-    ts.nanos = (int32_t)(wall_ns % NS_PER_S);
+    ts.nanos = (int32_t)(wall_ns % NS_PER_S / NS_PER_US * NS_PER_US);
     return ts;
 }
 
@@ -221,6 +222,15 @@ static bool dies(const struct task *t, const struct retold *n, char reason[REASO
     return true;
 }
 
+static void tell_failed(struct task *t, const struct retold *n)
+{
+    struct queue *q = t->queue;
+    uint64_t failures = log_seldom(&q->log_failed, env_now(q->env));
+    if (failures)
+        log_kv(q->env->log, LOG_WARN, "task.failing", LSTR("queue", q->name), LSTR("task", t->id), LSTR("error", n->note),
+               LINT("attempt", n->task.dispatch_count), LINT("failures", failures));
+}
+
 static void failed(struct task *t, struct attempt *a, const struct task_outcome *o)
 {
     const struct queue_config *c = &t->queue->config;
@@ -229,6 +239,8 @@ static void failed(struct task *t, struct attempt *a, const struct task_outcome 
     retell_task(&n, a, o);
     retell_events(&n, a);
     t->tried = true;
+    if (!t->end)
+        tell_failed(t, &n);
     if (!t->end && dies(t, &n, reason)) {
         task_die(t, &n.record, reason);
         return;
@@ -256,8 +268,22 @@ static void succeeded(struct task *t)
     task_write(t);
 }
 
-static void undelivered(struct task *t, struct attempt *a)
+/* It leaves nothing in the task, so it must be seen elsewhere; but not what was called off. */
+static void tell_undelivered(struct task *t, const struct err *why)
 {
+    struct queue *q = t->queue;
+    if (q->stopped || t->end)
+        return;
+    queue_metrics_undelivered(q);
+    uint64_t attempts = log_seldom(&q->log_undelivered, env_now(q->env));
+    if (attempts)
+        log_kv(q->env->log, LOG_WARN, "task.undelivered", LSTR("queue", q->name), LSTR("task", t->id), LSTR("error", why->msg),
+               LINT("attempts", attempts), LSTR("note", "tried again each second; none of these counts as an attempt"));
+}
+
+static void undelivered(struct task *t, struct attempt *a, const struct err *why)
+{
+    tell_undelivered(t, why);
     record_restore(a);
     retry_at(t, a->record, env_wall(t->queue->env) + QUEUE_AGAIN_NS);
     record_begin(a); /* attempt_free expects it so */
@@ -267,7 +293,7 @@ static void undelivered(struct task *t, struct attempt *a)
 static void follow(struct task *t, struct attempt *a, const struct task_outcome *o)
 {
     if (o->undelivered)
-        undelivered(t, a);
+        undelivered(t, a, &o->err);
     else if (o->status >= 200 && o->status <= 299)
         succeeded(t);
     else

@@ -188,33 +188,27 @@ static bool record_fits(const TaskRecord *r, const struct store_entry *row)
     return fits;
 }
 
-static void damaged(const struct queue *q, const struct store_entry *row, struct err *e)
+TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct arena **a, struct err *e)
 {
-    err_set(e, ERR_DATA_LOSS, "task record \"%.120s\" in %.120s cannot be read", row->key, q->name);
-}
-
-TaskRecord *task_read(const struct queue *q, const struct store_entry *row, struct err *e)
-{
-    TaskRecord *r = pb_unpack_heap(&runnel__broker__task_record__descriptor, row->body);
+    *a = task_arena(row->body.n);
+    TaskRecord *r = *a ? pb_unpack(*a, &runnel__broker__task_record__descriptor, row->body) : NULL;
     if (record_fits(r, row))
         return r;
-    pb_free(r);
-    damaged(q, row, e);
+    if (!*a || (!r && arena_short(*a)))
+        err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for task %s", row->key);
+    else
+        err_set(e, ERR_DATA_LOSS, "task record \"%.120s\" in %.120s cannot be read", row->key, q->name);
+    arena_free(*a);
+    *a = NULL;
     return NULL;
 }
 
 struct task *task_load(struct queue *q, const struct store_entry *row, struct err *e)
 {
-    struct arena *a = task_arena(row->body.n);
-    TaskRecord *r = a ? pb_unpack(a, &runnel__broker__task_record__descriptor, row->body) : NULL;
-    if (!record_fits(r, row)) {
-        if (!a || (!r && arena_short(a)))
-            err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for task %s", row->key);
-        else
-            damaged(q, row, e);
-        arena_free(a);
+    struct arena *a;
+    TaskRecord *r = task_read(q, row, &a, e);
+    if (!r)
         return NULL;
-    }
     struct task *t = NULL;
     e->code = ERR_OK;
     if (!record_purged(q, r) && (t = task_new(q, q->tasks, r, row->due_wall_ns, e)) != NULL) {
@@ -401,7 +395,7 @@ static void created(struct task *t)
         task_drop(t);
     }
     if (q->deleting)
-        queue_cancelled(&e);
+        queue_ending(q, &e);
     done(arg, q->deleting ? NULL : r, q->deleting ? &e : NULL);
 }
 
@@ -474,7 +468,7 @@ static void on_written(void *arg, const struct err *e)
     q->in_store--;
     if (q->deleting && t->state != TASK_RUNNING && t->state != TASK_NEW) {
         struct err why = {0};
-        queue_cancelled(&why);
+        queue_ending(q, &why);
         tell(t, NULL, &why);
         task_drop(t);
     } else if (t->state == TASK_NEW) {

@@ -32,6 +32,7 @@
 #define TASK_DEADLINE_DEFAULT_NS (600 * NS_PER_S)
 #define TASK_SCHEDULE_MAX_NS (720 * 3600 * NS_PER_S)
 #define TASK_FAIR_KEY_MAX 256
+#define TASK_ACCOUNT_MAX 255 /* bytes of the email of a service account */
 #define DEAD_KEEP_DEFAULT_NS (7 * 24 * 3600 * NS_PER_S)
 #define DEAD_KEEP_MAX_NS (366 * 24 * 3600 * NS_PER_S)
 #define DEAD_MAX_DEFAULT 10000

@@ -75,24 +75,41 @@ static int set_headers(struct arena *a, PbHttpRequest *http, TaskRecord *r, stru
 
 /* ---- the target ---- */
 
-static int check_url(const char *url, struct err *e)
+static int check_url(struct arena *a, PbHttpRequest *h, struct err *e)
 {
     struct url parsed;
-    if (!*url)
+    if (!*h->url)
         return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: must be given");
+    char *url = url_encode(a, h->url);
+    if (!url)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
     if (strlen(url) > URL_LEN_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: %zu characters; at most %d are allowed", strlen(url), URL_LEN_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.url: %zu characters when encoded; at most %d are allowed", strlen(url),
+                       URL_LEN_MAX);
+    h->url = url;
     return url_parse(str_of(url), &parsed, e) ? err_wrap(e, "task.http_request.url") : 0;
+}
+
+/* Of what no token could be made is said now, and not after a hundred attempts. */
+static int check_account(const char *field, const char *account, const char *to, struct err *e)
+{
+    size_t n = strlen(account);
+    if (n == 0 || n > TASK_ACCOUNT_MAX || !strchr(account, '@') || strchr(account, ' '))
+        return err_set(
+            e, ERR_INVALID_ARGUMENT,
+            "task.http_request.%s.service_account_email: \"%.100s\"; the email of a service account, of at most %d bytes, is needed", field,
+            account, TASK_ACCOUNT_MAX);
+    if (strlen(to) > URL_LEN_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.%s: the audience or scope is longer than %d bytes", field, URL_LEN_MAX);
+    return 0;
 }
 
 static int check_token(const PbHttpRequest *h, struct err *e)
 {
-    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OIDC_TOKEN &&
-        !*h->oidc_token->service_account_email)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.oidc_token.service_account_email: must be given");
-    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OAUTH_TOKEN &&
-        !*h->oauth_token->service_account_email)
-        return err_set(e, ERR_INVALID_ARGUMENT, "task.http_request.oauth_token.service_account_email: must be given");
+    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OIDC_TOKEN)
+        return check_account("oidc_token", h->oidc_token->service_account_email, h->oidc_token->audience, e);
+    if (h->authorization_header_case == GOOGLE__CLOUD__TASKS__V2__HTTP_REQUEST__AUTHORIZATION_HEADER_OAUTH_TOKEN)
+        return check_account("oauth_token", h->oauth_token->service_account_email, h->oauth_token->scope, e);
     return 0;
 }
 
@@ -125,7 +142,7 @@ static int set_target(struct arena *a, PbTask *t, TaskRecord *r, struct err *e)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
     *http = *t->http_request;
     t->http_request = http;
-    int rc = check_url(http->url, e);
+    int rc = check_url(a, http, e);
     rc = rc ? rc : check_method(http, e);
     rc = rc ? rc : check_token(http, e);
     return rc ? rc : set_headers(a, http, r, e);
@@ -161,7 +178,7 @@ static int set_times(struct queues *qs, struct arena *a, PbTask *t, int64_t wall
                        (long long)(TASK_DEADLINE_MAX_NS / NS_PER_S));
     t->schedule_time = (void *)pb_timestamp(a, (due_ns > wall_ns ? due_ns : wall_ns) / 1000 * 1000);
     t->create_time = (void *)pb_timestamp(a, wall_ns / NS_PER_S * NS_PER_S);
-    t->dispatch_deadline = (void *)pb_duration(a, deadline_ns);
+    t->dispatch_deadline = (void *)pb_duration(a, deadline_ns / NS_PER_MS * NS_PER_MS); /* as Google keeps them */
     return t->schedule_time && t->create_time && t->dispatch_deadline ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "task: out of memory");
 }
 

@@ -57,7 +57,7 @@ struct token_claims {
     char audience[512];
 };
 /** Is it an access token of ours that opens this server's API: of the default account, for all of the cloud platform? UNAUTHENTICATED
- *  or PERMISSION_DENIED says why not. Engine thread. A policy_token_fn; `id` is the identity. */
+ *  or PERMISSION_DENIED says why not. Engine thread. `id` is the identity. */
 MUST_USE int identity_admits(void *id, struct str token, struct err *e);
 /** An identity token: signature, issuer, times (one minute of slack). UNAUTHENTICATED says why. The audience is for the caller to
  *  check. */

@@ -75,6 +75,7 @@ static int thread_make(struct io *io, struct io_thread *t, uint16_t port, struct
     t->io = io;
     t->fd = -1;
     list_init(&t->deliveries);
+    list_init(&t->spare);
     list_init(&t->waits.all);
     rng_seed_os(&t->rng);
     int rc = thread_parts(t, e);

@@ -9,8 +9,6 @@
 #include "dispatcher/io.h"
 #include "dispatcher/slot_wait.h"
 
-struct delivery;
-struct push_job;
 struct io_thread {
     struct io *io;
     struct loop *loop;
@@ -22,10 +20,8 @@ struct io_thread {
     struct routes *routes; /* NULL until the first snapshot */
     struct rng rng;
     struct slot_waits waits;
-    struct list deliveries; /* pushes under way on this thread */
-    struct delivery *spare;
-    size_t spare_count;
-    uint32_t pushes; /* the engine's count of those given to this thread and not answered */
+    struct list deliveries, spare; /* pushes under way on this thread; what is left of others, to be used again */
+    uint32_t pushes;               /* the engine's count of those given to this thread and not answered */
     struct mail drain;
     int64_t drain_due_ns;
     int fd; /* the listening socket until the server has it */
@@ -33,9 +29,7 @@ struct io_thread {
 struct push_transport {
     struct transport base;
     struct io *io;
-    struct list jobs;
-    struct push_job *spare;
-    size_t spare_count;
+    struct list jobs, spare;
 };
 struct io {
     struct io_config config;

@@ -138,7 +138,7 @@ static int on_authorize(void *arg, const struct call *c, struct err *e)
     int rc = policy_authorize(p, &c->caller, e);
     if (!rc || !p->token || !c->caller.bearer || !is_jwt(c->caller.bearer))
         return rc;
-    return p->token(p->token_arg, str_of(c->caller.bearer), e);
+    return p->token(p->token_arg, c, str_of(c->caller.bearer), e);
 }
 
 /* ---- reading ---- */
@@ -181,9 +181,8 @@ static void on_get(void *service, struct call *c, const ProtobufCMessage *reques
 static void on_test(void *service, struct call *c, const ProtobufCMessage *request)
 {
     const Google__Iam__V1__TestIamPermissionsRequest *r = (const Google__Iam__V1__TestIamPermissionsRequest *)request;
+    const struct policy *p = service;
     struct err e = {0};
-    if (!known(service, c, r->resource))
-        return;
     if (policy_check_permissions(r, &e)) {
         call_fail(c, &e);
         return;
@@ -193,9 +192,12 @@ static void on_test(void *service, struct call *c, const ProtobufCMessage *reque
         call_failf(c, ERR_RESOURCE_EXHAUSTED, "no room for the answer");
         return;
     }
-    /* Whoever gets here has passed the authorizer, and that lets do everything or nothing. The request lives as long as the reply. */
-    out->permissions = r->permissions;
-    out->n_permissions = r->n_permissions;
+    /* Whoever gets here has passed the authorizer, and that lets do everything or nothing; on what is not there, as with Google, nothing.
+     * The request lives as long as the reply. */
+    if (!p->exists || p->exists(p->exists_arg, r->resource)) {
+        out->permissions = r->permissions;
+        out->n_permissions = r->n_permissions;
+    }
     call_reply(c, &out->base);
 }
 

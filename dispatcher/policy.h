@@ -1,7 +1,7 @@
 /** policy.h: who may do what: IAM policies of resources, kept durable, and the authorizer of the admin API.
  *  Shape:  setIamPolicy / getIamPolicy / testIamPermissions for services (Run v2), topics and subscriptions (Pub/Sub).
  *          The admin API is open to all on loopback unless --auth is given (a file of bearer tokens): then it takes one of the file,
- *          or an access token that the server signed for itself (policy_token), as tasks and schedules bring it.
+ *          or a token that the server signed for itself (policy_token), as tasks, schedules and pushes bring it.
  *  Errors: INVALID_ARGUMENT: --auth or its file; DATA_LOSS: a stored policy that cannot be read; UNAUTHENTICATED: a caller without
  *          a token of the file; RESOURCE_EXHAUSTED: out of memory.
  *  Owner:  policy_free; env and store outlive it. policy_of lends what the next change replaces.
@@ -21,8 +21,8 @@ struct policy_config {
 /* Is there such a resource? (services are the executor's, topics the broker's) */
 typedef bool (*policy_exists_fn)(void *arg, const char *resource);
 
-/* Is this bearer token, none of the file, let in all the same? 0, or UNAUTHENTICATED, PERMISSION_DENIED with why not. */
-typedef int (*policy_token_fn)(void *arg, struct str token, struct err *e);
+/* Is this call's bearer token, none of the file, let in all the same? 0, or UNAUTHENTICATED, PERMISSION_DENIED with why not. */
+typedef int (*policy_token_fn)(void *arg, const struct call *c, struct str token, struct err *e);
 
 struct policy *policy_new(const struct env *env, const struct policy_config *c, struct store *store, struct err *e);
 MUST_USE int policy_load(struct policy *p, struct err *e);

@@ -78,6 +78,33 @@ bool policy_role_invokes(const char *role)
     return false;
 }
 
+static bool is_member(const char *member, const char *email)
+{
+    struct str name;
+    const char *domain = strrchr(email, '@');
+    switch (policy_member(member, &name)) {
+    case MEMBER_ALL:
+    case MEMBER_ALL_AUTHENTICATED:
+        return true;
+    case MEMBER_ACCOUNT:
+        return str_ieq(name, str_of(email));
+    case MEMBER_DOMAIN:
+        return domain && str_ieq(name, str_of(domain + 1));
+    case MEMBER_OTHER:
+        break;
+    }
+    return false;
+}
+
+bool policy_invokes(const Google__Iam__V1__Policy *p, const char *email)
+{
+    for (size_t i = 0; p && i < p->n_bindings; i++)
+        for (size_t m = 0; policy_role_invokes(p->bindings[i]->role) && m < p->bindings[i]->n_members; m++)
+            if (is_member(p->bindings[i]->members[m], email))
+                return true;
+    return false;
+}
+
 /* roles/NAME, projects/P/roles/NAME, organizations/O/roles/NAME */
 static bool role_valid(const char *role)
 {

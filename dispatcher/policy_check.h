@@ -20,7 +20,9 @@ MUST_USE int policy_check_permissions(const Google__Iam__V1__TestIamPermissionsR
 enum member_kind { MEMBER_OTHER, MEMBER_ALL, MEMBER_ALL_AUTHENTICATED, MEMBER_ACCOUNT, MEMBER_DOMAIN };
 /** `name` becomes the email or the domain. MEMBER_OTHER: well-formed, but nobody here (groups, principals). */
 enum member_kind policy_member(const char *member, struct str *name);
-/** Does this role let call a service? */
+/** Does this role let call a service, or run a job? */
 bool policy_role_invokes(const char *role);
+/** May this account, known to be who it says? NULL: nobody may. */
+bool policy_invokes(const Google__Iam__V1__Policy *p, const char *email);
 
 #endif

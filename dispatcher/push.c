@@ -37,13 +37,8 @@ static struct bearer *bearer_new(const char *token)
 
 static struct push *push_new(struct pushers *ps)
 {
-    struct push *x = ps->spare;
-    if (!x)
-        return calloc(1, sizeof *x);
-    ps->spare = x->next_spare;
-    ps->spare_count--;
-    memset(x, 0, sizeof *x);
-    return x;
+    struct node *n = list_pop(&ps->spare);
+    return n ? memset(CONTAINER_OF(n, struct push, link), 0, sizeof(struct push)) : calloc(1, sizeof(struct push));
 }
 
 static void push_free(struct push *x)
@@ -53,13 +48,10 @@ static void push_free(struct push *x)
     endpoint_unref(x->endpoint);
     bearer_unref(x->bearer);
     message_unref((struct message *)(uintptr_t)x->request.msg);
-    if (ps->spare_count >= PUSH_SPARE_MAX) {
+    if (ps->spare.count < PUSH_SPARE_MAX)
+        list_prepend(&ps->spare, &x->link);
+    else
         free(x);
-        return;
-    }
-    x->next_spare = ps->spare;
-    ps->spare = x;
-    ps->spare_count++;
 }
 
 /* ---- settling ---- */
@@ -75,11 +67,23 @@ static void measure(struct pusher *p, const struct push *x)
         metric_observe(p->metrics.latency, (double)(x->request.answered_ns - x->request.sent_ns) / (double)NS_PER_S);
 }
 
-static void log_failure(const struct pusher *p, const struct push *x, int64_t backoff_ns)
+static int64_t backoff(const struct pusher *p)
 {
-    log_kv(p->owner->env->log, LOG_DEBUG, "push.failed", LSTR("subscription", x->endpoint->subscription),
-           LSTR("message", x->request.msg->id), LINT("status", x->request.status),
-           LSTR("error", x->request.status ? "" : x->request.err.msg), LINT("backoff_ms", backoff_ns / NS_PER_MS));
+    int64_t ns = push_window_backoff_ns(&p->window);
+    return ns > PUSH_BACKOFF_MIN_NS ? ns : PUSH_BACKOFF_MIN_NS;
+}
+
+/* Each at debug level; that an endpoint fails, and why, must be seen by everybody. Its URL may hold a secret. */
+static void log_failure(struct pusher *p, const struct push *x, int status, const char *error)
+{
+    struct log *log = p->owner->env->log;
+    int64_t backoff_ms = backoff(p) / NS_PER_MS;
+    uint64_t failures = log_seldom(&p->log_failed, env_now(p->owner->env));
+    log_kv(log, LOG_DEBUG, "push.failed", LSTR("subscription", x->endpoint->subscription), LSTR("message", x->request.msg->id),
+           LINT("status", status), LSTR("error", error), LINT("backoff_ms", backoff_ms));
+    if (failures)
+        log_kv(log, LOG_WARN, "push.failing", LSTR("subscription", x->endpoint->subscription), LSTR("message", x->request.msg->id),
+               LINT("status", status), LSTR("error", error), LINT("failures", failures), LINT("backoff_ms", backoff_ms));
 }
 
 /* The lease may be gone already: expired (counted then) or dropped. */
@@ -100,10 +104,8 @@ static void settle(struct pusher *p, struct push *x)
         subscription_ack(p->sub, l);
         return;
     }
-    int64_t backoff_ns = push_window_backoff_ns(&p->window);
-    backoff_ns = backoff_ns > PUSH_BACKOFF_MIN_NS ? backoff_ns : PUSH_BACKOFF_MIN_NS;
-    log_failure(p, x, backoff_ns);
-    subscription_nack(p->sub, l, backoff_ns);
+    log_failure(p, x, x->request.status, x->request.status ? "" : x->request.err.msg);
+    subscription_nack(p->sub, l, backoff(p));
 }
 
 static void on_done(struct push_request *r)
@@ -149,8 +151,10 @@ static void on_token(void *arg, const char *token, const struct err *e)
     p->token_wait = NULL;
     struct bearer *fresh = token ? bearer_new(token) : NULL;
     if (!fresh) {
-        log_kv(p->owner->env->log, LOG_WARN, "push.no_token", LSTR("subscription", p->endpoint->subscription),
-               LSTR("account", p->endpoint->account), LSTR("error", e ? e->msg : "out of memory"));
+        uint64_t tries = log_seldom(&p->log_no_token, env_now(p->owner->env));
+        if (tries)
+            log_kv(p->owner->env->log, LOG_WARN, "push.no_token", LSTR("subscription", p->endpoint->subscription),
+                   LSTR("account", p->endpoint->account), LSTR("error", e ? e->msg : "out of memory"), LINT("tries", tries));
         again_later(p, env_now(p->owner->env) + PUSH_RETRY_NS);
         return;
     }
@@ -300,6 +304,7 @@ static void on_expired(struct consumer *c, struct lease *l)
     if (!x)
         return;
     push_window_settled(&p->window, x->ticket, false, env_now(p->owner->env) - x->begun_ns);
+    log_failure(p, x, 0, "no answer within the ack deadline");
     metric_set(p->metrics.window, (int64_t)p->window.size);
 }
 
@@ -495,6 +500,7 @@ struct pushers *pushers_new(const struct env *env, struct broker *b, struct tran
     ps->tokens = ts;
     list_init(&ps->pushes);
     list_init(&ps->active);
+    list_init(&ps->spare);
     timer_init(&ps->grace, on_grace);
     push_metrics_init(&ps->metrics, m);
     broker_watch(b, on_watch, ps);
@@ -511,10 +517,8 @@ void pushers_free(struct pushers *ps)
         pusher_free(p);
     for (struct node *n; (n = list_first(&ps->pushes));)
         push_free(CONTAINER_OF(n, struct push, link)); /* the transport has ended: nobody answers these */
-    for (struct push *x = ps->spare, *next; x; x = next) {
-        next = x->next_spare;
-        free(x);
-    }
+    for (struct node *n; (n = list_pop(&ps->spare));)
+        free(CONTAINER_OF(n, struct push, link));
     timer_cancel(ps->env->timers, &ps->grace);
     map_free(ps->by_name);
     free(ps);

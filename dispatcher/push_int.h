@@ -36,13 +36,13 @@ struct pusher {
     struct token_wait *token_wait;
     bool getting, pumping; /* a call into the token source, into pump */
     struct node active;    /* in pushers->active while something waits or is under way */
+    struct log_seldom log_failed, log_no_token;
     struct push_series metrics;
 };
 /* One message on its way. Lives until the transport is done with it, whatever became of pusher and lease. */
 struct push {
     struct push_request request;
-    struct node link;
-    struct push *next_spare;
+    struct node link; /* in pushers.pushes, then in spare */
     struct pushers *owner;
     struct pusher *pusher; /* NULL: gone */
     struct lease *lease;   /* NULL: expired or dropped */
@@ -58,9 +58,7 @@ struct pushers {
     struct token_source *tokens;
     struct push_metrics metrics;
     struct map *by_name;
-    struct list pushes, active;
-    struct push *spare; /* by next_spare */
-    size_t spare_count;
+    struct list pushes, active, spare;
     struct timer grace;
     void (*on_active)(void *arg);
     void *on_active_arg;

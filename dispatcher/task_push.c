@@ -7,7 +7,9 @@
 #include <stdlib.h>
 
 #define TASK_USER_AGENT "Google-Cloud-Tasks"
-#define TASK_HEADERS 7
+#define TASK_HEADERS 8
+#define EVENT_PREFIX "//cloudtasks.googleapis.com/"
+#define TASK_NAME_MAX 900
 #define NUMBER_TEXT_MAX 32
 
 typedef Google__Cloud__Tasks__V2__Task Task;
@@ -25,6 +27,7 @@ struct task_headers {
     struct header v[TASK_HEADERS];
     size_t n;
     char retries[NUMBER_TEXT_MAX], executions[NUMBER_TEXT_MAX], eta[NUMBER_TEXT_MAX], status[NUMBER_TEXT_MAX];
+    char event_id[sizeof EVENT_PREFIX + TASK_NAME_MAX + NUMBER_TEXT_MAX];
 };
 
 static const char *const methods[] = {
@@ -70,6 +73,14 @@ static void eta(struct task_headers *h, const Task *t)
     add(h, STR("X-CloudTasks-TaskETA"), (struct str){h->eta, (size_t)n});
 }
 
+/* A name may be given again later: the time of creation tells the two apart. */
+static void event_id(struct task_headers *h, const Task *t)
+{
+    int n = snprintf(h->event_id, sizeof h->event_id, EVENT_PREFIX "%.*s@%lld", TASK_NAME_MAX, t->name,
+                     (long long)(pb_timestamp_ns(t->create_time) / NS_PER_S));
+    add(h, STR(EVENT_ID_HEADER), (struct str){h->event_id, (size_t)n});
+}
+
 static void make_headers(struct task_headers *h, const struct task_run *run)
 {
     const TaskRecord *r = run->record;
@@ -79,6 +90,7 @@ static void make_headers(struct task_headers *h, const struct task_run *run)
     number(h, STR("X-CloudTasks-TaskRetryCount"), h->retries, (int64_t)run->attempt - 1);
     number(h, STR("X-CloudTasks-TaskExecutionCount"), h->executions, r->executions);
     eta(h, r->task);
+    event_id(h, r->task);
     if (run->attempt > 1) {
         number(h, STR("X-CloudTasks-TaskPreviousResponse"), h->status, r->last_status);
         add(h, STR("X-CloudTasks-TaskRetryReason"), (struct str){"", 0}); /* of HTTP targets it is always empty */

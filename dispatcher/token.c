@@ -18,13 +18,13 @@ struct entry {
     struct tokens *owner;
     enum entry_state state;
     struct list waiters;
-    char name[CACHE_KEY_MAX]; /* "Kaccount audience", K the kind's letter */
     enum token_kind kind;
     size_t account_len;
     int64_t iat_s;
     struct rsa_key *key; /* while signing */
     struct buf text;     /* the token being made, then the token */
     struct err err;
+    char name[]; /* "Kaccount audience", K the kind's letter */
 };
 struct waiter {
     struct node link;
@@ -229,7 +229,8 @@ static struct entry *entry_new(struct tokens *t, enum token_kind kind, const cha
         }
         entry_free(CONTAINER_OF(oldest, struct entry, link));
     }
-    struct entry *x = calloc(1, sizeof *x);
+    size_t name_n = strlen(name) + 1;
+    struct entry *x = calloc(1, sizeof *x + name_n);
     if (!x || map_put(t->entries, name, x, e)) {
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for a token");
         free(x);
@@ -238,7 +239,7 @@ static struct entry *entry_new(struct tokens *t, enum token_kind kind, const cha
     x->owner = t;
     x->kind = kind;
     x->account_len = account_len;
-    memcpy(x->name, name, strlen(name) + 1);
+    memcpy(x->name, name, name_n);
     node_init(&x->link);
     list_init(&x->waiters);
     buf_init(&x->text, TOKEN_BYTES_MAX);

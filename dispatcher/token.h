@@ -8,11 +8,12 @@
 #ifndef DISPATCHER_TOKEN_H
 #define DISPATCHER_TOKEN_H
 
+#include "core/http/url.h"
 #include "dispatcher/identity.h"
 #include "dispatcher/rsa.h"
 
 #define TOKEN_ACCOUNT_MAX 255
-#define TOKEN_AUDIENCE_MAX 511
+#define TOKEN_AUDIENCE_MAX URL_LEN_MAX /* by default it is the URL that is called */
 #define TOKEN_WAITERS_MAX 100000
 #define ACCOUNT_ID_LEN 21
 

@@ -9,8 +9,7 @@
 /* One request on its way between the threads. */
 struct push_job {
     struct mail mail, cancel;
-    struct node link; /* engine: in push_transport->jobs */
-    struct push_job *next_spare;
+    struct node link; /* engine: in push_transport->jobs, then in spare */
     struct push_transport *owner;
     struct push_request *request;
     struct io_thread *thread;
@@ -19,8 +18,7 @@ struct push_job {
 };
 /* The io thread's side of it; reused with its buffers. */
 struct delivery {
-    struct node link;
-    struct delivery *next_spare;
+    struct node link; /* in io_thread->deliveries, then in spare */
     struct io_thread *thread;
     struct push_job *job;
     struct routes *routes;

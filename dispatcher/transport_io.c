@@ -32,15 +32,13 @@ static void delivery_spare(struct delivery *d)
     list_remove(&t->deliveries, &d->link);
     pool_unref(d->pool);
     routes_unref(d->routes);
-    if (t->spare_count >= DELIVERY_SPARE_MAX) {
+    if (t->spare.count >= DELIVERY_SPARE_MAX) {
         delivery_free(d);
         return;
     }
     if (d->body.cap > DELIVERY_SPARE_BYTES)
         buf_fini(&d->body);
-    d->next_spare = t->spare;
-    t->spare = d;
-    t->spare_count++;
+    list_prepend(&t->spare, &d->link);
 }
 
 static void slot_release(struct delivery *d)
@@ -198,16 +196,14 @@ static void deliver_ours(struct delivery *d)
 
 static struct delivery *delivery_new(struct io_thread *t)
 {
-    struct delivery *d = t->spare;
-    if (d) {
-        t->spare = d->next_spare;
-        t->spare_count--;
+    struct node *n = list_pop(&t->spare);
+    struct delivery *d = n ? CONTAINER_OF(n, struct delivery, link) : malloc(sizeof *d);
+    if (!d)
+        return NULL;
+    if (n) {
         buf_clear(&d->body);
         buf_clear(&d->auth);
     } else {
-        d = malloc(sizeof *d);
-        if (!d)
-            return NULL;
         buf_init(&d->body, ENVELOPE_BODY_MAX);
         buf_init(&d->auth, 16 * 1024);
     }
@@ -268,24 +264,16 @@ void deliveries_fini(struct io_thread *t)
         slot_release(d);
         delivery_spare(d);
     }
-    for (struct delivery *d = t->spare, *next; d; d = next) {
-        next = d->next_spare;
-        delivery_free(d);
-    }
-    t->spare = NULL;
+    for (struct node *n; (n = list_pop(&t->spare));)
+        delivery_free(CONTAINER_OF(n, struct delivery, link));
 }
 
 /* ---- engine thread ---- */
 
 static struct push_job *job_new(struct push_transport *pt)
 {
-    struct push_job *job = pt->spare;
-    if (!job)
-        return calloc(1, sizeof *job);
-    pt->spare = job->next_spare;
-    pt->spare_count--;
-    *job = (struct push_job){0};
-    return job;
+    struct node *n = list_pop(&pt->spare);
+    return n ? memset(CONTAINER_OF(n, struct push_job, link), 0, sizeof(struct push_job)) : calloc(1, sizeof(struct push_job));
 }
 
 static void job_release(struct push_job *job)
@@ -294,13 +282,10 @@ static void job_release(struct push_job *job)
         return;
     struct push_transport *pt = job->owner;
     list_remove(&pt->jobs, &job->link);
-    if (pt->spare_count >= JOB_SPARE_MAX) {
+    if (pt->spare.count < JOB_SPARE_MAX)
+        list_prepend(&pt->spare, &job->link);
+    else
         free(job);
-        return;
-    }
-    job->next_spare = pt->spare;
-    pt->spare = job;
-    pt->spare_count++;
 }
 
 static void on_answered(struct mail *m)
@@ -383,14 +368,13 @@ void push_transport_init(struct push_transport *pt, struct io *io)
     pt->base.ops = &transport_ops;
     pt->io = io;
     list_init(&pt->jobs);
+    list_init(&pt->spare);
 }
 
 void push_transport_fini(struct push_transport *pt)
 {
     for (struct node *n; (n = list_pop(&pt->jobs));)
         free(CONTAINER_OF(n, struct push_job, link));
-    for (struct push_job *job = pt->spare, *next; job; job = next) {
-        next = job->next_spare;
-        free(job);
-    }
+    for (struct node *n; (n = list_pop(&pt->spare));)
+        free(CONTAINER_OF(n, struct push_job, link));
 }

@@ -1,5 +1,5 @@
 /** api_common.c: what the methods of services and of jobs have in common: ids, etags, parents, pages that are newest first, dry runs. */
-#include "executor/executor_int.h"
+#include "executor/api_common.h"
 
 #include "core/rpc/page.h"
 

@@ -24,11 +24,21 @@ uint32_t run_attempt_index(const struct execution *e, const char *key)
     return good ? (uint32_t)index : e->task_count;
 }
 
+/* Its program has ended, or will never run. */
+static void release(struct run_attempt *a)
+{
+    if (a->admitted)
+        admission_give(&a->e->jobs->x->admission, &a->e->claim);
+    a->admitted = false;
+}
+
 static void move(struct run_attempt *a, enum task_state to)
 {
     enum task_state from = a->state;
     assert(run_task_may_move(from, to));
     a->state = to;
+    if (to == TASK_ENDING)
+        release(a);
     timer_cancel(a->e->jobs->env->timers, &a->timer);
     log_kv(a->e->jobs->env->log, LOG_DEBUG, "task.state", LSTR("execution", a->e->id), LINT("task", a->index), LINT("attempt", a->number),
            LSTR("from", run_task_state_name(from)), LSTR("to", run_task_state_name(to)));
@@ -143,6 +153,7 @@ static void drop(struct run_attempt *a)
     struct execution *e = a->e;
     if (e->held == a)
         e->held = NULL;
+    release(a);
     execution_moved(e, a->state, TASK_WAITING);
     struct list *lists[] = {&e->open, &e->ready, &e->again, &e->waiting};
     struct list *own = a->state == TASK_READY     ? lists[1]
@@ -584,6 +595,7 @@ static int start_program(struct run_attempt *a, struct err *err)
     rng_name(e->jobs->env->rng, a->id, INSTANCE_ID_LEN);
     struct runtime_spec spec = e->spec;
     spec.id = a->id;
+    spec.weight = e->share->memory.weight;
     spec.env = vars;
     spec.lane = e->rec->list_id;
     spec.lane_width = e->parallelism;

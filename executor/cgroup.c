@@ -16,6 +16,10 @@
 
 #define CPU_PERIOD_US 100000
 #define KILL_PIDS_MAX 4096 /* in one go; what is left is found at the next */
+#define GROUP_LEVELS 3     /* ours, a share in it, an instance in that */
+#define WEIGHT_USUAL 100
+#define WEIGHT_MAX 10000
+#define SHARES_USUAL 1024 /* v1 has other numbers for the same */
 
 static const char *const role_names[CGROUP_ROLES] = {"grouping", "memory", "cpu"};
 
@@ -103,26 +107,35 @@ static bool mount_point(const char *controller, char out[CGROUP_PATH_MAX])
     return found;
 }
 
-/* What a warden that was killed left behind: groups without processes, named after one that is no more. */
+/* Groups of ours without processes, and those in them. */
+static void remove_groups(const char *dir, int levels)
+{
+    DIR *d = levels ? opendir(dir) : NULL;
+    for (struct dirent *ent; d && (ent = readdir(d));) {
+        char path[CGROUP_PATH_MAX];
+        if (strncmp(ent->d_name, "i-", 2) != 0 && strncmp(ent->d_name, "g-", 2) != 0)
+            continue;
+        int n = snprintf(path, sizeof path, "%s/%s", dir, ent->d_name);
+        if (n > 0 && (size_t)n < sizeof path)
+            remove_groups(path, levels - 1);
+    }
+    if (d)
+        closedir(d);
+    rmdir(dir);
+}
+
+/* What a warden that was killed left behind: groups named after one that is no more. */
 static void remove_stale(const char *dir)
 {
     DIR *d = opendir(dir);
     for (struct dirent *ent; d && (ent = readdir(d));) {
         long pid = strncmp(ent->d_name, "runnel-", 7) == 0 ? strtol(ent->d_name + 7, NULL, 10) : 0;
-        char path[2 * CGROUP_PATH_MAX + 300], inner[2 * CGROUP_PATH_MAX + 600];
+        char path[CGROUP_PATH_MAX];
         if (pid <= 1 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
             continue;
-        snprintf(path, sizeof path, "%s/%.250s", dir, ent->d_name);
-        DIR *sub = opendir(path);
-        for (struct dirent *i; sub && (i = readdir(sub));) {
-            if (strncmp(i->d_name, "i-", 2) != 0)
-                continue;
-            snprintf(inner, sizeof inner, "%s/%.250s", path, i->d_name);
-            rmdir(inner);
-        }
-        if (sub)
-            closedir(sub);
-        rmdir(path);
+        int n = snprintf(path, sizeof path, "%s/%s", dir, ent->d_name);
+        if (n > 0 && (size_t)n < sizeof path)
+            remove_groups(path, GROUP_LEVELS);
     }
     if (d)
         closedir(d);
@@ -167,9 +180,16 @@ static bool hand_down(const char *base)
     return strstr(have, "memory") && strstr(have, "cpu");
 }
 
+static void set_weight(const char *dir, bool v2, uint32_t weight)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%u", v2 ? weight : weight * SHARES_USUAL / WEIGHT_USUAL);
+    write_file(dir, v2 ? "cpu.weight" : "cpu.shares", text);
+}
+
 void cgroups_open(struct cgroups *cs)
 {
-    memset(cs, 0, sizeof *cs);
+    memset(cs, 0, offsetof(struct cgroups, shares));
     static const char *const controllers[CGROUP_ROLES] = {NULL, "memory", "cpu"};
     cs->v2[CGROUP_TRACK] = make_base(NULL, cs->base[CGROUP_TRACK]);
     bool all_v2 = cs->v2[CGROUP_TRACK] && hand_down(cs->base[CGROUP_TRACK]);
@@ -186,6 +206,10 @@ void cgroups_open(struct cgroups *cs)
     for (int r = 0; r < CGROUP_ROLES; r++)
         if (!cs->base[r][0])
             snprintf(cs->why + strlen(cs->why), sizeof cs->why - strlen(cs->why), "%s%s", cs->why[0] ? ", " : "", role_names[r]);
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t weight = cpus > 0 && cpus < WEIGHT_MAX / WEIGHT_USUAL ? (uint32_t)cpus * WEIGHT_USUAL : cpus > 0 ? WEIGHT_MAX : WEIGHT_USUAL;
+    if (cs->base[CGROUP_CPU][0] && weight != WEIGHT_USUAL)
+        set_weight(cs->base[CGROUP_CPU], cs->v2[CGROUP_CPU], weight);
 }
 
 bool cgroups_limits(const struct cgroups *cs) { return cs->base[CGROUP_MEMORY][0] && cs->base[CGROUP_CPU][0]; }
@@ -205,12 +229,90 @@ void cgroups_close(struct cgroups *cs)
 {
     for (int r = 0; r < CGROUP_ROLES; r++)
         if (cs->base[r][0] && !is_repeat(cs, r))
-            rmdir(cs->base[r]);
+            remove_groups(cs->base[r], GROUP_LEVELS);
 }
+
+/* ---- shares */
+
+static bool share_dir(const struct cgroups *cs, uint64_t id, char out[CGROUP_PATH_MAX])
+{
+    int n = snprintf(out, CGROUP_PATH_MAX, "%s/g-%llx", cs->base[CGROUP_CPU], (unsigned long long)id);
+    return n > 0 && n < CGROUP_PATH_MAX;
+}
+
+static struct cgroup_share *share_find(struct cgroups *cs, uint64_t id)
+{
+    for (size_t i = 0; i < cs->n_shares; i++)
+        if (cs->shares[i].id == id)
+            return &cs->shares[i];
+    return NULL;
+}
+
+void cgroups_weigh(struct cgroups *cs, uint64_t id, uint32_t weight)
+{
+    char dir[CGROUP_PATH_MAX];
+    struct cgroup_share *s = share_find(cs, id);
+    if (!s || s->weight == weight || !share_dir(cs, id, dir))
+        return;
+    s->weight = weight;
+    set_weight(dir, cs->v2[CGROUP_CPU], weight);
+}
+
+/* The one that has been empty for longest goes. */
+static void share_forget(struct cgroups *cs)
+{
+    char dir[CGROUP_PATH_MAX];
+    struct cgroup_share *oldest = NULL;
+    for (size_t i = 0; i < cs->n_shares; i++)
+        if (cs->shares[i].n_groups == 0 && (!oldest || cs->shares[i].emptied < oldest->emptied))
+            oldest = &cs->shares[i];
+    if (!oldest)
+        return;
+    if (share_dir(cs, oldest->id, dir))
+        rmdir(dir);
+    *oldest = cs->shares[--cs->n_shares];
+    cs->n_idle--;
+}
+
+/* False: it cannot be had, and the instance runs beside all shares. */
+static bool share_join(struct cgroups *cs, uint64_t id, uint32_t weight)
+{
+    char dir[CGROUP_PATH_MAX];
+    struct cgroup_share *s = share_find(cs, id);
+    if (!s) {
+        if (cs->n_shares == CGROUP_SHARES_MAX)
+            share_forget(cs);
+        if (cs->n_shares == CGROUP_SHARES_MAX || !share_dir(cs, id, dir) || (mkdir(dir, 0755) != 0 && errno != EEXIST))
+            return false;
+        if (cs->v2[CGROUP_CPU])
+            write_file(dir, "cgroup.subtree_control", "+memory +cpu");
+        s = &cs->shares[cs->n_shares++];
+        *s = (struct cgroup_share){.id = id, .weight = WEIGHT_USUAL};
+        cs->n_idle++;
+    }
+    cs->n_idle -= s->n_groups++ == 0;
+    cgroups_weigh(cs, id, weight);
+    return true;
+}
+
+static void share_part(struct cgroups *cs, uint64_t id)
+{
+    struct cgroup_share *s = share_find(cs, id);
+    if (!s || --s->n_groups > 0)
+        return;
+    s->emptied = ++cs->n_emptied;
+    if (++cs->n_idle > CGROUP_SHARES_IDLE)
+        share_forget(cs);
+}
+
+/* ---- groups */
 
 static bool group_dir(const struct cgroups *cs, const struct cgroup *g, int r, char out[CGROUP_PATH_MAX])
 {
-    int n = snprintf(out, CGROUP_PATH_MAX, "%s/%s", cs->base[r], g->name);
+    char outer[CGROUP_PATH_MAX];
+    if (!g->share || !same_base(cs, r, CGROUP_CPU) || !share_dir(cs, g->share, outer))
+        memcpy(outer, cs->base[r], sizeof outer);
+    int n = snprintf(out, CGROUP_PATH_MAX, "%s/%s", outer, g->name);
     return n > 0 && n < CGROUP_PATH_MAX;
 }
 
@@ -238,30 +340,37 @@ static void set_cpu(const char *dir, bool v2, uint32_t millis)
     write_file(dir, "cpu.cfs_quota_us", text);
 }
 
+/* By writing 0 to `tasks` a process that has one thread moves itself in 20 us; by cgroup.procs, which waits until no process forks, it
+ * takes 10 ms and more. v2 has only the latter, but there a process is born in its group. */
+static int open_entrance(const char *dir, bool v2)
+{
+    char path[CGROUP_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/%s", dir, v2 ? "cgroup.procs" : "tasks");
+    return open(path, O_WRONLY | O_CLOEXEC);
+}
+
 static void make_role(struct cgroups *cs, struct cgroup *g, int r)
 {
-    char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
+    char dir[CGROUP_PATH_MAX];
     if (!group_dir(cs, g, r, dir) || (mkdir(dir, 0755) != 0 && errno != EEXIST))
         return;
     g->made[r] = true;
-    if (r == CGROUP_TRACK) {
+    if (r == CGROUP_TRACK)
         g->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        return;
-    }
-    snprintf(path, sizeof path, "%s/cgroup.procs", dir);
-    g->procs_fd[r] = open(path, O_WRONLY | O_CLOEXEC);
+    else
+        g->procs_fd[r] = open_entrance(dir, cs->v2[r]);
 }
 
-/* Entering a group by writing to cgroup.procs takes 10 ms and more (it waits for all CPUs): a start does it only for the
- * sake of a limit on v1. A v2 group is entered by being born in it. */
-void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_t cpu_millis, uint64_t memory_bytes)
+void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, const struct cgroup_wish *wish)
 {
-    const bool wanted[CGROUP_ROLES] = {cs->v2[CGROUP_TRACK], memory_bytes > 0, cpu_millis > 0};
+    const bool wanted[CGROUP_ROLES] = {cs->v2[CGROUP_TRACK], wish->memory_bytes > 0, wish->cpu_millis > 0};
     memset(g, 0, sizeof *g);
     snprintf(g->name, sizeof g->name, "%s", name);
     g->dir_fd = -1;
     for (int r = 0; r < CGROUP_ROLES; r++)
         g->procs_fd[r] = -1;
+    if (wish->share && cs->base[CGROUP_CPU][0] && share_join(cs, wish->share, wish->weight))
+        g->share = wish->share;
     for (int r = 0; r < CGROUP_ROLES; r++) {
         char dir[CGROUP_PATH_MAX];
         if (!wanted[r] || !cs->base[r][0] || !group_dir(cs, g, r, dir))
@@ -269,10 +378,13 @@ void cgroup_make(struct cgroups *cs, struct cgroup *g, const char *name, uint32_
         if (!(r != CGROUP_TRACK && g->made[CGROUP_TRACK] && same_base(cs, CGROUP_TRACK, r)))
             make_role(cs, g, r);
         if (r == CGROUP_MEMORY)
-            set_memory(dir, cs->v2[r], memory_bytes);
+            set_memory(dir, cs->v2[r], wish->memory_bytes);
         if (r == CGROUP_CPU)
-            set_cpu(dir, cs->v2[r], cpu_millis);
+            set_cpu(dir, cs->v2[r], wish->cpu_millis);
     }
+    char share[CGROUP_PATH_MAX];
+    if (g->share && !wanted[CGROUP_CPU] && !cs->v2[CGROUP_CPU] && share_dir(cs, g->share, share))
+        g->procs_fd[CGROUP_CPU] = open_entrance(share, false); /* without a limit it needs no group of its own for this */
 }
 
 /* Starts are like vfork(2): the child borrows our memory until it executes, which spares copying the page tables, most of the cost of a
@@ -403,4 +515,41 @@ void cgroup_drop(struct cgroups *cs, struct cgroup *g)
     for (int r = 0; r < CGROUP_ROLES; r++)
         if (g->made[r] && group_dir(cs, g, r, dir))
             rmdir(dir);
+    if (g->share)
+        share_part(cs, g->share);
+    g->share = 0;
+}
+
+/* ---- what the host leaves us */
+
+static uint64_t read_limit(const char *dir, bool v2)
+{
+    char path[CGROUP_PATH_MAX + 32], text[64], *end;
+    snprintf(path, sizeof path, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes");
+    if (read_file(path, text, sizeof text) == 0)
+        return UINT64_MAX;
+    unsigned long long bytes = strtoull(text, &end, 10);
+    return end == text ? UINT64_MAX : bytes; /* "max" */
+}
+
+uint64_t cgroup_memory_limit(void)
+{
+    uint64_t least = UINT64_MAX;
+    for (int v2 = 0; v2 < 2; v2++) {
+        const char *controller = v2 ? NULL : "memory";
+        char mount[CGROUP_PATH_MAX], own[CGROUP_PATH_MAX], dir[CGROUP_PATH_MAX];
+        if (!mount_point(controller, mount) || !own_path(controller, own))
+            continue;
+        int n = snprintf(dir, sizeof dir, "%s%s", mount, strcmp(own, "/") == 0 ? "" : own);
+        /* From our own group outwards: each of them holds. */
+        for (bool more = n > 0 && (size_t)n < sizeof dir; more;) {
+            uint64_t bytes = read_limit(dir, v2);
+            least = bytes < least ? bytes : least;
+            char *slash = strrchr(dir, '/');
+            more = slash && (size_t)(slash - dir) >= strlen(mount);
+            if (more)
+                *slash = '\0';
+        }
+    }
+    return least;
 }

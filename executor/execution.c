@@ -1,18 +1,17 @@
 /** execution.c: which tasks of an execution run when: those that are to be tried again first, then the next that has not begun;
- *               its end, its cancellation, and finding its tasks again after a restart. */
+ *               its end and its cancellation. */
 #include "executor/jobs_int.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SCAN_ROWS 1000
-#define SCAN_BYTES (4u << 20)
 #define AHEAD_NS (100 * NS_PER_MS) /* what ends within this is begun ahead, and handed to the runtime, so that no slot waits for us */
 #define AHEAD_MAX 64
 #define RECORD_ARENA_MAX (32u << 20)
 
 static void on_again(struct timer *t, int64_t now_ns);
+static void on_admitted(struct admission_claim *k);
 
 /* ---- lifecycle */
 
@@ -77,6 +76,8 @@ static int build_program(struct execution *e, struct err *err)
     e->spec = (struct runtime_spec){
         .argv = (const char *const *)e->argv, .image = c->image, .working_dir = c->working_dir && *c->working_dir ? c->working_dir : NULL};
     plan_limits(c, &e->spec.cpu_millis, &e->spec.memory_bytes);
+    e->spec.group = e->share->group;
+    admission_claim_init(&e->claim, e->share, e->spec.memory_bytes, e->settings.priority, on_admitted);
     return 0;
 }
 
@@ -92,10 +93,11 @@ struct execution *execution_new(struct job *j, RECORD(ExecutionRecord) * rec, st
     }
     e->jobs = j->jobs;
     e->job = j;
+    e->share = admission_share_ref(j->share);
     e->rec = rec;
     node_init(&e->link);
     node_init(&e->active_link);
-    struct list *lists[] = {&e->open, &e->ready, &e->again, &e->waiting};
+    struct list *lists[] = {&e->open, &e->ready, &e->again, &e->waiting, &e->followers};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     timer_init(&e->again_timer, on_again);
@@ -122,6 +124,9 @@ void execution_free(struct execution *e)
         for (struct node *n; (n = list_pop(lists[i]));)
             run_attempt_free(CONTAINER_OF(n, struct run_attempt, link));
     timer_cancel(e->jobs->env->timers, &e->again_timer);
+    if (e->claim.share)
+        admission_leave(&e->jobs->x->admission, &e->claim);
+    admission_share_unref(e->share);
     for (char **v = e->argv; v && *v; v++)
         free(*v);
     for (char **v = e->vars; v && *v; v++)
@@ -197,12 +202,9 @@ int execution_store(struct execution *e, struct store_txn *t, enum execution_sta
     return rc;
 }
 
-static void scan(struct execution *e);
-
 void execution_try_again(struct execution *e)
 {
-    if (e->scan_waits)
-        scan(e);
+    execution_load_on(e);
     LIST_EACH_SAFE(&e->open, n) {
         struct run_attempt *a = CONTAINER_OF(n, struct run_attempt, link);
         if (a->stored_late)
@@ -322,6 +324,7 @@ static void execution_ended(struct execution *e, enum execution_state state)
     execution_say(e, NULL, state == EXECUTION_SUCCEEDED ? SEVERITY_INFO : SEVERITY_ERROR,
                   state == EXECUTION_SUCCEEDED ? "Execution completed successfully." : e->why);
     finish_operations(e);
+    job_starts_ended(e);
     for (size_t i = 0; i < e->n_launched; i++)
         launch_done(e->launched[i]);
     e->n_launched = 0;
@@ -382,20 +385,26 @@ static void end_now(struct execution *e)
 
 void execution_stop(struct execution *e)
 {
+    admission_leave(&e->jobs->x->admission, &e->claim);
     struct list *lists[] = {&e->ready, &e->again, &e->waiting, &e->open};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         LIST_EACH_SAFE(lists[i], n)
             run_attempt_stop(CONTAINER_OF(n, struct run_attempt, link));
 }
 
-static void stop_early(struct execution *e)
+static void stop_early(struct execution *e, const char *why)
 {
     e->ends_as = EXECUTION_FAILED;
-    char why[sizeof e->why];
-    snprintf(why, sizeof why, "Stopped after %u failed tasks (runnel.dev/stop-after-failures). %.200s", e->count[TASK_FAILED], e->why);
-    snprintf(e->why, sizeof e->why, "%s", why);
+    snprintf(e->why, sizeof e->why, "%.299s", why);
     execution_move(e, EXECUTION_CANCELLING);
     execution_stop(e);
+}
+
+static void too_many_failures(struct execution *e)
+{
+    char why[sizeof e->why];
+    snprintf(why, sizeof why, "Stopped after %u failed tasks (runnel.dev/stop-after-failures). %.200s", e->count[TASK_FAILED], e->why);
+    stop_early(e, why);
 }
 
 void execution_attempt_ended(struct execution *e, struct run_attempt *a)
@@ -416,7 +425,7 @@ void execution_attempt_ended(struct execution *e, struct run_attempt *a)
         return;
     }
     if (e->settings.stop_after && e->count[TASK_FAILED] >= e->settings.stop_after && e->state == EXECUTION_RUNNING)
-        stop_early(e);
+        too_many_failures(e);
     if (n_open(e) == 0 && !more_to_begin(e) && !e->ending && !e->frozen && !e->changing && !e->loading && !e->deleted &&
         !execution_state_ended(e->state) && e->state != EXECUTION_QUEUED && !e->jobs->x->stopping)
         end_now(e);
@@ -426,9 +435,9 @@ void execution_attempt_ended(struct execution *e, struct run_attempt *a)
 
 /* ---- going on */
 
-static bool is_taken(const struct execution *e, uint32_t i) { return e->taken[i / 8] & (1u << (i % 8)); }
+bool execution_has_taken(const struct execution *e, uint32_t i) { return e->taken[i / 8] & (1u << (i % 8)); }
 
-static void take(struct execution *e, uint32_t i)
+void execution_take_up(struct execution *e, uint32_t i)
 {
     e->taken[i / 8] |= (uint8_t)(1u << (i % 8));
     e->n_taken++;
@@ -442,6 +451,8 @@ static uint32_t ahead(const struct execution *e)
 {
     if (e->mean_run_ns < 0 || e->mean_run_ns >= AHEAD_NS)
         return 0;
+    if (e->claim.memory.bytes && admission_is_short(&e->jobs->x->admission))
+        return 0; /* what is begun has its memory */
     int64_t n = e->parallelism * AHEAD_NS / (e->mean_run_ns + 1);
     return n < AHEAD_MAX ? (uint32_t)n : AHEAD_MAX;
 }
@@ -453,27 +464,69 @@ static bool may_begin(const struct execution *e)
            e->jobs->n_open < JOBS_OPEN_MAX && !timer_armed(&e->again_timer);
 }
 
+/* Memory for one more of its programs. It may have fitted on the host it was made for, and not on this one. */
+static bool admit(struct execution *e)
+{
+    struct admission *ad = &e->jobs->x->admission;
+    struct err err;
+    if (admission_check(ad, CAPACITY_JOB, "template.template.containers[0]", e->claim.memory.bytes, &err)) {
+        e->code = ERR_FAILED_PRECONDITION;
+        if (e->state == EXECUTION_PENDING || e->state == EXECUTION_RUNNING)
+            stop_early(e, err.msg);
+        execution_attempt_ended(e, NULL);
+        return false;
+    }
+    if (admission_take(ad, &e->claim))
+        return true;
+    if (!e->short_said) {
+        char why[ADMISSION_WHY_MAX];
+        admission_why(ad, &e->claim, why);
+        execution_say(e, NULL, SEVERITY_INFO, why);
+        e->short_said = true; /* a large one may wait for each of its tasks: the condition tells */
+    }
+    return false;
+}
+
+/* Its turn has come: what it does not take is given to the next. It asks until it waits again, so that whose turn follows is told by who
+ * waits, and not by who asks first. */
+static void on_admitted(struct admission_claim *k)
+{
+    struct execution *e = CONTAINER_OF(k, struct execution, claim);
+    while (execution_step(e))
+        ;
+}
+
+static void begin(struct execution *e, struct run_attempt *a)
+{
+    a->admitted = e->claim.memory.bytes > 0;
+    run_attempt_begin(a);
+}
+
 static bool begin_next(struct execution *e)
 {
     struct node *n = list_first(&e->again);
+    if (!n && (!more_to_begin(e) || e->waiting.count >= EXECUTION_BACKOFFS_MAX)) {
+        admission_leave(&e->jobs->x->admission, &e->claim);
+        return false;
+    }
+    if (!admit(e))
+        return false;
     if (n) {
-        struct run_attempt *a = CONTAINER_OF(n, struct run_attempt, link);
         list_remove(&e->again, n);
         list_append(&e->open, n);
-        run_attempt_begin(a);
+        begin(e, CONTAINER_OF(n, struct run_attempt, link));
         return true;
     }
-    if (!more_to_begin(e) || e->waiting.count >= EXECUTION_BACKOFFS_MAX)
-        return false;
-    while (is_taken(e, e->next))
+    while (execution_has_taken(e, e->next))
         e->next++;
     struct run_attempt *a = run_attempt_new(e, e->next);
     if (!a) {
+        admission_give(&e->jobs->x->admission, &e->claim);
         execution_try_later(e);
         return false;
     }
-    take(e, e->next);
-    run_attempt_begin(a);
+    execution_take_up(e, e->next);
+    begin(e, a);
     return true;
 }
 
@@ -494,7 +547,7 @@ bool execution_step(struct execution *e)
     return may_begin(e) && begin_next(e);
 }
 
-static void activate(struct execution *e)
+void execution_activate(struct execution *e)
 {
     struct node *at = e->jobs->active.head.next;
     while (at != &e->jobs->active.head && CONTAINER_OF(at, struct execution, active_link)->settings.priority >= e->settings.priority)
@@ -510,7 +563,7 @@ void execution_go(struct execution *e)
     if (e->round > 0) /* some of its tasks have ended */
         execution_load(e);
     else
-        activate(e);
+        execution_activate(e);
 }
 
 void execution_install(struct execution *e)
@@ -518,139 +571,7 @@ void execution_install(struct execution *e)
     list_prepend(&e->job->executions, &e->link);
     e->jobs->n_executions++;
     if (e->state == EXECUTION_PENDING)
-        activate(e);
+        execution_activate(e);
     else
         job_advance(e->job);
-}
-
-/* ---- after a restart */
-
-/* False: out of memory. */
-static bool recover(struct execution *e, const struct store_entry *row, const RECORD(TaskRecord) * r, struct arena *arena)
-{
-    /* What is written after this begins with all that was there, but for the attempt that is going on. */
-    const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
-    bool running = run_task_lane_state(row->lane) == TASK_RUNNING;
-    RECORD(TaskRecord) past = *r;
-    past.n_attempts -= running;
-    past.result.len = 0;
-    past.result_cut = false;
-    char *bytes = arena_alloc(arena, runnel__run__v1__task_record__get_packed_size(&past) + 1);
-    struct run_attempt *a = bytes ? run_attempt_new(e, run_attempt_index(e, row->key)) : NULL;
-    if (!a)
-        return false;
-    a->number = last->attempt + !running;
-    a->failures = r->round == e->round ? r->failures : 0;
-    a->lost = r->lost;
-    a->retried = run_task_lane_retried(row->lane) || !running;
-    if (buf_add(&a->past, bytes, runnel__run__v1__task_record__pack(&past, (uint8_t *)bytes)))
-        buf_clear(&a->past);
-    a->begun_wall_ns = pb_timestamp_ns(last->start_time);
-    take(e, a->index);
-    if (!running) {
-        a->outcome = (int)last->outcome;
-        execution_moved(e, TASK_WAITING, a->state = TASK_BACKOFF);
-        run_attempt_backoff(a, row->due_wall_ns);
-        return true;
-    }
-    struct exit_record exit;
-    const uint64_t ticket[2] = {e->rec->list_id, (uint64_t)a->index << 32 | a->number};
-    const struct exit_journal *journal = e->jobs->x->deps.journal;
-    execution_moved(e, TASK_WAITING, a->state = TASK_RUNNING);
-    run_attempt_recover(a, journal && exit_journal_find(journal, ticket, &exit) ? &exit : NULL);
-    return true;
-}
-
-static bool ended_before(const struct execution *e, enum task_state s, const RECORD(TaskRecord) * r)
-{
-    return s == TASK_SUCCEEDED || ((s == TASK_FAILED || s == TASK_CANCELLED) && r->round == e->round);
-}
-
-static void take_ended(struct execution *e, enum task_state s, uint32_t index, const RECORD(TaskRecord) * r)
-{
-    take(e, index);
-    e->count[s]++;
-    if (s != TASK_FAILED || e->code || r->n_attempts == 0)
-        return;
-    const RECORD(TaskAttempt) *last = r->attempts[r->n_attempts - 1];
-    struct run_attempt like = {
-        .index = index, .exit_code = last->exit_code, .code = last->outcome == OUTCOME(TIMED_OUT) ? ERR_DEADLINE_EXCEEDED : ERR_ABORTED};
-    snprintf(like.why, sizeof like.why, "%s", last->message);
-    execution_failure(e, &like);
-}
-
-/* False: out of memory. */
-static bool take_row(struct execution *e, const struct store_entry *row)
-{
-    uint32_t index = run_attempt_index(e, row->key);
-    struct arena *a = arena_new(4u << 20);
-    RECORD(TaskRecord) *r = a ? pb_unpack(a, RECORD_DESC(task_record), row->body) : NULL;
-    enum task_state s = run_task_lane_state(row->lane);
-    bool ok = a != NULL;
-    if (r && index < e->task_count && !is_taken(e, index)) {
-        if (ended_before(e, s, r))
-            take_ended(e, s, index, r);
-        else if ((s == TASK_RUNNING || s == TASK_BACKOFF) && r->n_attempts)
-            ok = recover(e, row, r, a);
-        e->retried += ok && (run_task_lane_retried(row->lane) || s == TASK_BACKOFF);
-    } else if (ok && !r) { /* damaged: it begins again */
-        log_kv(e->jobs->env->log, LOG_ERROR, "task.not_loaded", LSTR("execution", e->name), LSTR("task", row->key));
-    }
-    if (a)
-        arena_free(a);
-    return ok;
-}
-
-static void on_scan(struct store_entries *s, const struct err *err)
-{
-    struct execution *e = s->arg;
-    e->busy--;
-    if (e->deleted || e->jobs->x->stopping) {
-        run_jobs_reap_soon(e->jobs);
-        return;
-    }
-    size_t i = 0;
-    for (; !err && i < s->n && take_row(e, &s->rows[i]); i++)
-        snprintf(e->scan_key, sizeof e->scan_key, "%s", s->rows[i].key);
-    if (err || i < s->n) {
-        log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_loaded", LSTR("execution", e->name),
-               LSTR("error", err ? err->msg : "out of memory"), LSTR("do", "trying again in a second"));
-        e->scan_waits = true;
-        execution_try_later(e);
-        return;
-    }
-    if (s->n > 0) {
-        scan(e);
-        return;
-    }
-    e->loading = false;
-    if (e->state == EXECUTION_CANCELLING)
-        execution_stop(e);
-    execution_attempt_ended(e, NULL);
-}
-
-/* The tasks behind scan_key. */
-static void scan(struct execution *e)
-{
-    e->scan_waits = false;
-    e->scan = (struct store_entries){.by = STORE_KEYS,
-                                     .list_id = e->rec->list_id,
-                                     .lane_max = TASK_LANE_MAX,
-                                     .key = e->scan_key,
-                                     .max_count = SCAN_ROWS,
-                                     .max_bytes = SCAN_BYTES,
-                                     .done = on_scan,
-                                     .arg = e};
-    e->busy++;
-    e->jobs->x->deps.store->ops->entries(e->jobs->x->deps.store, &e->scan);
-}
-
-void execution_load(struct execution *e)
-{
-    e->loading = true;
-    e->retried = e->n_taken = e->next = 0;
-    memset(e->count, 0, sizeof e->count);
-    activate(e);
-    e->scan_key[0] = '\0';
-    scan(e);
 }

@@ -46,6 +46,12 @@ static int submit(struct execution *e, enum execution_state state, const struct 
     return 0;
 }
 
+static void tell(const struct execution *e, const struct err *err)
+{
+    if (e->change.done)
+        e->change.done(e->change.arg, err);
+}
+
 /* The store has answered. False: nothing has changed, and the one who asked has been told. */
 static bool taken(struct execution *e, bool cancels, const struct err *err)
 {
@@ -55,10 +61,11 @@ static bool taken(struct execution *e, bool cancels, const struct err *err)
     if (e->deleted)
         err_set(&gone, ERR_ABORTED, "Execution %s was deleted.", e->id);
     if (err || e->deleted) {
-        e->change.done(e->change.arg, e->deleted ? &gone : err);
+        tell(e, e->deleted ? &gone : err);
         return false;
     }
-    e->operations[e->n_operations++] = (struct execution_operation){e->change.op, cancels};
+    if (e->change.op)
+        e->operations[e->n_operations++] = (struct execution_operation){e->change.op, cancels};
     return true;
 }
 
@@ -74,10 +81,12 @@ static void on_cancel_stored(void *arg, const struct err *err)
 {
     struct execution *e = arg;
     if (!taken(e, true, err)) {
-        if (e->deleted)
+        if (e->deleted) {
             run_jobs_reap_soon(e->jobs);
-        else
-            execution_try_again(e);
+            return;
+        }
+        execution_try_again(e);
+        job_starts_wake(e->job); /* who wanted it out of the way looks again */
         return;
     }
     bool queued = e->state == EXECUTION_QUEUED;
@@ -85,7 +94,7 @@ static void on_cancel_stored(void *arg, const struct err *err)
     e->ends_as = EXECUTION_CANCELLED;
     if (e->state != EXECUTION_CANCELLING)
         execution_move(e, EXECUTION_CANCELLING);
-    e->change.done(e->change.arg, NULL);
+    tell(e, NULL);
     execution_stop(e);
     if (queued)
         execution_go(e);
@@ -131,7 +140,7 @@ static void on_retry_stored(void *arg, const struct err *err)
     e->ended_wall_ns = 0;
     e->count[TASK_FAILED] = e->count[TASK_CANCELLED] = 0;
     execution_move(e, e->change.queues ? EXECUTION_QUEUED : EXECUTION_PENDING);
-    e->change.done(e->change.arg, NULL);
+    tell(e, NULL);
     if (e->state == EXECUTION_QUEUED)
         job_advance(e->job);
     else
@@ -166,6 +175,7 @@ int execution_retry(struct execution *e, const struct execution_change *ch, stru
 void execution_freeze(struct execution *e, bool frozen)
 {
     e->frozen = frozen;
+    admission_leave(&e->jobs->x->admission, &e->claim);
     if (!frozen)
         execution_try_later(e);
 }
@@ -173,9 +183,10 @@ void execution_freeze(struct execution *e, bool frozen)
 void execution_removed(struct execution *e)
 {
     struct err err;
+    struct job *j = e->job;
     e->deleted = true;
     list_remove(&e->jobs->active, &e->active_link);
-    list_remove(&e->job->executions, &e->link);
+    list_remove(&j->executions, &e->link);
     e->jobs->n_executions--;
     e->job = NULL;
     list_append(&e->jobs->leaving, &e->link);
@@ -183,6 +194,8 @@ void execution_removed(struct execution *e)
     for (size_t i = 0; i < e->n_operations; i++)
         operation_fail(e->operations[i].op, &err);
     e->n_operations = 0;
+    job_starts_ended(e);
+    job_starts_wake(j);
     execution_stop(e);
     run_jobs_reap_soon(e->jobs);
 }

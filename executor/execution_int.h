@@ -40,6 +40,7 @@
 #define TASK_RESULT_MAX 65536
 #define TASK_KEY_SIZE 12
 #define EXECUTION_OPERATIONS_MAX 16
+#define EVENT_ID_MAX 1024
 
 struct run_jobs;
 struct job;
@@ -63,6 +64,7 @@ struct run_attempt {
     uint32_t index, number; /* number: of the attempt, from 0 */
     uint32_t failures, lost;
     bool retried, stop, timed_out, stored_late, writing, held, past_read;
+    bool admitted; /* it has memory that is to be given back */
     struct runtime_instance *run;
     struct timer timer; /* RUNNING: its timeout; STOPPING: SIGKILL; BACKOFF: the next attempt */
     int64_t begun_wall_ns, ended_wall_ns, started_ns;
@@ -112,6 +114,9 @@ struct execution {
     struct runtime_spec spec;
     char **argv, **vars;
     size_t n_vars;
+    struct admission_share *share; /* the job's, which may go first */
+    struct admission_claim claim;
+    bool short_said; /* that it waits for memory */
     /* tasks */
     uint8_t *taken;         /* a bit for each task that has begun */
     uint32_t next, n_taken; /* where to look for the next that has not */
@@ -130,12 +135,13 @@ struct execution {
     struct execution_change change;
     struct timer again_timer; /* what could not be stored is tried again */
     struct store_entries scan;
-    char scan_key[TASK_KEY_SIZE];
-    bool scan_waits; /* it is gone on with when it is tried again */
+    char scan_key[STORE_ENTRY_KEY_MAX + 1]; /* whatever is there: cut, it would be read again and again */
+    bool scan_waits;                        /* it is gone on with when it is tried again */
     struct execution_operation operations[EXECUTION_OPERATIONS_MAX];
     size_t n_operations;
     struct execution **launched; /* with the record of its end: what runs after it */
     size_t n_launched;
+    struct list followers; /* job_start, that wait for its end */
 };
 
 /* execution.c */
@@ -151,7 +157,6 @@ MUST_USE int execution_store_end(struct execution *e, struct store_txn *t, enum 
 void execution_end_undo(struct execution *e);
 void execution_failure(struct execution *e, const struct run_attempt *a); /* the first one says why it fails */
 void execution_install(struct execution *e);                              /* its creation is durable */
-void execution_load(struct execution *e);                                 /* after a restart: find its tasks */
 void execution_stop(struct execution *e); /* all its open tasks: it is being cancelled, or deleted, or the server stops */
 void execution_go(struct execution *e);   /* it waits for no other any more */
 bool execution_step(struct execution *e); /* begin or start one attempt; false: nothing can be done now */
@@ -163,6 +168,14 @@ enum execution_state execution_end_with(const struct execution *e, const struct 
 bool execution_only_ending(const struct execution *e, const struct run_attempt *but);
 void execution_try_later(struct execution *e);
 void execution_say(const struct execution *e, const struct run_attempt *a, int severity, const char *text);
+
+bool execution_has_taken(const struct execution *e, uint32_t index); /* the task has begun */
+void execution_take_up(struct execution *e, uint32_t index);
+void execution_activate(struct execution *e); /* it takes part in the turns */
+
+/* execution_load.c */
+void execution_load(struct execution *e);    /* after a restart: find its tasks */
+void execution_load_on(struct execution *e); /* where it had to stop */
 
 void execution_try_again(struct execution *e);
 void execution_move(struct execution *e, enum execution_state to);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#define EVENT_ANNOTATION "runnel.dev/event-id"
 #define STATUS(name) GOOGLE__CLOUD__RUN__V2__EXECUTION_REFERENCE__COMPLETION_STATUS__EXECUTION_##name
 
 static int completion_status(enum execution_state s)
@@ -92,13 +93,16 @@ static void add_conditions(const struct execution *e, struct arena *a, RUN(Execu
     const struct env *env = e->jobs->env;
     int64_t created_ns = pb_timestamp_ns(m->create_time);
     bool started = e->started_wall_ns != 0, over = execution_state_ended(e->state);
-    char text[100];
+    char text[100], room[ADMISSION_WHY_MAX];
+    snprintf(room, sizeof room, "%s", started || over ? "Room was found." : "Waiting for room on this host.");
+    if (capacity_waits(&e->claim.memory))
+        admission_why(&e->jobs->x->admission, &e->claim, room);
     snprintf(text, sizeof text, "Started in %.2fs.", (double)(e->started_wall_ns - created_ns) / (double)NS_PER_S);
     m->n_conditions = 0;
     condition_set(a, &m->conditions, &m->n_conditions, completed(e, a, created_ns));
     condition_set(a, &m->conditions, &m->n_conditions,
-                  since(a, env, "ResourcesAvailable", started || over ? CONDITION_SUCCEEDED : CONDITION_PENDING,
-                        started || over ? "Room was found." : "Waiting for room on this host.", started ? e->started_wall_ns : created_ns));
+                  since(a, env, "ResourcesAvailable", started || over ? CONDITION_SUCCEEDED : CONDITION_PENDING, room,
+                        started ? e->started_wall_ns : created_ns));
     condition_set(a, &m->conditions, &m->n_conditions,
                   since(a, env, "Started",
                         started ? CONDITION_SUCCEEDED
@@ -126,6 +130,22 @@ char *execution_log_uri(const struct execution *e, struct arena *a, uint32_t ind
     return uri;
 }
 
+/* What started it, among the annotations: nobody can have given one of this name (job_settings.c). */
+static int add_event(const struct execution *e, struct arena *a, RUN(Execution) * m)
+{
+    if (!*e->rec->event_id)
+        return 0;
+    RUN(Execution__AnnotationsEntry) **all = arena_alloc(a, (m->n_annotations + 1) * sizeof *all);
+    RUN(Execution__AnnotationsEntry) *entry = pb_new(a, &google__cloud__run__v2__execution__annotations_entry__descriptor);
+    if (!all || !entry || !(entry->value = arena_strdup(a, e->rec->event_id)) || !(entry->key = arena_strdup(a, EVENT_ANNOTATION)))
+        return -1;
+    if (m->n_annotations)
+        memcpy(all, m->annotations, m->n_annotations * sizeof *all);
+    all[m->n_annotations++] = entry;
+    m->annotations = all;
+    return 0;
+}
+
 RUN(Execution) * execution_show(const struct execution *e, struct arena *a)
 {
     RUN(Execution) *m = pb_clone(a, &e->rec->execution->base);
@@ -148,7 +168,7 @@ RUN(Execution) * execution_show(const struct execution *e, struct arena *a)
     m->etag = arena_printf(a, "\"%.8s-%u-%u\"", m->uid, e->round + 1, (unsigned)e->state);
     m->log_uri = execution_log_uri(e, a, LOG_NO_TASK);
     add_conditions(e, a, m);
-    return m->etag && m->log_uri ? m : NULL;
+    return m->etag && m->log_uri && add_event(e, a, m) == 0 ? m : NULL;
 }
 
 static RUN(ExecutionReference) * execution_reference(const struct execution *e, struct arena *a)

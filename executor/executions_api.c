@@ -1,4 +1,5 @@
 /** executions_api.c: google.cloud.run.v2 Executions. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include "core/rpc/longrunning.pb-c.h"

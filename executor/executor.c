@@ -146,6 +146,7 @@ static int load_service(void *arg, const char *name, struct str body, struct err
         return err_wrap(e, RUN_KIND_SERVICE " record");
     }
     s->msg = m;
+    service_weigh(s);
     if (map_put(x->services, s->name, s, e)) {
         service_free(s);
         return err_wrap(e, RUN_KIND_SERVICE " record \"%.150s\"", name);
@@ -337,6 +338,7 @@ struct executor *executor_new(const struct executor_config *c, const struct exec
     timer_init(&x->reap, on_reap);
     timer_init(&x->changed, on_changed);
     timer_init(&x->resume, on_resume);
+    admission_init(&x->admission, x->env, d->runtime, d->metrics, c->host_memory_bytes);
     x->services = map_new(EXECUTOR_SERVICES_MAX);
     x->logs = logs_new(x->env, e);
     x->jobs = run_jobs_new(x, e);
@@ -361,6 +363,7 @@ int executor_register(struct executor *x, struct registry *r, struct err *e)
     rc = rc ? rc : executions_api_register(x, r, e);
     rc = rc ? rc : tasks_api_register(x, r, e);
     rc = rc ? rc : jobs_more_api_register(x, r, e);
+    rc = rc ? rc : trigger_api_register(x, r, e);
     return rc ? rc : logging_api_register(x, r, e);
 }
 
@@ -425,6 +428,7 @@ void executor_free(struct executor *x)
     if (x->services)
         map_free(x->services);
     run_jobs_free(x->jobs);
+    admission_fini(&x->admission);
     logs_free(x->logs);
     free((char *)(uintptr_t)x->config.scratch_dir);
     free((char *)(uintptr_t)x->config.project);

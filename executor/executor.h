@@ -28,10 +28,10 @@ struct executor_config {
     uint16_t port;                /* the server's, for URLs and the metadata server */
     int64_t idle_ns;              /* an instance without requests is stopped after this; default 15 min */
     uint32_t max_instances_host;  /* 0: EXECUTOR_INSTANCES_MAX */
-    uint32_t max_tasks_host;  /* programs of jobs' tasks at once; 0: 2000. Apart from the instances, so that neither starves the other */
-    uint32_t host_cpu_millis; /* what a task may ask for at most; 0: not known */
-    uint64_t host_memory_bytes;
-    const char *scratch_dir; /* for the files of RUNNEL_RESULT; NULL: there are none */
+    uint32_t max_tasks_host;    /* programs of jobs' tasks at once; 0: 2000. Apart from the instances, so that neither starves the other */
+    uint32_t host_cpu_millis;   /* 0: not known */
+    uint64_t host_memory_bytes; /* what memory limits of programs that run may add up to; 0: not known, so that all fit */
+    const char *scratch_dir;    /* for the files of RUNNEL_RESULT; NULL: there are none */
 };
 struct executor_deps {
     const struct env *env;
@@ -83,6 +83,9 @@ void executor_free(struct executor *x);
 bool executor_has(const struct executor *x, const char *resource);
 /** Called with the full resource name of each service and job once its deletion is durable (its IAM policy is then forgotten). */
 void executor_on_delete(struct executor *x, void (*gone)(void *arg, const char *resource), void *arg);
+
+/** "512Mi", "1G", as in a limit; 0: not such. */
+uint64_t executor_memory_bytes(const char *text);
 
 struct executor_counts {
     uint32_t services, revisions, starting, ready, stopping;

@@ -11,6 +11,7 @@
 #include "core/base/map.h"
 #include "core/rpc/pb.h"
 #include "core/scale/autoscaler.h"
+#include "executor/admission.h"
 #include "executor/executor.h"
 #include "executor/instance.h"
 #include "executor/logs.h"
@@ -50,6 +51,7 @@ enum run_condition {
 #define RUN_TICK_MIN_NS (20 * NS_PER_MS)
 #define RUN_BACKOFF_MIN_NS NS_PER_S
 #define RUN_BACKOFF_MAX_NS (60 * NS_PER_S)
+#define RUN_IDLE_SHORT_NS (10 * NS_PER_S) /* how long an idle instance is kept that has memory somebody else waits for */
 #define RUN_WATCHERS_MAX 4
 
 struct service;
@@ -90,6 +92,8 @@ struct revision {
     double arrivals_per_s, latency_s;
     char why[160];
     bool scaling; /* inside revision_scale */
+    struct admission_claim claim;
+    bool short_said; /* that it waits for memory */
     /* crash loop */
     uint32_t crashes;
     int64_t backoff_until_ns;
@@ -119,6 +123,7 @@ struct service {
     size_t n_targets;
     uint64_t backlog;
     struct rollout rollout;
+    struct admission_share *share;
 };
 struct watcher {
     void (*fn)(void *arg);
@@ -131,6 +136,7 @@ struct executor {
     struct map *services; /* by full name, those being created too */
     struct logs *logs;
     struct run_jobs *jobs;
+    struct admission admission;
     struct list gone;    /* instances that ended; freed when no request is on their slot */
     struct list leaving; /* deleted services whose instances are ending */
     struct list leaving_revisions;
@@ -166,8 +172,11 @@ void service_removed(struct service *s); /* its deletion is durable */
 void service_revision_ready(struct service *s, struct revision *r);
 void service_revision_failed(struct service *s, struct revision *r, const char *why);
 void service_crash_news(struct service *s); /* a revision began or ended backing off */
-void service_rollout(struct service *s);    /* go on with what is not finished */
-void service_loaded(struct service *s);     /* its revisions are there again after a restart */
+/** A revision of it waits for memory, as `why` says, or no longer does: NULL. */
+void service_short_news(struct service *s, struct revision *r, const char *why);
+void service_weigh(struct service *s);   /* its message is another one */
+void service_rollout(struct service *s); /* go on with what is not finished */
+void service_loaded(struct service *s);  /* its revisions are there again after a restart */
 void service_revision_removed(struct service *s, struct revision *r);
 MUST_USE int service_store(struct executor *x, struct store_txn *t, const RUN(Service) * m, struct err *e);
 MUST_USE int revision_store(struct executor *x, struct store_txn *t, const RUN(Revision) * m, struct err *e);
@@ -189,6 +198,7 @@ void revision_end(struct revision *r, const struct err *why);   /* deleted: nobo
 bool revision_quiet(const struct revision *r);                  /* no instance is left */
 void revision_replace(struct revision *r, RUN(Revision) * msg); /* takes it */
 void revision_instance_freed(struct revision *r);
+void revision_waits_no_more(struct revision *r); /* it is to have no further instance for now */
 
 /* plan.c */
 MUST_USE int plan_build(struct revision *r, struct err *e);
@@ -198,8 +208,7 @@ void plan_point(struct revision *r); /* the revision's message was replaced: poi
 MUST_USE int plan_argv(const RUN(Container) * c, char ***argv);
 MUST_USE int plan_vars(const struct executor *x, const RUN(Container) * c, const char *const *fixed, char ***vars);
 void plan_limits(const RUN(Container) * c, uint32_t *cpu_millis, uint64_t *memory_bytes);
-uint32_t plan_cpu_millis(const char *text);   /* "1", "500m", "0.5"; 0: not such */
-uint64_t plan_memory_bytes(const char *text); /* "512Mi", "1G"; 0: not such */
+uint32_t plan_cpu_millis(const char *text); /* "1", "500m", "0.5"; 0: not such */
 
 /* traffic.c */
 /** Resolve msg->traffic against the revisions there are; tell them what they serve. */
@@ -220,23 +229,11 @@ MUST_USE int validate_service_id(const char *id, struct err *e);
 /** Refuse what cannot be done, naming the field; fill in defaults and put maps in order, so that equal templates are equal bytes. */
 MUST_USE int validate_service(struct executor *x, struct arena *a, RUN(Service) * m, const char *id, struct err *e);
 
-/* api_common.c: what the methods of services and jobs have in common */
-struct listed {
-    char key[RUN_NAME_MAX + 24];
-    const void *item;
-};
-/** A key that falls as time goes on: lists are newest first. */
-void api_list_key(struct listed *l, int64_t created_ns, const char *name, const void *item);
-struct page;
-/** Order the items and keep the page's; `next` is the token of the following page or "". */
-size_t api_page_cut(struct arena *a, struct listed *items, size_t n, const struct page *p, const char *list, size_t *first, char **next);
-char *api_uid(struct arena *a, struct rng *rng);
-char *api_etag(struct arena *a, const char *uid, int64_t generation);
-/** "projects/P/locations/L" of a resource below it. */
-char *api_parent(struct arena *a, const char *name);
-void api_reply(struct call *c, const void *m); /* or fail, when it is NULL */
-/** A dry run: the operation as it would be, done at once. */
-void api_reply_done(struct executor *x, struct call *c, const char *parent, const ProtobufCMessage *m);
+/* job_settings.c */
+/** What a service's or a revision's annotations runnel.dev/… say is well said. */
+MUST_USE int service_settings_check(void *annotations, size_t n, struct err *e);
+/** runnel.dev/weight among annotations that have been checked; `otherwise` when it is not there. */
+uint32_t settings_weight(void *annotations, size_t n, uint32_t otherwise);
 
 /* run_api.c, logging_api.c */
 #define LOGGING_LINK_PATH "/runnel/v1/entries"

@@ -33,8 +33,11 @@ struct job *job_new(struct run_jobs *js, const char *name, struct err *e)
     if (j) {
         j->jobs = js;
         list_init(&j->executions);
+        list_init(&j->launching);
+        list_init(&j->starts);
+        j->share = admission_share_new(&js->x->admission, CAPACITY_JOB);
     }
-    if (!j || !split_name(j, name)) {
+    if (!j || !j->share || !split_name(j, name)) {
         job_free(j);
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for job %s", name);
         return NULL;
@@ -50,9 +53,18 @@ void job_free(struct job *j)
         execution_free(CONTAINER_OF(n, struct execution, link));
     if (j->msg)
         pb_free(j->msg);
+    admission_share_unref(j->share);
     free(j->name);
     free(j->parts);
     free(j);
+}
+
+/* What the template says goes to executions and comes before what the job says, as with all settings. */
+void job_weigh(struct job *j)
+{
+    const RUN(ExecutionTemplate) *t = j->msg->template_;
+    uint32_t weight = settings_weight(j->msg->annotations, j->msg->n_annotations, CAPACITY_WEIGHT_DEFAULT);
+    admission_weigh(&j->jobs->x->admission, j->share, t ? settings_weight(t->annotations, t->n_annotations, weight) : weight);
 }
 
 struct job *job_find(const struct run_jobs *js, const char *name)
@@ -95,7 +107,7 @@ static uint32_t n_active(const struct job *j)
         bool again = e->changing && execution_state_ended(e->state) && !e->change.queues;
         n += again || (e->state != EXECUTION_QUEUED && !execution_state_ended(e->state));
     }
-    return n + j->launching;
+    return n + (uint32_t)j->launching.count;
 }
 
 bool job_full(const struct job *j, const struct job_settings *s) { return s->max_concurrent && n_active(j) >= s->max_concurrent; }
@@ -187,6 +199,7 @@ void job_execution_ended(struct job *j, struct execution *e)
 {
     job_ready(j, e);
     job_advance(j);
+    job_starts_wake(j);
     forget_old(j);
 }
 
@@ -199,6 +212,7 @@ void job_removed(struct job *j)
         operation_fail(j->ready_operation, &err);
     LIST_EACH_SAFE(&j->executions, n)
         execution_removed(CONTAINER_OF(n, struct execution, link));
+    job_starts_wake(j);
     job_free(j);
 }
 
@@ -301,6 +315,7 @@ static int load_job(void *arg, const char *name, struct str body, struct err *e)
         return err_wrap(e, RUN_KIND_JOB " record");
     }
     j->msg = m;
+    job_weigh(j);
     j->count = m->execution_count;
     if (map_put(js->jobs, j->name, j, e)) {
         job_free(j);
@@ -336,6 +351,8 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
         why = list_damage(js, rec->list_id);
     if (!why && rec->inputs_list)
         why = list_damage(js, rec->inputs_list);
+    if (!why && *rec->event_id && check_event_id(rec->event_id, e))
+        why = "that is no id of an event";
     if (why) {
         pb_free(rec);
         return damaged(RUN_KIND_EXECUTION, name, why, e);
@@ -421,6 +438,7 @@ struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
     js->running_max = x->config.max_tasks_host ? x->config.max_tasks_host : JOBS_RUNNING_MAX;
     list_init(&js->active);
     list_init(&js->leaving);
+    list_init(&js->starts);
     timer_init(&js->pump, on_pump);
     timer_init(&js->reap, on_reap);
     declare_metrics(js, x->deps.metrics);
@@ -449,6 +467,7 @@ void run_jobs_free(struct run_jobs *js)
         return;
     timer_cancel(js->env->timers, &js->pump);
     timer_cancel(js->env->timers, &js->reap);
+    job_starts_free(js);
     for (struct node *n; (n = list_pop(&js->leaving));)
         execution_free(CONTAINER_OF(n, struct execution, link));
     size_t it = 0;

@@ -1,10 +1,11 @@
-/** job_settings.c: what the annotations runnel.dev/… of a job say. */
+/** job_settings.c: what the annotations runnel.dev/… of a job, and of a service, say. */
 #include "executor/jobs_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define PREFIX "runnel.dev/"
+#define WEIGHT "weight"
 #define BACKOFF_MAX_S 86400
 #define BACKOFF_DEFAULT_MAX_NS (600 * NS_PER_S)
 
@@ -48,6 +49,12 @@ static int check_list(const char *value, struct err *e)
     return 0;
 }
 
+static int check_weight(const char *key, const char *value, struct err *e)
+{
+    int64_t n;
+    return number(key, value, CAPACITY_WEIGHT_MIN, CAPACITY_WEIGHT_MAX, &n, e);
+}
+
 static int read_one(struct job_settings *s, const char *key, const char *value, struct err *e)
 {
     const char *name = key + strlen(PREFIX);
@@ -69,6 +76,8 @@ static int read_one(struct job_settings *s, const char *key, const char *value, 
         s->priority = (int32_t)n;
         return rc;
     }
+    if (strcmp(name, WEIGHT) == 0)
+        return check_weight(key, value, e); /* it is the job's, not the execution's: settings_weight reads it */
     if (strcmp(name, "stop-after-failures") == 0) {
         rc = number(key, value, 1, JOB_TASKS_MAX, &n, e);
         s->stop_after = (uint32_t)n;
@@ -84,7 +93,7 @@ static int read_one(struct job_settings *s, const char *key, const char *value, 
     }
     return err_set(
         e, ERR_INVALID_ARGUMENT,
-        "annotations: '%.80s' is none of runnel.dev/max-concurrent-executions, concurrency-policy, priority, stop-after-failures, "
+        "annotations: '%.80s' is none of runnel.dev/max-concurrent-executions, concurrency-policy, priority, weight, stop-after-failures, "
         "backoff-min, backoff-max, depends-on",
         key);
 }
@@ -109,6 +118,33 @@ const char *job_dependencies(const RUN(Job) * m)
     if (job_settings_read(&s, t->annotations, t->n_annotations, &e) || job_settings_read(&own, m->annotations, m->n_annotations, &e))
         return "";
     return *s.depends_on ? s.depends_on : own.depends_on;
+}
+
+int service_settings_check(void *annotations, size_t n, struct err *e)
+{
+    struct pair **pairs = annotations;
+    for (size_t i = 0; i < n; i++) {
+        const char *key = pairs[i]->key;
+        if (strncmp(key, PREFIX, strlen(PREFIX)) != 0)
+            continue;
+        if (strcmp(key, PREFIX WEIGHT) != 0)
+            return err_set(e, ERR_INVALID_ARGUMENT, "annotations: '%.80s' is nothing that a service has; " PREFIX WEIGHT " is", key);
+        if (check_weight(key, pairs[i]->value, e))
+            return -(int)e->code;
+    }
+    return 0;
+}
+
+uint32_t settings_weight(void *annotations, size_t n, uint32_t otherwise)
+{
+    struct pair **pairs = annotations;
+    struct err e;
+    int64_t weight = otherwise;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(pairs[i]->key, PREFIX WEIGHT) == 0 &&
+            number(PREFIX WEIGHT, pairs[i]->value, CAPACITY_WEIGHT_MIN, CAPACITY_WEIGHT_MAX, &weight, &e))
+            weight = otherwise; /* kept by a version that did not read it */
+    return (uint32_t)weight;
 }
 
 bool job_depends_on(const char *list, const char *id)

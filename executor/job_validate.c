@@ -43,23 +43,12 @@ static int check_timeout(const char *field, struct arena *a, Google__Protobuf__D
     return *timeout ? 0 : err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
 }
 
-/* What is more than this host has would wait for ever. */
-static int check_fits(const struct executor *x, const RUN(Container) * c, struct err *e)
+int job_check_memory(struct executor *x, const RUN(Container) * c, struct err *e)
 {
-    uint32_t cpu;
-    uint64_t memory;
-    plan_limits(c, &cpu, &memory);
-    if (x->config.host_cpu_millis && cpu > x->config.host_cpu_millis)
-        return err_set(e, ERR_INVALID_ARGUMENT,
-                       "template.template.containers[0].resources.limits.cpu: %um is more than this host has, %um: no task could ever run",
-                       cpu, x->config.host_cpu_millis);
-    if (x->config.host_memory_bytes && memory > x->config.host_memory_bytes)
-        return err_set(
-            e, ERR_INVALID_ARGUMENT,
-            "template.template.containers[0].resources.limits.memory: %llu bytes are more than this host has, %llu: no task could "
-            "ever run",
-            (unsigned long long)memory, (unsigned long long)x->config.host_memory_bytes);
-    return 0;
+    uint32_t cpu_millis;
+    uint64_t memory_bytes;
+    plan_limits(c, &cpu_millis, &memory_bytes);
+    return admission_check(&x->admission, CAPACITY_JOB, "template.template.containers[0]", memory_bytes, e);
 }
 
 static int check_task_container(struct executor *x, struct arena *a, const RUN(Container) * c, struct err *e)
@@ -71,7 +60,7 @@ static int check_task_container(struct executor *x, struct arena *a, const RUN(C
         return unimplemented(e, "template.template.containers[0].startupProbe");
     if (validate_container(x, a, c, &inner))
         return err_set(e, inner.code, "template.%.300s", inner.msg);
-    return check_fits(x, c, e);
+    return job_check_memory(x, c, e);
 }
 
 static int refuse_task(const RUN(TaskTemplate) * t, struct err *e)

@@ -1,4 +1,5 @@
 /** jobs_api.c: google.cloud.run.v2 Jobs: every change is validated on a copy, made durable, then installed; what fails changes nothing. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include "core/rpc/longrunning.pb-c.h"
@@ -133,6 +134,7 @@ static void on_stored(void *arg, const struct err *e)
     if (j->msg)
         pb_free(j->msg);
     j->msg = ch->msg;
+    job_weigh(j);
     if (ch->launched) {
         j->ready_operation = ch->op;
         j->ready_when = ch->launched;
@@ -361,7 +363,7 @@ static void on_delete(void *service, struct call *c, const ProtobufCMessage *req
         call_fail(c, &e);
         return;
     }
-    if (j->launching) {
+    if (j->launching.count) {
         call_failf(c, ERR_ABORTED, "an execution of job '%s' is being stored; try again", j->id);
         return;
     }
@@ -409,18 +411,61 @@ static void on_launched(void *arg, const struct err *e)
         return;
     }
     struct err err;
-    if (execution_wait(ch->launched, ch->op, &err))
-        operation_fail(ch->op, &err); /* cannot be: nobody else knows it yet */
-    api_reply(c, operation_message(c->arena, ch->op));
+    if (!ch->op) {
+        api_reply(c, execution_show(ch->launched, c->arena));
+    } else {
+        if (execution_wait(ch->launched, ch->op, &err))
+            operation_fail(ch->op, &err); /* cannot be: nobody else knows it yet */
+        api_reply(c, operation_message(c->arena, ch->op));
+    }
     launch_done(ch->launched);
     free(ch);
+}
+
+/* The event has come before: what it started then is the answer. */
+static void reply_again(struct executor *x, struct call *c, struct execution *e, bool no_operation)
+{
+    struct err err;
+    RUN(Execution) *m = execution_show(e, c->arena);
+    if (no_operation) {
+        api_reply(c, m);
+        return;
+    }
+    err_set(&err, ERR_RESOURCE_EXHAUSTED, "out of memory");
+    struct operation *op = m ? operation_start(x->deps.operations, api_parent(c->arena, e->name), &m->base, &err) : NULL;
+    if (!op) {
+        call_fail(c, &err);
+        return;
+    }
+    bool over = execution_state_ended(e->state);
+    if (over && execution_error(e, &err))
+        operation_fail(op, &err);
+    else if (over || execution_wait(e, op, &err)) /* enough wait for it already */
+        operation_finish(op, &m->base);
+    api_reply(c, operation_message(c->arena, op));
+}
+
+static bool ran_before(struct executor *x, struct call *c, struct job *j, const struct launch *l)
+{
+    bool storing;
+    struct err e;
+    if (check_event_id(l->event_id, &e)) {
+        call_fail(c, &e);
+        return true;
+    }
+    struct execution *before = job_run_of(j, l->event_id, &storing);
+    if (storing)
+        call_failf(c, ERR_ABORTED, "the execution of job '%s' for this event is being stored; try again", j->id);
+    else if (before)
+        reply_again(x, c, before, l->no_operation);
+    return before != NULL;
 }
 
 void run_jobs_run(struct executor *x, struct call *c, const char *name, const char *etag, bool dry, const struct launch *l)
 {
     struct err e;
     struct job *j = find_or_fail(x, c, name);
-    if (!j)
+    if (!j || (l->event_id && ran_before(x, c, j, l)))
         return;
     struct change *ch = calloc(1, sizeof *ch);
     struct store_txn *t = store_txn_new();
@@ -430,8 +475,8 @@ void run_jobs_run(struct executor *x, struct call *c, const char *name, const ch
     char *parent = api_parent(c->arena, name);
     if (dry && m)
         api_reply_done(x, c, parent, &m->base);
-    struct operation *op = !dry && m && parent ? operation_start(x->deps.operations, parent, &m->base, &e) : NULL;
-    if (!op) {
+    struct operation *op = !dry && !l->no_operation && m && parent ? operation_start(x->deps.operations, parent, &m->base, &e) : NULL;
+    if (!op && !(l->no_operation && m)) {
         if (made)
             launch_undo(made);
         if (t)
@@ -448,7 +493,7 @@ void run_jobs_run(struct executor *x, struct call *c, const char *name, const ch
 static void on_run(void *service, struct call *c, const ProtobufCMessage *request)
 {
     const RUN(RunJobRequest) *q = (const void *)request;
-    const struct launch l = {.overrides = q->overrides};
+    const struct launch l = {.overrides = q->overrides, .event_id = c->caller.event_id};
     run_jobs_run(service, c, q->name, q->etag, q->validate_only, &l);
 }
 

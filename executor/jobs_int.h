@@ -1,9 +1,8 @@
 /** jobs_int.h: the inside of jobs, shared by its files.
  *  Shape:  jobs -> jobs by full name -> executions (newest first) -> tasks that are open. job.c holds jobs and says which execution
- *          may go on; execution.c which of its tasks; execution_change.c what clients
- *          do to it; attempt.c lives through one attempt of one task; job_settings.c and
- *          job_validate.c read and refuse; execution_show.c, task_show.c make messages; jobs_api.c, executions_api.c, tasks_api.c and
- *          jobs_more_api.c speak the API.
+ *          may go on; execution.c which of its tasks; execution_change.c what clients do to it; attempt.c lives through one attempt of
+ *          one task; job_settings.c and job_validate.c read and refuse; execution_show.c, task_show.c make messages; job_start.c
+ *          follows what events start; jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c and trigger_api.c speak the API.
  *  Rules:  what a client is told is durable. A task that has not begun costs one bit of memory, one that has ended too.
  *  Thread: engine thread. */
 #ifndef EXECUTOR_JOBS_INT_H
@@ -21,11 +20,13 @@ struct job {
     bool busy;      /* a change of it is being stored */
     bool deleting;
     uint32_t seen;          /* by run_jobs.walk: when dependencies are followed */
-    uint32_t launching;     /* executions that are being stored */
+    struct list launching;  /* executions that are being stored */
     struct list executions; /* newest first */
+    struct list starts;     /* job_start, that wait for others to end */
     int32_t count;          /* executions that there ever were */
     struct operation *ready_operation;
     const struct execution *ready_when; /* its token's execution, which ready_operation waits for */
+    struct admission_share *share;
 };
 
 struct run_jobs {
@@ -33,6 +34,7 @@ struct run_jobs {
     const struct env *env;
     struct map *jobs; /* by full name */
     struct list active, leaving;
+    struct list starts; /* all of them */
     struct timer pump, reap;
     uint32_t n_running, n_open, n_executions; /* n_running: handed to the runtime, so that some may still wait there */
     uint32_t n_up;                            /* those of them that are known to run */
@@ -56,6 +58,7 @@ void job_free(struct job *j);
 struct job *job_find(const struct run_jobs *js, const char *name);
 /** Its executions beyond what may run at once wait; one that ended lets the next go on. */
 void job_advance(struct job *j);
+void job_weigh(struct job *j); /* its message is another one */
 void job_execution_ended(struct job *j, struct execution *e);
 void job_execution_started(struct job *j, struct execution *e);
 /** Forget job and executions; what runs is stopped. Their deletion is durable. */
@@ -81,6 +84,8 @@ MUST_USE int validate_job_id(const char *id, struct err *e);
 MUST_USE int validate_job(struct executor *x, struct arena *a, RUN(Job) * m, const char *id, struct err *e);
 MUST_USE int validate_overrides(struct executor *x, struct arena *a, RUN(Execution) * m, const RUN(RunJobRequest__Overrides) * o,
                                 struct err *e);
+/** Could a task of it ever have its memory on this host? */
+MUST_USE int job_check_memory(struct executor *x, const RUN(Container) * c, struct err *e);
 MUST_USE int validate_inputs(RUN(Execution) * m, char **inputs, size_t n, bool count_given, struct err *e);
 
 /* execution_show.c */
@@ -101,7 +106,9 @@ struct launch {
     const RUN(RunJobRequest__Overrides) * overrides;
     char **inputs;
     size_t n_inputs;
-    const char *token; /* NULL: a name by chance */
+    const char *token;    /* NULL: a name by chance */
+    bool no_operation;    /* nobody waits for its end: the answer is the execution */
+    const char *event_id; /* NULL: nobody's but the caller's; else what of it has run is not run again (job_run_of) */
 };
 /** A new execution of the job, built, checked and added to the transaction; not yet known to anybody. NULL on errors. */
 struct execution *launch_new(struct job *j, struct arena *a, const struct launch *l, struct store_txn *t, struct err *e);
@@ -113,11 +120,22 @@ void launch_undo(struct execution *e);
 MUST_USE int launch_dependents(struct execution *e, struct store_txn *t, struct err *err);
 #define LAUNCH_DEPENDENTS_MAX 100
 
-/* jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c */
+/* job_start.c */
+/** The execution that this event started; `storing`: it is not durable yet. NULL: none is there. */
+struct execution *job_run_of(struct job *j, const char *event_id, bool *storing);
+void job_starts_ended(struct execution *e); /* or it was deleted: those that follow it are told */
+void job_starts_wake(struct job *j);        /* one of its executions ended: who waits looks again */
+void job_starts_free(struct run_jobs *js);
+/** A JobStart out of JSON. What says neither is refused: it was meant for somebody else. */
+RECORD(JobStart) * job_start_read(struct arena *a, struct str body, struct err *e);
+MUST_USE int check_event_id(const char *id, struct err *e);
+
+/* jobs_api.c, executions_api.c, tasks_api.c, jobs_more_api.c, trigger_api.c */
 MUST_USE int jobs_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int executions_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int tasks_api_register(struct executor *x, struct registry *r, struct err *e);
 MUST_USE int jobs_more_api_register(struct executor *x, struct registry *r, struct err *e);
+MUST_USE int trigger_api_register(struct executor *x, struct registry *r, struct err *e);
 void run_jobs_run(struct executor *x, struct call *c, const char *name, const char *etag, bool dry, const struct launch *l);
 void tasks_ask(struct executor *x, struct call *c, const char *name, bool attempts); /* one task, or its attempts */
 /** Start an operation, and answer with it once `change` is durable; `dry`: as if. */

@@ -1,4 +1,5 @@
 /** jobs_more_api.c: what our jobs have and Google's have not, under /runnel/v1: inputs, another go for what failed, every attempt. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include "core/rpc/longrunning.pb-c.h"
@@ -6,7 +7,7 @@
 static void on_run_with_inputs(void *service, struct call *c, const ProtobufCMessage *request)
 {
     const RECORD(RunWithInputsRequest) *q = (const void *)request;
-    const struct launch l = {.overrides = q->overrides, .inputs = q->inputs, .n_inputs = q->n_inputs};
+    const struct launch l = {.overrides = q->overrides, .inputs = q->inputs, .n_inputs = q->n_inputs, .event_id = c->caller.event_id};
     if (q->n_inputs == 0)
         call_failf(c, ERR_INVALID_ARGUMENT, "inputs: required, one a task");
     else

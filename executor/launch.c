@@ -1,4 +1,5 @@
 /** launch.c: from a job and overrides to a new execution with its record, and what runs after another job's success. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include <stdio.h>
@@ -103,6 +104,16 @@ static int store_inputs(const struct launch *l, uint64_t list, struct store_txn 
     return 0;
 }
 
+/* Who calls by hand has to change something first; an event comes again later. */
+static int may_run(const struct job *j, const struct launch *l, const struct job_settings *s, struct err *e)
+{
+    struct err why;
+    int rc = job_may_run(j, s, &why);
+    if (rc == 0)
+        return 0;
+    return err_set(e, rc == -ERR_FAILED_PRECONDITION && l->event_id ? ERR_RESOURCE_EXHAUSTED : why.code, "%s", why.msg);
+}
+
 struct execution *launch_new(struct job *j, struct arena *a, const struct launch *l, struct store_txn *t, struct err *e)
 {
     struct store *store = j->jobs->x->deps.store;
@@ -113,30 +124,35 @@ struct execution *launch_new(struct job *j, struct arena *a, const struct launch
     rec.inputs_list = l->n_inputs ? store_list_new(store) : 0;
     rec.state = EXECUTION_QUEUED;
     rec.number = j->count + 1;
+    rec.event_id = (char *)(uintptr_t)(l->event_id ? l->event_id : "");
+    if (job_check_memory(j->jobs->x, rec.execution->template_->containers[0], e)) { /* the job was made for a larger host */
+        e->code = ERR_FAILED_PRECONDITION;
+        return NULL;
+    }
     struct execution *x = execution_new(j, pb_dup(&rec.base), e);
     if (!x)
         return NULL;
     if (!job_full(j, &x->settings))
         x->state = EXECUTION_PENDING;
-    if (job_may_run(j, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) || store_txn_lists(t, store, e) ||
+    if (may_run(j, l, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) || store_txn_lists(t, store, e) ||
         execution_store(x, t, x->state, NULL, e)) {
         execution_free(x);
         return NULL;
     }
     j->count++;
-    j->launching++; /* until launch_done or launch_undo */
+    list_append(&j->launching, &x->link); /* until launch_done or launch_undo */
     return x;
 }
 
 void launch_done(struct execution *e)
 {
-    e->job->launching--;
+    list_remove(&e->job->launching, &e->link);
     execution_install(e);
 }
 
 void launch_undo(struct execution *e)
 {
-    e->job->launching--;
+    list_remove(&e->job->launching, &e->link);
     e->job->count -= e->rec->number == e->job->count; /* unless another one came after it */
     execution_free(e);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define DEFAULT_VARS 4
+#define MEMORY_MAX 1e18
 #define PROBE_TOTAL_MAX_S 3600 /* far beyond the end of any rollout */
 
 uint32_t plan_cpu_millis(const char *text)
@@ -21,7 +22,7 @@ uint32_t plan_cpu_millis(const char *text)
     return *end ? 0 : (uint32_t)(v * 1000 + 0.5);
 }
 
-uint64_t plan_memory_bytes(const char *text)
+uint64_t executor_memory_bytes(const char *text)
 {
     static const struct {
         const char *suffix;
@@ -35,7 +36,7 @@ uint64_t plan_memory_bytes(const char *text)
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(units); i++)
         if (strcmp(end, units[i].suffix) == 0)
-            return (uint64_t)(v * units[i].factor);
+            return v * units[i].factor < MEMORY_MAX ? (uint64_t)(v * units[i].factor) : 0;
     return 0;
 }
 
@@ -176,7 +177,7 @@ void plan_limits(const RUN(Container) * c, uint32_t *cpu_millis, uint64_t *memor
 {
     const char *cpu = limit_of(c, "cpu"), *memory = limit_of(c, "memory");
     *cpu_millis = cpu ? plan_cpu_millis(cpu) : 0;
-    *memory_bytes = memory ? plan_memory_bytes(memory) : 0;
+    *memory_bytes = memory ? executor_memory_bytes(memory) : 0;
 }
 
 int plan_build(struct revision *r, struct err *e)
@@ -194,6 +195,7 @@ int plan_build(struct revision *r, struct err *e)
         .argv = (const char *const *)r->argv,
         .env = (const char *const *)r->vars,
         .wants_port = true,
+        .group = r->service->share->group,
     };
     plan_limits(c, &p->spec.cpu_millis, &p->spec.memory_bytes);
     plan_point(r);

@@ -51,6 +51,20 @@ static void limits(const struct revision *r, uint32_t *min, uint32_t *max)
         *min = *max;
 }
 
+static void clear_short(struct revision *r)
+{
+    if (!r->short_said)
+        return;
+    r->short_said = false;
+    service_short_news(r->service, r, NULL);
+}
+
+void revision_waits_no_more(struct revision *r)
+{
+    admission_leave(&r->x->admission, &r->claim);
+    clear_short(r);
+}
+
 static bool backed_off(const struct revision *r) { return timer_armed(&r->backoff); }
 
 /* While it is backed off and nothing is ready, nobody waits in vain. */
@@ -115,6 +129,7 @@ static void start_one(struct revision *r, const char *why)
 {
     struct executor *x = r->x;
     struct err e;
+    r->plan.spec.weight = r->service->share->memory.weight;
     struct instance *i = instance_start(&r->plan, &e);
     struct log_where w = where(r, i);
     if (!i) {
@@ -141,6 +156,31 @@ static void start_one(struct revision *r, const char *why)
 
 static void crashed(struct revision *r, const char *why, bool certain);
 
+/* Memory for one more instance. It may have fitted on the host it was made for, and not on this one. */
+static bool admit(struct revision *r)
+{
+    struct executor *x = r->x;
+    struct err e;
+    if (admission_check(&x->admission, CAPACITY_SERVICE, "template.containers[0]", r->claim.memory.bytes, &e)) {
+        snprintf(r->crash_why, sizeof r->crash_why, "%s", e.msg);
+        crashed(r, r->crash_why, true);
+        return false;
+    }
+    if (admission_take(&x->admission, &r->claim)) {
+        clear_short(r);
+        return true;
+    }
+    if (!r->short_said) {
+        char why[ADMISSION_WHY_MAX];
+        struct log_where w = where(r, NULL);
+        admission_why(&x->admission, &r->claim, why);
+        logs_system(x->logs, &w, SEVERITY_WARNING, "%s", why);
+        r->short_said = true;
+        service_short_news(r->service, r, why);
+    }
+    return false;
+}
+
 static void start_more(struct revision *r, uint32_t n, uint32_t min)
 {
     struct executor *x = r->x;
@@ -152,9 +192,12 @@ static void start_more(struct revision *r, uint32_t n, uint32_t min)
             x->no_room_said = true;
             return;
         }
+        if (!admit(r))
+            return;
         uint32_t before = x->n_instances;
         start_one(r, r->verifying ? WHY_DEPLOYMENT : alive(r) < min ? WHY_MINIMUM : WHY_AUTOSCALING);
         if (x->n_instances == before) {
+            admission_give(&x->admission, &r->claim);
             crashed(r, r->crash_why, true);
             return;
         }
@@ -211,6 +254,8 @@ static uint32_t decide(struct revision *r, const struct scaler_sample *sample, u
     c.min = min;
     c.max = max;
     c.idle_ns = r->x->config.idle_ns;
+    if (r->claim.memory.bytes && c.idle_ns > RUN_IDLE_SHORT_NS && admission_is_short(&r->x->admission))
+        c.idle_ns = RUN_IDLE_SHORT_NS;
     scaler_observe(&r->scaler, env_now(r->x->env), sample);
     scaler_decide(&r->scaler, &c, env_now(r->x->env), sample, &st, &d);
     bool demand = sample->running || sample->waiting || sample->backlog;
@@ -245,6 +290,8 @@ void revision_scale(struct revision *r)
         have += take_back(r, want - have);
     if (want > have && !backed_off(r))
         start_more(r, want - have, min);
+    else
+        revision_waits_no_more(r);
     for (struct instance *i; have > want && (i = dispensable(r)); have--)
         instance_drain(i);
     if (max == 0 && sample.waiting) {
@@ -259,6 +306,8 @@ void revision_scale(struct revision *r)
 }
 
 static void on_tick(struct timer *t, int64_t now_ns) { revision_scale(CONTAINER_OF(t, struct revision, tick)); }
+
+static void on_admitted(struct admission_claim *k) { revision_scale(CONTAINER_OF(k, struct revision, claim)); }
 
 static void on_demand(void *arg) { revision_scale(arg); }
 
@@ -370,6 +419,7 @@ static void on_gone(void *arg, struct instance *i)
     x->n_instances--;
     x->no_room_said = false;
     metric_add(r->m_instances, -1);
+    admission_give(&x->admission, &r->claim);
     list_remove(&r->instances, &i->link);
     list_append(&x->gone, &i->link);
     executor_reap_soon(x);
@@ -439,6 +489,7 @@ struct revision *revision_new(struct service *s, RUN(Revision) * msg, struct err
         revision_free(r);
         return NULL;
     }
+    admission_claim_init(&r->claim, s->share, r->plan.spec.memory_bytes, 0, on_admitted);
     return r;
 }
 
@@ -450,6 +501,8 @@ void revision_free(struct revision *r)
     timer_cancel(ts, &r->tick);
     timer_cancel(ts, &r->retire);
     timer_cancel(ts, &r->backoff);
+    if (r->claim.share)
+        admission_leave(&r->x->admission, &r->claim);
     if (r->pool) {
         struct err e;
         err_set(&e, ERR_NOT_FOUND, "the revision was deleted");
@@ -509,6 +562,7 @@ void revision_end(struct revision *r, const struct err *why)
     timer_cancel(ts, &r->tick);
     timer_cancel(ts, &r->retire);
     timer_cancel(ts, &r->backoff);
+    admission_leave(&r->x->admission, &r->claim);
     pool_block(r->pool, why);
     LIST_EACH_SAFE(&r->instances, n)
         instance_stop(CONTAINER_OF(n, struct instance, link));

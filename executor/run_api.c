@@ -1,6 +1,6 @@
 /** run_api.c: google.cloud.run.v2 Services and Revisions: every change is validated on a copy, made durable, then installed;
  *             what fails changes nothing. */
-#include "executor/executor_int.h"
+#include "executor/api_common.h"
 
 #include "core/rpc/longrunning.pb-c.h"
 #include "core/rpc/mask.h"

@@ -44,6 +44,8 @@ struct runtime_spec {        /* everything is copied by start */
     uint64_t lane;         /* 0: none. At most lane_width programs of a lane run at once; what is above waits its turn in the runtime, */
     uint32_t lane_width;   /* so that the end of one is followed by the next without a way through the server. signal and kill end */
                            /* one that waits: it was never started */
+    uint64_t group;        /* of all that shares the CPU as one, a service or a job: a number of its own; 0: none */
+    uint32_t weight;       /* the group's, relative to that of others; 100 is usual */
     uint64_t ticket[2];    /* of a task's attempt: its exit is journaled under it (exit_journal.h); 0: none */
 };
 struct runtime_usage {
@@ -58,6 +60,8 @@ struct runtime_ops {
                  struct runtime_instance **out, struct err *e);
     void (*signal)(struct runtime *rt, struct runtime_instance *i, int signo); /* to its whole process group */
     void (*kill)(struct runtime *rt, struct runtime_instance *i);              /* SIGKILL to all that belongs to it */
+    /** Another weight for a group, of what runs too; it may have nothing running. */
+    void (*weigh)(struct runtime *rt, uint64_t group, uint32_t weight);
     /** The last known usage, sampled by the runtime about once a second. */
     struct runtime_usage (*usage)(struct runtime *rt, const struct runtime_instance *i);
     void (*close)(struct runtime *rt, void (*done)(void *arg), void *arg); /* kills what runs, then frees */

@@ -64,9 +64,9 @@ struct runtime_instance {
 struct order {
     struct mail mail;
     struct exec_runtime *rt;
-    uint64_t key;
+    uint64_t key; /* of an instance; WEIGH: a group */
     enum warden_op op;
-    int signo;
+    int number; /* a signal; a weight */
 };
 struct exec_runtime {
     struct runtime base;
@@ -347,7 +347,8 @@ static void take_frame(struct exec_runtime *rt, const struct warden_frame *f)
     if (f->op == WARDEN_HELLO && !f->a && !rt->limits_said) {
         rt->limits_said = true;
         log_kv(rt->env->log, LOG_WARN, "executor.no_limits",
-               LSTR("message", "this host gives us no control groups for these: programs run without such limits"),
+               LSTR("message", "this host gives us no control groups for these: programs run without such limits, and without cpu "
+                               "runnel.dev/weight has no effect on who gets the CPU"),
                LSTR("missing", f->text));
     }
     struct runtime_instance *i = u64map_get(rt->by_key, f->key);
@@ -439,8 +440,8 @@ static void on_start(struct mail *m)
 static void on_order(struct mail *m)
 {
     struct order *o = CONTAINER_OF(m, struct order, mail);
-    if (o->rt->sock >= 0 && u64map_get(o->rt->by_key, o->key)) {
-        struct warden_frame f = {.magic = WARDEN_MAGIC, .op = o->op, .key = o->key, .a = o->signo};
+    if (o->rt->sock >= 0 && (o->op == WARDEN_WEIGH || u64map_get(o->rt->by_key, o->key))) {
+        struct warden_frame f = {.magic = WARDEN_MAGIC, .op = o->op, .key = o->key, .a = o->number};
         send_frame(o->rt, &f, NULL, 0); /* a failure shows as the warden's end */
     }
     free(o);
@@ -522,7 +523,9 @@ static int build_spec(struct buf *b, const struct runtime_instance *i, const str
 {
     struct warden_spec head = {.magic = WARDEN_MAGIC,
                                .cpu_millis = spec->cpu_millis,
+                               .weight = spec->weight,
                                .memory_bytes = spec->memory_bytes,
+                               .group = spec->group,
                                .ticket = {spec->ticket[0], spec->ticket[1]}};
     size_t first = x->own && spec->argv && spec->argv[0] ? 1 : 0;
     char port_text[16];
@@ -635,20 +638,22 @@ static int exec_check(struct runtime *rt, const char *image, const char *const *
     return rc;
 }
 
-static void order(struct exec_runtime *rt, struct runtime_instance *i, enum warden_op op, int signo)
+static void order(struct exec_runtime *rt, uint64_t key, enum warden_op op, int number)
 {
     struct order *o = malloc(sizeof *o);
     if (!o) {
-        log_kv(rt->env->log, LOG_ERROR, "executor.order_lost", LSTR("error", "out of memory"), LINT("key", i->key));
+        log_kv(rt->env->log, LOG_ERROR, "executor.order_lost", LSTR("error", "out of memory"), LINT("key", key));
         return;
     }
-    *o = (struct order){{NULL, on_order}, rt, i->key, op, signo};
+    *o = (struct order){{NULL, on_order}, rt, key, op, number};
     mailbox_post(loop_mailbox(rt->loop), &o->mail);
 }
 
-static void exec_signal(struct runtime *rt, struct runtime_instance *i, int signo) { order(exec_of(rt), i, WARDEN_SIGNAL, signo); }
+static void exec_signal(struct runtime *rt, struct runtime_instance *i, int signo) { order(exec_of(rt), i->key, WARDEN_SIGNAL, signo); }
 
-static void exec_kill(struct runtime *rt, struct runtime_instance *i) { order(exec_of(rt), i, WARDEN_KILL, 0); }
+static void exec_kill(struct runtime *rt, struct runtime_instance *i) { order(exec_of(rt), i->key, WARDEN_KILL, 0); }
+
+static void exec_weigh(struct runtime *rt, uint64_t group, uint32_t weight) { order(exec_of(rt), group, WARDEN_WEIGH, (int)weight); }
 
 static struct runtime_usage exec_usage(struct runtime *rt, const struct runtime_instance *i)
 {
@@ -692,6 +697,7 @@ static const struct runtime_ops exec_ops = {
     .start = exec_start,
     .signal = exec_signal,
     .kill = exec_kill,
+    .weigh = exec_weigh,
     .usage = exec_usage,
     .close = exec_close,
 };

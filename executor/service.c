@@ -47,10 +47,11 @@ struct service *service_new(struct executor *x, const char *name, struct err *e)
         list_init(&s->revisions);
         timer_init(&s->rollout.deadline, on_rollout_deadline);
         s->name = strdup(name);
+        s->share = admission_share_new(&x->admission, CAPACITY_SERVICE);
         if (split_name(s, name))
             s->uri = make_uri(x, s);
     }
-    if (!s || !s->name || !s->uri) {
+    if (!s || !s->name || !s->uri || !s->share) {
         service_free(s);
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for service %s", name);
         return NULL;
@@ -65,6 +66,7 @@ void service_free(struct service *s)
     timer_cancel(s->x->env->timers, &s->rollout.deadline);
     for (struct node *n; (n = list_pop(&s->revisions));)
         revision_free(CONTAINER_OF(n, struct revision, link));
+    admission_share_unref(s->share);
     if (s->msg)
         pb_free(s->msg);
     free(s->targets);
@@ -72,6 +74,14 @@ void service_free(struct service *s)
     free(s->parts);
     free(s->name);
     free(s);
+}
+
+/* The template's word is the newer one. */
+void service_weigh(struct service *s)
+{
+    const RUN(RevisionTemplate) *t = s->msg->template_;
+    uint32_t weight = settings_weight(s->msg->annotations, s->msg->n_annotations, CAPACITY_WEIGHT_DEFAULT);
+    admission_weigh(&s->x->admission, s->share, settings_weight(t->annotations, t->n_annotations, weight));
 }
 
 struct service *service_find(const struct executor *x, const char *name)
@@ -272,6 +282,7 @@ void service_revision_failed(struct service *s, struct revision *r, const char *
     snprintf(message, sizeof message, "The program failed to start and listen on the port given by the PORT environment variable: %s", why);
     struct outcome failed = {CONDITION_FAILED, message, OF_REVISION, RUN_REVISION_REASON(HEALTH_CHECK_CONTAINER_ERROR)};
     r->state = REVISION_FAILED;
+    revision_waits_no_more(r);
     set_revision_outcome(r, &failed);
     LIST_EACH_SAFE(&r->instances, n)
         instance_stop(CONTAINER_OF(n, struct instance, link));
@@ -285,10 +296,13 @@ static void on_rollout_deadline(struct timer *t, int64_t now_ns)
     struct revision *r = s->latest_created;
     r->verifying = false;
     r->state = REVISION_FAILED;
-    char message[160];
-    snprintf(message, sizeof message,
-             "No instance of it could be started within %lld s: the host's limit of instances was reached all the time.",
-             (long long)(RUN_ROLLOUT_MAX_NS / NS_PER_S));
+    char message[320];
+    char why[ADMISSION_WHY_MAX] = "The host's limit of instances was reached all the time.";
+    if (capacity_waits(&r->claim.memory))
+        admission_why(&s->x->admission, &r->claim, why);
+    snprintf(message, sizeof message, "No instance of it could be started within %lld s. %s", (long long)(RUN_ROLLOUT_MAX_NS / NS_PER_S),
+             why);
+    revision_waits_no_more(r);
     struct outcome failed = {CONDITION_FAILED, message, COMMON, RUN_REASON(PROGRESS_DEADLINE_EXCEEDED)};
     set_revision_outcome(r, &failed);
     LIST_EACH_SAFE(&r->instances, n)
@@ -341,6 +355,7 @@ void service_install(struct service *s, RUN(Service) * msg, struct revision *add
     if (s->msg)
         pb_free(s->msg);
     s->msg = msg;
+    service_weigh(s);
     if (added) {
         list_prepend(&s->revisions, &added->link);
         s->latest_created = added;
@@ -349,6 +364,7 @@ void service_install(struct service *s, RUN(Service) * msg, struct revision *add
                                      RUN_REVISION_REASON(RETIRED)};
             before->verifying = false;
             before->state = REVISION_FAILED;
+            revision_waits_no_more(before);
             set_revision_outcome(before, &failed);
             LIST_EACH_SAFE(&before->instances, n)
                 instance_stop(CONTAINER_OF(n, struct instance, link));
@@ -392,6 +408,27 @@ void service_loaded(struct service *s)
         struct outcome fine = {CONDITION_SUCCEEDED, "", NO_REASON, 0};
         set_outcome(s, &fine, true);
     }
+}
+
+/* ---- memory */
+
+void service_short_news(struct service *s, struct revision *r, const char *why)
+{
+    struct arena *a = arena_new(RUN_ARENA_MAX);
+    RUN(Revision) *m = a ? pb_clone(a, &r->msg->base) : NULL;
+    const struct outcome o = {why ? CONDITION_PENDING : CONDITION_SUCCEEDED, why ? why : "", NO_REASON, 0};
+    if (m) {
+        condition_set(a, &m->conditions, &m->n_conditions, condition_of(a, s->x->env, "ResourcesAvailable", &o));
+        RUN(Revision) *heap = pb_dup(&m->base);
+        if (heap)
+            revision_replace(r, heap);
+    }
+    if (a)
+        arena_free(a);
+    if (s->deleted || !s->rollout.active || r != s->latest_created)
+        return;
+    const struct outcome going = {CONDITION_RECONCILING, o.message, NO_REASON, 0};
+    set_outcome(s, &going, false);
 }
 
 /* ---- going */

@@ -1,5 +1,6 @@
 /** tasks_api.c: google.cloud.run.v2 Tasks: pages over the tasks of one execution or of several, read from the store as they are wanted;
  *               a task that has not begun is shown without being anywhere. */
+#include "executor/api_common.h"
 #include "executor/jobs_int.h"
 
 #include "core/rpc/page.h"

@@ -136,7 +136,7 @@ static int check_limits(const RUN(ResourceRequirements) * r, struct err *e)
             return err_set(e, ERR_INVALID_ARGUMENT, "%s: '%.60s' is neither cpu nor memory", at, key);
         if (strcmp(key, "cpu") == 0 && plan_cpu_millis(value) == 0)
             return err_set(e, ERR_INVALID_ARGUMENT, "%s.cpu: '%.60s' is not a number of CPUs like 1, 0.5 or 500m", at, value);
-        if (strcmp(key, "memory") == 0 && plan_memory_bytes(value) == 0)
+        if (strcmp(key, "memory") == 0 && executor_memory_bytes(value) == 0)
             return err_set(e, ERR_INVALID_ARGUMENT, "%s.memory: '%.60s' is not a size like 512Mi or 1G", at, value);
     }
     if (r)
@@ -317,12 +317,21 @@ static int default_concurrency(RUN(RevisionTemplate) * t, struct err *e)
     return 0;
 }
 
+static int check_memory(struct executor *x, const RUN(Container) * c, struct err *e)
+{
+    uint32_t cpu_millis;
+    uint64_t memory_bytes;
+    plan_limits(c, &cpu_millis, &memory_bytes);
+    return admission_check(&x->admission, CAPACITY_SERVICE, "template.containers[0]", memory_bytes, e);
+}
+
 static int check_template(struct executor *x, struct arena *a, RUN(RevisionTemplate) * t, const char *id, struct err *e)
 {
     size_t n = strlen(id);
     if (refuse_template(t, e) || validate_map("template.labels", t->labels, t->n_labels, e) ||
-        validate_map("template.annotations", t->annotations, t->n_annotations, e) || validate_container(x, a, t->containers[0], e) ||
-        default_timeout(a, t, e) || default_scaling(a, t, e) || default_concurrency(t, e))
+        validate_map("template.annotations", t->annotations, t->n_annotations, e) ||
+        service_settings_check(t->annotations, t->n_annotations, e) || validate_container(x, a, t->containers[0], e) ||
+        check_memory(x, t->containers[0], e) || default_timeout(a, t, e) || default_scaling(a, t, e) || default_concurrency(t, e))
         return -(int)e->code;
     if (*t->revision && (!validate_is_id(t->revision, REVISION_ID_MAX) || strncmp(t->revision, id, n) != 0 || t->revision[n] != '-'))
         return err_set(e, ERR_INVALID_ARGUMENT,
@@ -381,7 +390,8 @@ int validate_service(struct executor *x, struct arena *a, RUN(Service) * m, cons
         if (!*m->custom_audiences[i])
             return err_set(e, ERR_INVALID_ARGUMENT, "customAudiences[%zu]: empty", i);
     if (refuse_service(m, e) || validate_map("labels", m->labels, m->n_labels, e) ||
-        validate_map("annotations", m->annotations, m->n_annotations, e) || check_scaling(m->scaling, e))
+        validate_map("annotations", m->annotations, m->n_annotations, e) || service_settings_check(m->annotations, m->n_annotations, e) ||
+        check_scaling(m->scaling, e))
         return -(int)e->code;
     if (m->ingress == 0)
         m->ingress = GOOGLE__CLOUD__RUN__V2__INGRESS_TRAFFIC__INGRESS_TRAFFIC_ALL;

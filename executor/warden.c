@@ -233,6 +233,9 @@ static int child_run(void *arg)
     const struct spec *s = &b->spec;
     const int *fds = b->fds, exec_fd = b->exec_fd;
     sigset_t none;
+    /* Before setsid: each of the two changes who shares the CPU with this process, which then has to wait for it, and the warden for
+     * the process. In a group setsid changes nothing of that. */
+    cgroup_enter(&c->cgroup);
     sigemptyset(&none);
     for (size_t i = 0; i < ARRAY_LEN(quiet_signals); i++)
         signal(quiet_signals[i], SIG_DFL);
@@ -241,7 +244,6 @@ static int child_run(void *arg)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != b->parent)
         child_fails(exec_fd, 3); /* the warden ended before it could be tied to us */
-    cgroup_enter(&c->cgroup);
     int null_fd = open("/dev/null", O_RDONLY);
     if (null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(fds[1], 1) < 0 || dup2(fds[2], 2) < 0)
         child_fails(exec_fd, 0);
@@ -339,7 +341,8 @@ static void start(struct warden *w, uint64_t key, uint64_t lane, int fds[FRAME_F
     snprintf(c->mark, sizeof c->mark, "%s%s", WARDEN_MARK, b->spec.id);
     char name[32];
     snprintf(name, sizeof name, "i-%llx", (unsigned long long)key);
-    cgroup_make(&w->cgroups, &c->cgroup, name, b->spec.head.cpu_millis, b->spec.head.memory_bytes);
+    const struct cgroup_wish wish = {b->spec.head.group, b->spec.head.weight, b->spec.head.cpu_millis, b->spec.head.memory_bytes};
+    cgroup_make(&w->cgroups, &c->cgroup, name, &wish);
     b->job = (struct job){.mail.deliver = on_born, .reply = w->born, .work = birth_work};
     b->w = w;
     b->charge = c;
@@ -605,11 +608,13 @@ static void take_journal(struct warden *w, int fds[FRAME_FDS])
 
 static void obey(struct warden *w, const struct warden_frame *f, int fds[FRAME_FDS])
 {
-    struct charge *c = f->op == WARDEN_START ? NULL : find_key(w, f->key);
+    struct charge *c = f->op == WARDEN_SIGNAL || f->op == WARDEN_KILL ? find_key(w, f->key) : NULL;
     if (f->op == WARDEN_START)
         start_in_turn(w, f, fds);
     else if (f->op == WARDEN_JOURNAL)
         take_journal(w, fds);
+    else if (f->op == WARDEN_WEIGH && f->a > 0)
+        cgroups_weigh(&w->cgroups, f->key, (uint32_t)f->a);
     else if (!c && (f->op == WARDEN_KILL || f->op == WARDEN_SIGNAL))
         waiting_stop(w, f->key);
     else if (c && f->op == WARDEN_KILL)

@@ -1,7 +1,7 @@
 /** warden.h: the small process that starts the programs, so that the server's big heap never forks and nothing outlives it.
  *  Shape:  the server forks it as the first thing it does, and starts itself again as `SELF __warden FD` when it was lost. Over
  *          FD (SOCK_SEQPACKET) come frames: START with three descriptors (a memfd with the spec, the writing ends for stdout
- *          and stderr), SIGNAL, KILL, JOURNAL with one. Back go HELLO once, then for each key STARTED | FAILED, and after STARTED one EXITED
+ *          and stderr), SIGNAL, KILL, JOURNAL with one, WEIGH. Back go HELLO once, then for each key STARTED | FAILED, and after STARTED one EXITED
  *          when nothing of the instance runs any more.
  *  Rules:  a program leads its own session and is killed with the warden (PR_SET_PDEATHSIG); whatever it left behind is
  *          adopted (PR_SET_CHILD_SUBREAPER) and found by cgroup, by session or by RUNNEL_INSTANCE_ID in its environment.
@@ -30,6 +30,7 @@ enum warden_op {
     WARDEN_SIGNAL,    /* in: a = signal, to the process group */
     WARDEN_KILL,      /* in: SIGKILL to all that belongs to it */
     WARDEN_JOURNAL,   /* in: + the file of exit_journal.h, where it goes on writing */
+    WARDEN_WEIGH,     /* in: key = a group, a = its weight from now on */
     WARDEN_HELLO,     /* out: a = 1 when limits can be set; text says why not */
     WARDEN_STARTED,   /* out: a = pid */
     WARDEN_FAILED,    /* out: a = errno; text says what could not be done */
@@ -47,8 +48,8 @@ struct warden_frame {
 struct warden_spec {
     uint32_t magic;
     uint32_t argc, envc;
-    uint32_t cpu_millis;
-    uint64_t memory_bytes;
+    uint32_t cpu_millis, weight;
+    uint64_t memory_bytes, group;
     uint64_t ticket[2]; /* runtime_spec's; [0] 0: its exit is not journaled */
 };
 

@@ -110,7 +110,7 @@ static int take_period(struct cron_text *t, struct cron *c, int n)
 
 static int take_interval(struct cron_text *t, struct cron *c, int n)
 {
-    const char *from = t->p;
+    const char *from = peek(t).p;
     int rc = take_period(t, c, n);
     if (rc)
         return rc;

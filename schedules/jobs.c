@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define LIST_PAGE_MAX 500
+#define LIST_BYTES_MAX ((size_t)16 * 1024 * 1024) /* a page of more ends early, as Google's may */
 #define JOB_ID_LETTERS 20
 #define STATE(name) GOOGLE__CLOUD__SCHEDULER__V1__JOB__STATE__##name
 
@@ -184,14 +185,14 @@ static struct schedule **jobs_after(const struct schedules *s, const char *prefi
 static int fill_page(struct schedules *s, struct arena *a, const char *prefix, const struct page *p,
                      Google__Cloud__Scheduler__V1__ListJobsResponse *reply)
 {
-    size_t n;
+    size_t n, bytes = 0;
     struct schedule **all = jobs_after(s, prefix, p->after, &n);
     int rc = all && (reply->jobs = arena_alloc(a, (p->size + 1) * sizeof *reply->jobs)) ? 0 : -ERR_RESOURCE_EXHAUSTED;
-    while (!rc && reply->n_jobs < n && reply->n_jobs < p->size) {
-        if (!(reply->jobs[reply->n_jobs] = job_message(a, all[reply->n_jobs])))
-            rc = -ERR_RESOURCE_EXHAUSTED;
-        else
-            reply->n_jobs++;
+    while (!rc && reply->n_jobs < n && reply->n_jobs < p->size && bytes < LIST_BYTES_MAX) {
+        PbJob *job = reply->jobs[reply->n_jobs] = job_message(a, all[reply->n_jobs]);
+        rc = job ? 0 : -ERR_RESOURCE_EXHAUSTED;
+        reply->n_jobs += job != NULL;
+        bytes += job ? protobuf_c_message_get_packed_size(&job->base) : 0;
     }
     if (!rc && reply->n_jobs < n && !(reply->next_page_token = page_token(a, prefix, all[reply->n_jobs - 1]->config->name)))
         rc = -ERR_RESOURCE_EXHAUSTED;

@@ -4,7 +4,10 @@
 #include "broker/task_policy.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define EVENT_PREFIX "//cloudscheduler.googleapis.com/"
 
 static const struct {
     const char *name;
@@ -80,12 +83,24 @@ static struct run *begin(struct schedule *j, int64_t schedule_wall_ns, bool manu
     return r;
 }
 
+/* Now, but never at the time of another: that is how a firing is known. */
+static int64_t by_hand_at(struct schedule *j)
+{
+    int64_t at = env_wall(j->s->env) / NS_PER_US * NS_PER_US;
+    LIST_EACH(&j->runs, n) {
+        const struct run *r = CONTAINER_OF(n, struct run, link);
+        if (r->schedule_wall_ns >= at)
+            at = r->schedule_wall_ns + NS_PER_US;
+    }
+    return at;
+}
+
 struct run *run_by_hand(struct schedule *j, struct err *e)
 {
     struct run *r = NULL;
     if (j->runs.count >= SCHEDULE_RUNS_MAX)
         err_set(e, ERR_RESOURCE_EXHAUSTED, "the job runs %d times already; wait until one of them has ended", SCHEDULE_RUNS_MAX);
-    else if (!(r = begin(j, env_wall(j->s->env) / NS_PER_US * NS_PER_US, true)))
+    else if (!(r = begin(j, by_hand_at(j), true)))
         err_set(e, ERR_RESOURCE_EXHAUSTED, "job: out of memory");
     return r;
 }
@@ -274,7 +289,7 @@ static void ended(struct run *r, const struct target_result *result)
         return;
     if (!deliver_again(r, result)) {
         set_status(j, result);
-        if (result->err.code && retry(r))
+        if (result->err.code && !result->final && retry(r))
             run_move(r, RUN_WAITING);
         else
             run_drop(r);
@@ -292,35 +307,70 @@ static void on_done(struct target_call *c, const struct target_result *result)
     metric_set(s->m.running, (int64_t)s->attempts.count);
     if (a->run)
         ended(a->run, result);
-    pb_free(a->job);
-    free(a);
+    attempt_forget(a);
     runs_line(s);
     schedules_write(s);
     schedules_maybe_stopped(s);
+}
+
+void attempt_forget(struct attempt *a)
+{
+    pb_free(a->job);
+    free(a->event_id);
+    free(a);
+}
+
+static size_t make_event_id(struct attempt *a, const struct run *r)
+{
+    char time[WALL_TEXT_MAX];
+    int n = asprintf(&a->event_id, EVENT_PREFIX "%s@%s", r->job->config->name, wall_format(r->schedule_wall_ns, time));
+    if (n < 0)
+        a->event_id = NULL;
+    return n < 0 ? 0 : (size_t)n - strlen(time);
+}
+
+static enum target_overlap overlap_of(const struct run *r)
+{
+    if (r->manual || r->job->policy->overlap == RUNNEL__SCHEDULER__V1__JOB_POLICY__OVERLAP__ALLOW)
+        return TARGET_BESIDE;
+    return r->job->policy->overlap == RUNNEL__SCHEDULER__V1__JOB_POLICY__OVERLAP__REPLACE ? TARGET_INSTEAD : TARGET_AFTER;
 }
 
 static struct attempt *attempt_new(struct run *r)
 {
     struct schedule *j = r->job;
     struct attempt *a = calloc(1, sizeof *a);
-    if (a)
+    size_t series_len = 0;
+    if (a) {
         a->job = pb_dup(&j->config->base);
-    if (!a || !a->job) {
-        free(a);
+        series_len = make_event_id(a, r);
+    }
+    if (!a || !a->job || !a->event_id) {
+        if (a)
+            attempt_forget(a);
         return NULL;
     }
     a->s = j->s;
     a->run = r;
-    bool publishes = a->job->target_case == GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_PUBSUB_TARGET;
-    a->target = publishes ? j->s->pubsub : j->s->http;
+    bool publishes = a->job->target_case == GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_PUBSUB_TARGET, runs = target_is_run(a->job);
+    a->target = publishes ? j->s->pubsub : runs ? j->s->run : j->s->http;
     a->schedule_wall_ns = r->schedule_wall_ns;
     a->begun_ns = env_now(j->s->env);
     if (j->calendar)
         calendar_format(j->calendar, r->schedule_wall_ns, a->schedule_time);
     else
         wall_format(r->schedule_wall_ns, a->schedule_time);
-    int64_t deadline_ns = publishes ? 0 : pb_duration_ns(a->job->attempt_deadline); /* what a publish has is ignored, and not checked */
-    a->call = (struct target_call){.job = a->job, .schedule_time = a->schedule_time, .due_ns = a->begun_ns + deadline_ns, .done = on_done};
+    int64_t deadline_ns =
+        publishes || runs ? 0 : pb_duration_ns(a->job->attempt_deadline); /* what these have is ignored, and not checked */
+    a->call = (struct target_call){
+        .job = a->job,
+        .schedule_time = a->schedule_time,
+        .event_id = a->event_id,
+        .series_len = series_len,
+        .overlap = overlap_of(r),
+        .due_ns = a->begun_ns + deadline_ns,
+        .done = on_done,
+    };
     node_init(&a->link);
     return a;
 }

@@ -183,17 +183,18 @@ void schedules_clock_jumped(struct schedules *s)
 
 static void on_write_again(struct timer *t, int64_t now_ns) { schedules_write(CONTAINER_OF(t, struct schedules, write_again)); }
 
-static void on_grace(struct timer *t, int64_t now_ns)
+static void call_off(struct schedules *s, bool all)
 {
-    struct schedules *s = CONTAINER_OF(t, struct schedules, grace);
     LIST_EACH_SAFE(&s->attempts, n) {
         struct attempt *a = CONTAINER_OF(n, struct attempt, link);
-        if (!a->cancelled) {
+        if (!a->cancelled && (all || a->target->ops->lasts)) {
             a->cancelled = true;
             a->target->ops->cancel(a->target, &a->call);
         }
     }
 }
+
+static void on_grace(struct timer *t, int64_t now_ns) { call_off(CONTAINER_OF(t, struct schedules, grace), true); }
 
 static void make_metrics(struct schedules *s, struct metrics *m)
 {
@@ -222,6 +223,7 @@ struct schedules *schedules_new(const struct schedules_config *c, const struct s
     s->store = d->store;
     s->http = d->http;
     s->pubsub = d->pubsub;
+    s->run = d->run;
     s->workers = d->workers;
     s->engine = d->engine;
     s->group.s = s;
@@ -262,11 +264,8 @@ void schedules_free(struct schedules *s)
     timer_cancel(s->env->timers, &s->wake);
     timer_cancel(s->env->timers, &s->write_again);
     timer_cancel(s->env->timers, &s->grace);
-    LIST_EACH_SAFE(&s->attempts, n) {
-        struct attempt *a = CONTAINER_OF(n, struct attempt, link);
-        pb_free(a->job);
-        free(a);
-    }
+    LIST_EACH_SAFE(&s->attempts, n)
+        attempt_forget(CONTAINER_OF(n, struct attempt, link));
     tz_look_free(s);
     map_free(s->jobs);
     timers_free(s->heap);
@@ -295,6 +294,7 @@ void schedules_stop(struct schedules *s, int64_t grace_ns, void (*done)(void *ar
     timer_cancel(s->env->timers, &s->wake);
     if (timer_set(s->env->timers, &s->grace, env_now(s->env) + grace_ns, &e))
         on_grace(&s->grace, env_now(s->env));
+    call_off(s, false);
     schedules_maybe_stopped(s);
 }
 

@@ -34,7 +34,7 @@ struct schedules_deps {
     const struct env *env;
     struct store *store;
     struct metrics *metrics;
-    struct target *http, *pubsub;
+    struct target *http, *pubsub, *run;
     struct workers *workers; /* look at the time-zone files; NULL: nobody does */
     struct mailbox *engine;  /* where their answers go */
 };
@@ -44,7 +44,8 @@ MUST_USE int schedules_load(struct schedules *s, struct err *e);
 MUST_USE int schedules_register(struct schedules *s, struct registry *r, struct err *e);
 /** The wall clock was set, or the machine woke up: look anew at what is due. */
 void schedules_clock_jumped(struct schedules *s);
-/** Begin nothing more; what is under way may end for `grace_ns`, then it is called off (and repeated at the next start). */
+/** Begin nothing more; what is under way may end for `grace_ns`, then it is called off (and repeated at the next start); executions at
+ *  once, since they are found again. */
 void schedules_stop(struct schedules *s, int64_t grace_ns, void (*done)(void *arg), void *arg);
 void schedules_free(struct schedules *s);
 

@@ -50,6 +50,7 @@ struct attempt {
     struct run *run;
     struct target *target;
     PbJob *job; /* as it was */
+    char *event_id;
     int64_t schedule_wall_ns, begun_ns;
     char schedule_time[CALENDAR_TIME_MAX];
     bool cancelled;
@@ -89,7 +90,7 @@ struct tz_look; /* at the time-zone files, on a worker */
 struct schedules {
     const struct env *env;
     struct store *store;
-    struct target *http, *pubsub;
+    struct target *http, *pubsub, *run;
     char *region;
     struct zone_cache *zones;
     struct map *jobs;
@@ -132,6 +133,7 @@ struct run *run_by_hand(struct schedule *j, struct err *e);
 void run_send(struct run *r);
 void run_drop(struct run *r); /* forgets it; an attempt under way is called off */
 void runs_line(struct schedules *s);
+void attempt_forget(struct attempt *a);
 int64_t job_next_event(struct schedule *j, int64_t *next_wall_ns);
 /* writer.c */
 void job_save(struct schedule *j); /* it has changed; written with the next group */

@@ -42,6 +42,7 @@ static void start(struct target *t, struct target_call *c)
         {STR("X-CloudScheduler"), STR("true")},
         {STR("X-CloudScheduler-JobName"), str_of(strrchr(c->job->name, '/') + 1)},
         {STR("X-CloudScheduler-ScheduleTime"), str_of(c->schedule_time)},
+        {STR(EVENT_ID_HEADER), str_of(c->event_id)},
     };
     struct target_result failed = {0};
     struct header *fields = malloc((to->n_headers + 1) * sizeof *fields);

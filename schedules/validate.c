@@ -3,6 +3,7 @@
 
 #include "core/http/headers.h"
 #include "core/http/url.h"
+#include "executor/job_start.h"
 
 #include <strings.h>
 
@@ -17,7 +18,6 @@
 #define HEADERS_BYTES_MAX (80u * 1024)
 #define HEADERS_COUNT_MAX 100
 #define ACCOUNT_MAX 255
-#define AUDIENCE_MAX 511
 
 #define OIDC GOOGLE__CLOUD__SCHEDULER__V1__HTTP_TARGET__AUTHORIZATION_HEADER_OIDC_TOKEN
 #define OAUTH GOOGLE__CLOUD__SCHEDULER__V1__HTTP_TARGET__AUTHORIZATION_HEADER_OAUTH_TOKEN
@@ -142,12 +142,12 @@ static int check_headers(struct arena *a, PbHttp *h, struct err *e)
 static int check_account(const char *field, const char *account, const char *to, struct err *e)
 {
     size_t n = strlen(account);
-    if (n == 0 || n > ACCOUNT_MAX || !strchr(account, '@'))
+    if (n == 0 || n > ACCOUNT_MAX || !strchr(account, '@') || strchr(account, ' '))
         return err_set(e, ERR_INVALID_ARGUMENT,
                        "http_target.%s.service_account_email: \"%.100s\"; the email of a service account, of at most %d bytes, is needed",
                        field, account, ACCOUNT_MAX);
-    if (strlen(to) > AUDIENCE_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.%s: the audience or scope is longer than %d bytes", field, AUDIENCE_MAX);
+    if (strlen(to) > URL_LEN_MAX)
+        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.%s: the audience or scope is longer than %d bytes", field, URL_LEN_MAX);
     return 0;
 }
 
@@ -166,13 +166,50 @@ static int check_token(PbHttp *h, struct err *e)
     return 0;
 }
 
+/* ---- executions ---- */
+
+/* What makes a request is not for an execution; what we add ourselves to one that is passed over in silence. */
+static int check_no_request(PbHttp *h, struct err *e)
+{
+    for (size_t i = 0; i < h->n_headers; i++)
+        if (!header_is_reserved(str_of(h->headers[i]->key), TARGET_OWN_PREFIX) && strcasecmp(h->headers[i]->key, "content-type") != 0)
+            return err_set(e, ERR_INVALID_ARGUMENT,
+                           "http_target.headers[\"%.100s\"]: an execution has no headers; give it variables, in "
+                           "the body",
+                           h->headers[i]->key);
+    h->n_headers = 0;
+    int rc = check_token(h, e);
+    if (!rc && h->authorization_header_case)
+        rc = err_set(e, ERR_INVALID_ARGUMENT, "http_target: an execution is started by this server itself and takes no token");
+    return rc;
+}
+
+static int check_run(PbJob *job, struct err *e)
+{
+    static const struct name_part name[] = {NAME_PROJECT, NAME_LOCATION, {"/jobs/", 63, "-"}};
+    PbHttp *h = job->http_target;
+    struct err why = {0};
+    if (!name_fits(h->uri + sizeof TARGET_RUN_URI - 1, name, ARRAY_LEN(name)))
+        return err_set(e, ERR_INVALID_ARGUMENT,
+                       "http_target.uri: \"%.150s\" is not of the form " TARGET_RUN_URI "projects/PROJECT/locations/LOCATION/jobs/JOB",
+                       h->uri);
+    if (h->http_method != METHOD(HTTP_METHOD_UNSPECIFIED) && h->http_method != METHOD(POST))
+        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.http_method: an execution is started by POST");
+    h->http_method = METHOD(POST);
+    if (job_start_check((struct str){(const char *)h->body.data, h->body.len}, &why))
+        return err_set(e, why.code, "http_target.body: %s", why.msg);
+    return check_no_request(h, e);
+}
+
 static int check_http(struct arena *a, PbJob *job, struct err *e)
 {
     PbHttp *h = job->http_target;
     struct url u;
     struct err why = {0};
+    if (!(h->uri = url_encode(a, h->uri)))
+        return no_memory(e);
     if (strlen(h->uri) > URL_LEN_MAX)
-        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: longer than %d characters", URL_LEN_MAX);
+        return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: longer than %d characters when encoded", URL_LEN_MAX);
     if (url_parse(str_of(h->uri), &u, &why))
         return err_set(e, ERR_INVALID_ARGUMENT, "http_target.uri: \"%.100s\" cannot be called: %s", h->uri, why.msg);
     if (h->http_method == METHOD(HTTP_METHOD_UNSPECIFIED))
@@ -211,7 +248,7 @@ static int check_target(struct arena *a, PbJob *job, struct err *e)
 {
     switch (job->target_case) {
     case GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_HTTP_TARGET:
-        return check_http(a, job, e);
+        return target_is_run(job) ? check_run(job, e) : check_http(a, job, e);
     case GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_PUBSUB_TARGET:
         return check_pubsub(job, e);
     case GOOGLE__CLOUD__SCHEDULER__V1__JOB__TARGET_APP_ENGINE_HTTP_TARGET:

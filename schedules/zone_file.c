@@ -39,7 +39,8 @@ static const char *zone_dir(const char *dir)
     return dir ? dir : env && *env ? env : SYSTEM_DIR;
 }
 
-bool zone_is_utc(const char *name) { return strcmp(name, "UTC") == 0 || strcmp(name, "Etc/UTC") == 0; }
+/* Google's interface wants "utc" where the tz database has "UTC". */
+bool zone_is_utc(const char *name) { return strcasecmp(name, "utc") == 0 || strcmp(name, "Etc/UTC") == 0; }
 
 bool zone_path(const char *dir, const char *name, char *out, size_t room)
 {

@@ -1,6 +1,7 @@
 /** log.h: structured log lines: an event name and typed fields, JSON, or readable text on a terminal.
  *  Shape:  {"time":…,"severity":"WARNING","event":"push.retry","subscription":…,"attempt":3}
  *  Rules:  payloads and secrets never; log once, where handled; at most LOG_LINE_MAX bytes a line (cut with "…").
+ *  Units:  of log_seldom monotonic ns.
  *  Owner:  log_free frees the log, not its descriptor. Fields are read during the call only.
  *  Thread: any; a line is written with one write(2). Lines above the level cost one compare. */
 #ifndef CORE_BASE_LOG_H
@@ -41,5 +42,21 @@ void log_fields(struct log *l, enum log_level level, const char *event, const st
             log_fields(l, level, event, log_f, sizeof log_f / sizeof log_f[0]); \
         }                                                                       \
     } while (0)
+
+/* What may happen a thousand times a second is told when it begins and then at most once in LOG_SELDOM_NS. Embedded, zero at first. */
+#define LOG_SELDOM_NS (60 * NS_PER_S)
+struct log_seldom {
+    int64_t next_ns;
+    uint64_t held;
+};
+/** It has happened once more, at a monotonic time. 0: nothing is to be said now; else how often it happened since it was last said. */
+static inline uint64_t log_seldom(struct log_seldom *s, int64_t now_ns)
+{
+    uint64_t n = ++s->held;
+    if (s->next_ns && now_ns < s->next_ns)
+        return 0;
+    *s = (struct log_seldom){.next_ns = now_ns + LOG_SELDOM_NS};
+    return n;
+}
 
 #endif

@@ -19,6 +19,7 @@ struct http_client *http_client_new(struct loop *l, struct err *e)
     list_init(&c->conns);
     list_init(&c->dirty);
     list_init(&c->later);
+    list_init(&c->spare);
     timer_init(&c->later_timer, read_again);
     c->scratch = malloc(CLIENT_READ_BYTES);
     c->local_pools = u64map_new(HTTP_CLIENT_CONNECTIONS_MAX);
@@ -53,11 +54,8 @@ void http_client_free(struct http_client *c)
         else
             client_conn_close(conn);
     }
-    while (c->spare) {
-        struct http_call *x = c->spare;
-        c->spare = x->next_spare;
-        call_free(x);
-    }
+    for (struct node *n; (n = list_pop(&c->spare));)
+        call_free(CONTAINER_OF(n, struct http_call, spare));
     timer_cancel(loop_timers(c->loop), &c->later_timer);
     u64map_free(c->local_pools);
     map_free(c->remote_pools);
@@ -125,16 +123,12 @@ struct http_client_stats http_client_stats(const struct http_client *c)
 
 static struct http_call *call_new(struct http_client *c)
 {
-    struct http_call *x = c->spare;
-    if (x) {
-        c->spare = x->next_spare;
-        c->spare_count--;
-    } else {
-        x = malloc(sizeof *x);
-        if (!x)
-            return NULL;
+    struct node *n = list_pop(&c->spare);
+    struct http_call *x = n ? CONTAINER_OF(n, struct http_call, spare) : malloc(sizeof *x);
+    if (!x)
+        return NULL;
+    if (!n)
         buf_init(&x->out, CLIENT_OUT_MAX);
-    }
     x->st = (struct call_state){.client = c};
     return x;
 }
@@ -143,15 +137,13 @@ static void call_spare(struct http_call *x)
 {
     struct http_client *c = x->st.client;
     buf_clear(&x->out);
-    if (c->freed || c->spare_count >= CLIENT_SPARE_CALLS_MAX) {
+    if (c->freed || c->spare.count >= CLIENT_SPARE_CALLS_MAX) {
         call_free(x);
         return;
     }
     if (x->out.cap > CLIENT_SPARE_BUFFER_BYTES)
         buf_fini(&x->out);
-    x->next_spare = c->spare;
-    c->spare = x;
-    c->spare_count++;
+    list_prepend(&c->spare, &x->spare);
 }
 
 void http_call_done(struct http_call *x, const struct err *e)

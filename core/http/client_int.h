@@ -87,7 +87,7 @@ struct call_state {
 };
 struct http_call {
     struct call_state st;
-    struct http_call *next_spare;
+    struct node spare; /* in http_client.spare, when it is over */
     struct buf out;
 };
 
@@ -96,10 +96,9 @@ struct http_client {
     struct remote *remote; /* made when the first URL is called */
     struct u64map *local_pools;
     struct map *remote_pools;
-    struct list conns, dirty, later;
+    struct list conns, dirty, later, spare;
     struct timer later_timer; /* for the next iteration, so that one busy peer does not hold up the loop */
-    struct http_call *spare;
-    size_t spare_count, idle_count;
+    size_t idle_count;
     struct http_client_stats stats;
     struct grave grave;
     bool flush_pending, freed;

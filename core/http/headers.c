@@ -119,7 +119,7 @@ static bool begins(struct str name, struct str prefix) { return name.n >= prefix
 
 bool header_is_reserved(struct str name, const char *own_prefix)
 {
-    static const char *const names[] = {"host", "content-length", "user-agent", "expect"};
+    static const char *const names[] = {"host", "content-length", "user-agent", "expect", EVENT_ID_HEADER};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_ieq(name, str_of(names[i])))
             return true;

@@ -9,6 +9,8 @@
 #include "core/base/buf.h"
 
 #define HEADERS_MAX 128
+/* Of the calls of tasks and schedules: the same for each attempt at the same thing, another for anything else. */
+#define EVENT_ID_HEADER "Runnel-Event-Id"
 struct header {
     struct str name, value;
 };

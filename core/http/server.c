@@ -52,6 +52,7 @@ struct http_server *http_server_new(struct loop *l, const struct http_server_con
     config_defaults(&s->config);
     list_init(&s->conns);
     list_init(&s->dirty);
+    list_init(&s->spare);
     timer_init(&s->accept_timer, accept_again);
     timer_init(&s->drain_timer, drain_fire);
     return s;

@@ -79,7 +79,7 @@ struct exchange_state {
 };
 struct http_exchange {
     struct exchange_state st;
-    struct http_exchange *next_spare;
+    struct node spare; /* in http_server.spare, when it is over */
     struct buf head, out;
     struct http_request req;
 };
@@ -94,10 +94,8 @@ struct http_server {
     struct http_server_config config;
     http_request_fn fn;
     void *arg;
-    struct list conns, dirty;
+    struct list conns, dirty, spare;
     size_t held_bytes; /* by all connections in their buffers */
-    struct http_exchange *spare;
-    size_t spare_count;
     struct http_listener listeners[HTTP_LISTENERS_MAX];
     size_t listener_count;
     struct timer accept_timer; /* running: accepting is paused */

@@ -16,19 +16,15 @@ static const char *reason_of(int status);
 struct http_exchange *http_exchange_new(struct http_conn *c)
 {
     struct http_server *s = c->server;
-    struct http_exchange *x = s->spare;
-    if (x) {
-        s->spare = x->next_spare;
-        s->spare_count--;
-    } else {
-        x = malloc(sizeof *x);
-        if (!x)
-            return NULL;
+    struct node *n = list_pop(&s->spare);
+    struct http_exchange *x = n ? CONTAINER_OF(n, struct http_exchange, spare) : malloc(sizeof *x);
+    if (!x)
+        return NULL;
+    if (!n) {
         buf_init(&x->head, HTTP_HEAD_MAX);
         buf_init(&x->out, HTTP_OUT_MAX);
     }
     x->st = (struct exchange_state){.conn = c, .body_due_ns = TIMER_NEVER};
-    x->next_spare = NULL;
     x->req.minor = 1;
     x->req.body_bytes = 0;
     x->req.headers.n = 0;
@@ -59,25 +55,19 @@ void http_exchange_end(struct http_exchange *x, bool complete)
     c->x = NULL;
     if (x->st.ops && x->st.ops->on_close)
         x->st.ops->on_close(x, x->st.arg, complete);
-    if (s->freed || s->spare_count >= HTTP_SPARE_EXCHANGES_MAX) {
+    if (s->freed || s->spare.count >= HTTP_SPARE_EXCHANGES_MAX) {
         exchange_free(x);
         return;
     }
     buffer_spare(&x->head);
     buffer_spare(&x->out);
-    x->next_spare = s->spare;
-    s->spare = x;
-    s->spare_count++;
+    list_prepend(&s->spare, &x->spare);
 }
 
 void http_exchange_spare_free(struct http_server *s)
 {
-    while (s->spare) {
-        struct http_exchange *x = s->spare;
-        s->spare = x->next_spare;
-        exchange_free(x);
-    }
-    s->spare_count = 0;
+    for (struct node *n; (n = list_pop(&s->spare));)
+        exchange_free(CONTAINER_OF(n, struct http_exchange, spare));
 }
 
 void http_accept(struct http_exchange *x, const struct http_exchange_ops *ops, void *arg)

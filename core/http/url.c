@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #define HOST_LEN_MAX 253
+#define UNFIT "\"<>\\^`{|}" /* of the printable ones */
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 static bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -83,13 +84,36 @@ static int target_check(struct str s, struct err *e)
 {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}", c))
+        if (c <= ' ' || c >= 0x7f || strchr(UNFIT, c))
             return err_set(e, ERR_INVALID_ARGUMENT, "the path, query or fragment has a character (code %u) that must be percent-encoded",
                            c);
         if (c == '%' && (s.n - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2])))
             return err_set(e, ERR_INVALID_ARGUMENT, "the path, query or fragment has a %% that is not followed by two hex digits");
     }
     return 0;
+}
+
+char *url_encode(struct arena *a, const char *text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t n = strlen(text);
+    const char *scheme = strstr(text, "://"), *from = scheme ? scheme + 3 + strcspn(scheme + 3, "/?#") : text + n;
+    char *out = arena_alloc(a, n * 3 + 1), *to = out;
+    if (!out)
+        return NULL;
+    to = mempcpy(to, text, (size_t)(from - text));
+    for (const char *p = from; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        bool escape = c == '%' && is_hex(p[1]) && is_hex(p[2]);
+        if (!escape && (c == ' ' || c == '%' || c >= 0x80 || (c > ' ' && c < 0x7f && strchr(UNFIT, c)))) {
+            *to++ = '%';
+            *to++ = digits[c >> 4];
+            *to++ = digits[c & 15];
+        } else {
+            *to++ = *p;
+        }
+    }
+    return out;
 }
 
 static bool scheme_take(struct str *rest, const char *scheme)

@@ -6,7 +6,7 @@
 #ifndef CORE_HTTP_URL_H
 #define CORE_HTTP_URL_H
 
-#include "core/base/buf.h"
+#include "core/base/arena.h"
 
 #define URL_LEN_MAX 2083
 struct url {
@@ -19,6 +19,9 @@ struct url {
 };
 /** INVALID_ARGUMENT names what is wrong. */
 MUST_USE int url_parse(struct str text, struct url *u, struct err *e);
+/** A URL as people write it: what a path, a query or a fragment may not hold, but for control characters, is percent-encoded, in the arena.
+ *  What is fit already comes back as it was. NULL: the arena is full. */
+char *url_encode(struct arena *a, const char *text);
 /** Split "host", "host:port", "[::1]:port"; port 0 when absent. */
 MUST_USE int host_split(struct str text, struct str *host, uint16_t *port, struct err *e);
 

@@ -36,10 +36,11 @@ struct method {
 
 /* Who called, as far as the transport knows; the authorizer makes sense of it. */
 struct caller {
-    char *bearer; /* token without "Bearer ", or NULL */
-    char *peer;   /* address */
-    char *host;   /* Host header, lower case: gcloud run names the region only there */
-    bool local;   /* came over loopback */
+    char *bearer;   /* token without "Bearer ", or NULL */
+    char *peer;     /* address */
+    char *host;     /* Host header, lower case: gcloud run names the region only there */
+    char *event_id; /* Runnel-Event-Id header, or NULL: what comes with the same one is the same event, told again */
+    bool local;     /* came over loopback */
 };
 
 struct call {

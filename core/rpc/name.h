@@ -1,4 +1,5 @@
 /** name.h: full names of resources, collection by collection: projects/P/locations/L/queues/Q.
+ *  Rules:  the location "-", elsewhere all locations at once, is none: a list is of one location.
  *  Errors: INVALID_ARGUMENT naming the field and the form that is needed.
  *  Thread: any; pure. */
 #ifndef CORE_RPC_NAME_H

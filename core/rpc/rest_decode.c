@@ -121,6 +121,9 @@ int rest_caller(struct arena *a, const struct http_request *req, struct caller *
         if (!c->bearer)
             return no_room(e);
     }
+    struct str event = headers_get(&req->headers, EVENT_ID_HEADER);
+    if (event.p && !(c->event_id = arena_dup(a, event)))
+        return no_room(e);
     c->peer = arena_strdup(a, req->peer);
     c->host = arena_dup(a, req->host);
     c->local = is_loopback(req->peer);

@@ -109,7 +109,7 @@ def _():
     script = Script()
     done = script.cli("create", "nightly", "--image=exec:///opt", "--command=./a,b", "--args=c,d", "--set-env-vars=K=v", "--cpu=2", "--memory=1Gi", "--tasks=7",
                       "--parallelism=3", "--max-retries=0", "--task-timeout=90m", "--labels=team=x", "--service-account=me@x", "--max-concurrent-executions=2",
-                      "--concurrency-policy=refuse", "--depends-on=one,two", "--backoff=500ms", "--max-backoff=1m", "--stop-after-failures=9", "--priority=-5")
+                      "--concurrency-policy=refuse", "--depends-on=one,two", "--backoff=500ms", "--max-backoff=1m", "--stop-after-failures=9", "--priority=-5", "--weight=400")
     method, path, body = script.asked[0]
     equal((method, urlsplit(path).path, parse_qs(urlsplit(path).query)), ("POST", f"/v2/{LOCATION}/jobs", {"jobId": ["nightly"]}), "request")
     client = (body.pop("client"), bool(body.pop("clientVersion")))
@@ -117,7 +117,8 @@ def _():
     container = {"image": "exec:///opt", "command": ["./a", "b"], "args": ["c", "d"], "env": [{"name": "K", "value": "v"}], "resources": {"limits": {"cpu": "2", "memory": "1Gi"}}}
     equal(body, {"labels": {"team": "x"},
                  "annotations": {"runnel.dev/max-concurrent-executions": "2", "runnel.dev/concurrency-policy": "refuse", "runnel.dev/depends-on": "one,two",
-                                 "runnel.dev/backoff-min": "0.500s", "runnel.dev/backoff-max": "60s", "runnel.dev/stop-after-failures": "9", "runnel.dev/priority": "-5"},
+                                 "runnel.dev/backoff-min": "0.500s", "runnel.dev/backoff-max": "60s", "runnel.dev/stop-after-failures": "9", "runnel.dev/priority": "-5",
+                                 "runnel.dev/weight": "400"},
                  "template": {"taskCount": 7, "parallelism": 3, "template": {"containers": [container], "maxRetries": 0, "timeout": "5400s", "serviceAccount": "me@x"}}}, "job")
     assert "Job [nightly] has successfully been created." in done.stderr and "runnel run jobs execute nightly" in done.stderr, done.stderr
 
@@ -125,9 +126,9 @@ def _():
 @case("an update sends back what was read, changed, with its etag, and takes away what is given as none")
 def _():
     script = Script(job={"name": JOB, "uid": "u", "etag": "e", "createTime": "2026-01-01T00:00:00Z", "labels": {"a": "b"}, "executionCount": 3,
-                         "annotations": {"runnel.dev/depends-on": "x", "runnel.dev/max-concurrent-executions": "1", "theirs": "kept"},
+                         "annotations": {"runnel.dev/depends-on": "x", "runnel.dev/max-concurrent-executions": "1", "runnel.dev/weight": "7", "theirs": "kept"},
                          "template": {"taskCount": 4, "template": {"containers": [{"image": "i", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}]}}})
-    script.cli("update", "nightly", "--update-env-vars=A=9", "--remove-env-vars=B", "--depends-on=", "--max-concurrent-executions=0", "--max-retries=2")
+    script.cli("update", "nightly", "--update-env-vars=A=9", "--remove-env-vars=B", "--depends-on=", "--max-concurrent-executions=0", "--weight=0", "--max-retries=2")
     body = script.bodies("PATCH", "/jobs/nightly")[0]
     equal((body["etag"], body["labels"], body["annotations"], "uid" in body or "executionCount" in body), ("e", {"a": "b"}, {"theirs": "kept"}, False), "job")
     equal(body["template"], {"taskCount": 4, "template": {"containers": [{"image": "i", "env": [{"name": "A", "value": "9"}]}], "maxRetries": 2}}, "template")

@@ -319,6 +319,8 @@ static void check_broker(struct server *s)
 static const struct {
     const char *method, *json;
 } job_questions[] = {
+    {"v1.Jobs/TriggerJob", /* the event of some in the corpus */
+     "{\"name\":\"projects/p/locations/r/jobs/j\",\"subscription\":\"projects/p/subscriptions/s\",\"message\":{\"messageId\":\"1\"}}"},
     {"v2.Tasks/ListTasks", "{\"parent\":\"" R "j/executions/x\"}"},
     {"v2.Tasks/GetTask", "{\"name\":\"" R "j/executions/x/tasks/x-0\"}"},
     {"v1.Jobs/GetTaskAttempts", "{\"name\":\"" R "j/executions/x/tasks/x-1\"}"},

@@ -71,13 +71,16 @@ static void check_concurrency(struct days *d, const struct chore *c)
         sim_fail(&d->sim, "%u tasks of key %u run, at most %u may", of_key, c->key, d->config.key_concurrent);
 }
 
+/* As the API and the records have it. */
+static int64_t to_us(int64_t wall_ns) { return wall_ns / NS_PER_US * NS_PER_US; }
+
 /* After a crash it is as the disk had it: before or after what was last asked of the disk. */
 static void settle_doubt(struct days *d, struct chore *c, const struct task_run *run, int64_t due)
 {
     if (!c->unsettled)
         return;
     c->unsettled = false;
-    if (run->attempt == c->failed_before + 1 && due == c->due_before_wall_ns && c->is != CHORE_RUNS) {
+    if (run->attempt == c->failed_before + 1 && due == to_us(c->due_before_wall_ns) && c->is != CHORE_RUNS) {
         d->open += c->is == CHORE_DONE || c->is == CHORE_DEAD || c->is == CHORE_REMOVED;
         c->is = CHORE_LIVE;
         c->failed = c->failed_before;
@@ -94,7 +97,7 @@ static void check_start(struct days *d, struct chore *c, const struct task_run *
         sim_fail(s, "task %u runs although it is %d (ended, refused, or running already)", c->number, c->is);
     if (run->attempt != c->failed + 1)
         sim_fail(s, "task %u: attempt %u after %u failed ones", c->number, run->attempt, c->failed);
-    if (due != c->due_wall_ns)
+    if (due != to_us(c->due_wall_ns))
         sim_fail(s, "task %u was due %.3f s beside what the formula says", c->number, (double)(due - c->due_wall_ns) / 1e9);
     if (c->forced)
         return;
@@ -218,7 +221,7 @@ static void create_one(struct sim *s, void *arg)
     for (uint64_t burst = 1 + (sim_chance(s, 0.1) ? rng_below(&s->world_rng, 20) : 0); burst > 0 && d->n < TASKS_MAX; burst--) {
         struct chore *c = &d->chores[d->n];
         *c = (struct chore){.days = d, .is = CHORE_SENT, .number = (uint32_t)d->n, .key = (uint32_t)rng_below(&s->world_rng, 4)};
-        c->due_wall_ns = c->due_before_wall_ns = wall_ns(d) + (sim_chance(s, 0.5) ? 0 : sim_delay(s, 0, 24 * HOUR_NS));
+        c->due_wall_ns = c->due_before_wall_ns = to_us(wall_ns(d) + (sim_chance(s, 0.5) ? 0 : sim_delay(s, 0, 24 * HOUR_NS)));
         d->n++;
         c->made = make_record(d, c);
         queue_create(d->queue, c->made, on_created, c);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define TMPDIRS_MAX 64
@@ -28,14 +29,44 @@ void support_env(struct fake_env *fe)
     fake_clock_init(&fe->clock);
     rng_seed(&fe->rng, 1);
     fe->env = (struct env){&fe->clock.clock, &fe->rng, timers_new(), log_null()};
+    fe->log_fd = -1;
     if (!fe->env.timers)
         abort();
+}
+
+void support_log(struct fake_env *fe)
+{
+    fe->log_fd = memfd_create("log", MFD_CLOEXEC);
+    fe->env.log = fe->log_fd < 0 ? NULL : log_new(fe->log_fd, false, LOG_WARN, &fe->clock.clock);
+    if (!fe->env.log)
+        abort();
+}
+
+size_t fake_log(struct fake_env *fe, const char *text)
+{
+    char line[LOG_LINE_MAX + 1];
+    size_t n = 0;
+    int copy = dup(fe->log_fd);
+    FILE *f = copy < 0 ? NULL : fdopen(copy, "r");
+    if (!f)
+        abort();
+    rewind(f);
+    while (fgets(line, sizeof line, f))
+        n += strstr(line, text) != NULL;
+    fseek(f, 0, SEEK_END); /* which the log writes at, too */
+    fclose(f);
+    return n;
 }
 
 void support_env_fini(struct fake_env *fe)
 {
     timers_free(fe->env.timers);
     fe->env.timers = NULL;
+    if (fe->log_fd < 0)
+        return;
+    log_free(fe->env.log);
+    close(fe->log_fd);
+    fe->log_fd = -1;
 }
 
 size_t fake_env_advance(struct fake_env *fe, int64_t ns)

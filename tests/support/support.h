@@ -22,9 +22,14 @@ struct fake_env {
     struct fake_clock clock;
     struct rng rng;
     struct env env;
+    int log_fd; /* of support_log; -1: none */
 };
 void support_env(struct fake_env *fe); /* aborts when out of memory */
 void support_env_fini(struct fake_env *fe);
+/** From now on what is logged, from warnings on, is kept for fake_log. */
+void support_log(struct fake_env *fe);
+/** How many lines have been logged that hold this text. */
+size_t fake_log(struct fake_env *fe, const char *text);
 /** Let `ns` pass timer by timer: the clock stands at each due instant while its timers fire, also those armed on the
  *  way. Returns how many fired. */
 size_t fake_env_advance(struct fake_env *fe, int64_t ns);

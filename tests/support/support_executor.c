@@ -22,7 +22,7 @@ struct runtime_instance {
     struct runtime_events events;
     void *arg;
     uint16_t port;
-    uint64_t ticket[2], lane;
+    uint64_t ticket[2], lane, memory_bytes;
     uint32_t lane_width;
     char **env; /* while it waits for its lane */
     bool started;
@@ -63,6 +63,7 @@ static void on_end(struct timer *t, int64_t now_ns)
     bool waited = i->env != NULL;
     list_remove(waited ? &rt->waiting : &rt->running, &i->link);
     rt->exits++;
+    rt->memory_bytes -= waited ? 0 : i->memory_bytes;
     i->exit.started = i->started;
     if (rt->ended && !waited)
         rt->ended(rt->hook_arg, i->ticket, &i->exit);
@@ -121,6 +122,8 @@ static void begin(struct runtime_instance *i, const struct runtime_spec *spec)
     i->b = rt->behaviour;
     if (rt->vary)
         rt->vary(rt->hook_arg, spec, &i->b);
+    rt->memory_bytes += i->memory_bytes;
+    rt->memory_most = rt->memory_bytes > rt->memory_most ? rt->memory_bytes : rt->memory_most;
     list_append(&rt->running, &i->link);
     arm(i, &i->start, i->b.start_ns);
 }
@@ -177,6 +180,7 @@ static int fake_start(struct runtime *base, const struct runtime_spec *spec, con
     i->ticket[1] = spec->ticket[1];
     i->lane = spec->lane;
     i->lane_width = spec->lane_width;
+    i->memory_bytes = spec->memory_bytes;
     i->events = *events;
     i->arg = arg;
     i->port = rt->next_port++;
@@ -213,7 +217,14 @@ static void fake_kill(struct runtime *base, struct runtime_instance *i)
 static struct runtime_usage fake_usage(struct runtime *rt, const struct runtime_instance *i) { return (struct runtime_usage){0}; }
 
 static void fake_close(struct runtime *rt, void (*done)(void *arg), void *arg) { done(arg); }
-static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_usage, fake_close};
+static void fake_weigh(struct runtime *base, uint64_t group, uint32_t weight)
+{
+    struct fake_runtime *rt = CONTAINER_OF(base, struct fake_runtime, base);
+    rt->last_group = group;
+    rt->last_weight = weight;
+}
+
+static const struct runtime_ops fake_ops = {"fake", fake_check, fake_start, fake_signal, fake_kill, fake_weigh, fake_usage, fake_close};
 
 void fake_runtime_init(struct fake_runtime *rt, const struct env *env)
 {
@@ -227,6 +238,7 @@ void fake_runtime_forget(struct fake_runtime *rt)
 {
     for (struct node *n; (n = list_pop(&rt->running)) || (n = list_pop(&rt->waiting));)
         instance_free(CONTAINER_OF(n, struct runtime_instance, link));
+    rt->memory_bytes = 0;
 }
 
 void fake_runtime_exit(struct fake_runtime *rt, int exit_code)
@@ -354,7 +366,8 @@ void world_init(struct world *w, int64_t idle_ns, uint32_t max_instances)
                                          .port = 8080,
                                          .idle_ns = idle_ns,
                                          .max_instances_host = max_instances,
-                                         .host_cpu_millis = 2000};
+                                         .host_cpu_millis = 2000,
+                                         .host_memory_bytes = UINT64_C(16) << 30};
     open_executor(w);
 }
 

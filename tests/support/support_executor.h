@@ -33,8 +33,11 @@ struct fake_runtime {
     void *hook_arg;
     uint32_t starts, exits, kills, terms;
     uint16_t next_port;
-    char last_env[4096];           /* of the last start, joined by newlines */
-    struct runtime_spec last_spec; /* pointers are only good until its revision goes */
+    uint64_t last_group; /* of the last weigh */
+    uint32_t last_weight;
+    uint64_t memory_bytes, memory_most; /* limits of what runs, together */
+    char last_env[4096];                /* of the last start, joined by newlines */
+    struct runtime_spec last_spec;      /* pointers are only good until its revision goes */
 };
 struct fake_prober {
     struct prober base;

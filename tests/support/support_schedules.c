@@ -29,9 +29,9 @@ static void die(const char *what, const struct err *e)
 
 static struct ts *of(struct target *t) { return CONTAINER_OF(t, struct ts, target); }
 
-static void settle(struct target_call *c, int status)
+static void settle(const struct ts *ts, struct target_call *c, int status)
 {
-    struct target_result r = {.http_status = status};
+    struct target_result r = {.http_status = status, .final = ts->final};
     if (status == 0)
         err_set(&r.err, ERR_DEADLINE_EXCEEDED, "no answer in time");
     else if (status < 200 || status > 299)
@@ -54,10 +54,13 @@ static void target_start(struct target *t, struct target_call *c)
     struct ts_fired *f = &ts->fired[ts->n_fired++];
     snprintf(f->job, sizeof f->job, "%s", strrchr(c->job->name, '/') + 1);
     snprintf(f->schedule_time, sizeof f->schedule_time, "%s", c->schedule_time);
+    snprintf(f->event_id, sizeof f->event_id, "%s", c->event_id);
+    f->series_len = c->series_len;
+    f->overlap = c->overlap;
     f->wall_ns = ts->fe.clock.wall_ns;
     f->mono_ns = ts->fe.clock.mono_ns;
     if (ts->answer)
-        settle(c, ts->answer);
+        settle(ts, c, ts->answer);
     else
         ts->open[ts->n_open++] = c;
 }
@@ -88,7 +91,7 @@ void ts_answer(struct ts *ts, int status)
         die("no call is open", NULL);
     struct target_call *c = ts->open[0];
     take(ts, 0);
-    settle(c, status);
+    settle(ts, c, status);
     ts_run(ts);
 }
 
@@ -96,9 +99,9 @@ void ts_answer(struct ts *ts, int status)
 
 static void open_schedules(struct ts *ts)
 {
-    static const struct target_ops ops = {.kind = "FAKE", .start = target_start, .cancel = target_cancel};
     struct err e = {0};
-    ts->target.ops = &ops;
+    ts->target_ops = (struct target_ops){.kind = "FAKE", .lasts = ts->target_ops.lasts, .start = target_start, .cancel = target_cancel};
+    ts->target.ops = &ts->target_ops;
     ts->metrics = metrics_new();
     ts->registry = registry_new();
     const struct schedules_config config = {.region = "europe-west1"};
@@ -108,6 +111,7 @@ static void open_schedules(struct ts *ts)
         .metrics = ts->metrics,
         .http = &ts->target,
         .pubsub = &ts->target,
+        .run = &ts->target,
         .workers = ts->workers,
         .engine = ts->engine,
     };

@@ -11,8 +11,11 @@
 
 #define TS_JOB_MAX 64
 struct ts_fired {
-    char job[TS_JOB_MAX];     /* short id */
-    char schedule_time[64];   /* as the target is told */
+    char job[TS_JOB_MAX];   /* short id */
+    char schedule_time[64]; /* as the target is told */
+    char event_id[160];
+    size_t series_len;
+    enum target_overlap overlap;
     int64_t wall_ns, mono_ns; /* when */
 };
 struct ts {
@@ -23,7 +26,9 @@ struct ts {
     struct metrics *metrics;
     struct workers *workers;
     struct mailbox *engine;
-    struct target target; /* of both kinds */
+    struct target target; /* of all kinds */
+    struct target_ops target_ops;
+    bool final; /* an answer that is none of success is so */
     enum err_code store_fails;
     bool store_stands;        /* the store answers nothing */
     size_t store_steps;       /* what it has answered, in all */

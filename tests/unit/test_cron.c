@@ -357,7 +357,7 @@ static const struct {
     {"every 5 minutes from 10:00", {"\"to\" is wanted"}},
     {"every 5 minutes from 10:00 to 25:00", {"character 31: \"25:00\" stands where a time such as 09:00 is wanted"}},
     {"every 5 minutes from 10:00 to 11:00 daily", {"\"daily\" stands where the end is wanted"}},
-    {"every 7 hours synchronized", {"divide 24 hours evenly"}},
+    {"every 7 hours synchronized", {"character 9: \"hours synchronized\"", "divide 24 hours evenly"}},
     {"every 48 hours synchronized", {"divide 24 hours evenly"}},
     {"every fridy 09:00", {"character 7: \"fridy\" stands where"}},
     {"every monday", {"character 13: \"\" stands where a time"}},

@@ -307,7 +307,7 @@ static void a_token_is_signed_once_and_again_shortly_before_it_expires(void **st
 static void accounts_and_audiences_that_cannot_be_are_refused(void **state)
 {
     struct fixture *f = *state;
-    char long_text[1000];
+    char long_text[URL_LEN_MAX + 2];
     memset(long_text, 'x', sizeof long_text - 1);
     long_text[sizeof long_text - 1] = '\0';
     const struct {
@@ -322,6 +322,23 @@ static void accounts_and_audiences_that_cannot_be_are_refused(void **state)
         CASE_TRUE(cases[i].name, g.done);
         CASE_INT(cases[i].name, g.err.code, ERR_INVALID_ARGUMENT);
     }
+}
+
+/* By default the audience is the URL that is called, and that may be long. */
+static void an_audience_may_be_as_long_as_a_url(void **state)
+{
+    struct fixture *f = *state;
+    char url[URL_LEN_MAX + 1] = "https://a/";
+    struct got g;
+    struct token_parts t;
+    struct err e = {0};
+    struct arena *a = arena_new(65536);
+    memset(url + strlen(url), 'x', sizeof url - 1 - strlen(url));
+    make_key(f);
+    fetch(f, url, &g);
+    assert_int_equal(token_split(a, str_of(g.token), &t, &e), 0);
+    assert_string_equal(t.claims->aud, url);
+    arena_free(a);
 }
 
 static void who_asks_before_there_is_a_key_waits_for_it(void **state)
@@ -573,6 +590,7 @@ int main(void)
         WITH(no_change_of_a_token_is_ever_accepted),
         WITH(a_token_is_signed_once_and_again_shortly_before_it_expires),
         WITH(accounts_and_audiences_that_cannot_be_are_refused),
+        WITH(an_audience_may_be_as_long_as_a_url),
         WITH(who_asks_before_there_is_a_key_waits_for_it),
         WITH(a_key_that_cannot_be_stored_is_not_used_and_made_again),
         WITH(the_store_may_finish_after_the_identity_is_gone),

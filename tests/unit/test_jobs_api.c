@@ -17,8 +17,6 @@ static char last[200]; /* the last execution */
 static int setup(void **state)
 {
     world_init(&w, 60 * NS_PER_S, 0);
-    w.config.host_memory_bytes = UINT64_C(2) << 30;
-    world_crash(&w); /* it reads that at its start */
     w.runtime.behaviour.exits_ns = 10 * NS_PER_MS;
     return 0;
 }
@@ -84,7 +82,12 @@ static const struct {
     {"a reserved variable", C("\"env\":[{\"name\":\"CLOUD_RUN_TASK_INDEX\",\"value\":\"1\"}]"),
      "template.template.containers[0].env[0].name", ERR_INVALID_ARGUMENT},
     {"our variable", C("\"env\":[{\"name\":\"RUNNEL_RESULT\",\"value\":\"1\"}]"), "RUNNEL_RESULT", ERR_INVALID_ARGUMENT},
-    {"more CPU than there is", C("\"resources\":{\"limits\":{\"cpu\":\"4\"}}"), "more than this host has", ERR_INVALID_ARGUMENT},
+    {"more memory than there is", C("\"resources\":{\"limits\":{\"memory\":\"64Gi\"}}"),
+     "template.template.containers[0].resources.limits.memory: 64 GiB is more than the 16 GiB that there are for all programs of this host, "
+     "so no task",
+     ERR_INVALID_ARGUMENT},
+    {"a weight of nothing", N("\"runnel.dev/weight\":\"0\""), "runnel.dev/weight is '0', which is no number from 1 to 10000",
+     ERR_INVALID_ARGUMENT},
     {"too many tasks", E("\"taskCount\":1000001"), "template.taskCount", ERR_INVALID_ARGUMENT},
     {"fewer than none", E("\"taskCount\":-1"), "template.taskCount", ERR_INVALID_ARGUMENT},
     {"too many at once", E("\"parallelism\":2001"), "template.parallelism", ERR_INVALID_ARGUMENT},
@@ -112,7 +115,6 @@ static const struct {
     {"after itself, by its template",
      "{\"template\":{\"annotations\":{\"runnel.dev/depends-on\":\"work\"},\"template\":{\"containers\":[{" CONTAINER "}]}}}",
      "template.annotations: runnel.dev/depends-on names the job itself", ERR_INVALID_ARGUMENT},
-    {"more memory than there is", C("\"resources\":{\"limits\":{\"memory\":\"3Gi\"}}"), "more than this host has", ERR_INVALID_ARGUMENT},
     {"a priority below all", N("\"runnel.dev/priority\":\"-1001\""), "priority", ERR_INVALID_ARGUMENT},
     {"too many executions", N("\"runnel.dev/max-concurrent-executions\":\"10001\""), "max-concurrent-executions", ERR_INVALID_ARGUMENT},
     {"a wait of two days", N("\"runnel.dev/backoff-max\":\"172800s\""), "up to 86400s", ERR_INVALID_ARGUMENT},

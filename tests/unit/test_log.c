@@ -241,6 +241,19 @@ static void a_log_that_cannot_be_written_stops_nobody(void **state)
     support_alloc_failed();
 }
 
+static void what_happens_often_is_told_seldom(void **state)
+{
+    struct log_seldom s = {0};
+    const int64_t began = 5 * NS_PER_S;
+    assert_int_equal(log_seldom(&s, began), 1);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(log_seldom(&s, began + i), 0);
+    assert_int_equal(log_seldom(&s, began + LOG_SELDOM_NS - 1), 0);
+    assert_int_equal(log_seldom(&s, began + LOG_SELDOM_NS), 1002);
+    assert_int_equal(log_seldom(&s, began + LOG_SELDOM_NS + 1), 0);
+    assert_int_equal(log_seldom(&s, began + 9 * LOG_SELDOM_NS), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +266,7 @@ int main(void)
         cmocka_unit_test(fields_that_do_not_fit_are_left_out_whole),
         cmocka_unit_test(a_terminal_gets_colours_and_a_file_does_not),
         cmocka_unit_test(a_log_that_cannot_be_written_stops_nobody),
+        cmocka_unit_test(what_happens_often_is_told_seldom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

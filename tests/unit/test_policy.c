@@ -188,7 +188,9 @@ static void unknown_resources_are_not_found(void **state)
     struct fixture *f = *state;
     assert_int_equal(run(f, VERB_GET, "/v1/projects/proj-test/topics/missing:getIamPolicy", "{}", "topics/missing"), ERR_NOT_FOUND);
     assert_int_equal(run(f, VERB_POST, "/v1/projects/proj-test/topics/missing:setIamPolicy", ALL_USERS, "topics/missing"), ERR_NOT_FOUND);
-    assert_int_equal(run(f, VERB_POST, "/v1/projects/proj-test/topics/missing:testIamPermissions", "{}", "topics/missing"), ERR_NOT_FOUND);
+    /* but nobody has a permission on what is not there */
+    assert_int_equal(run(f, VERB_POST, "/v1/projects/proj-test/topics/missing:testIamPermissions", "{\"permissions\":[\"a.b.c\"]}", "{}"),
+                     ERR_OK);
 }
 
 static void an_old_etag_is_refused(void **state)
@@ -377,7 +379,7 @@ static void tokens_of_the_file_are_let_in(void **state)
     policy_free(p);
 }
 
-static int admit(void *arg, struct str token, struct err *e)
+static int admit(void *arg, const struct call *c, struct str token, struct err *e)
 {
     ++*(int *)arg;
     return str_is(token, "head.claims.good") ? 0 : err_set(e, ERR_PERMISSION_DENIED, "not this one");
@@ -480,6 +482,37 @@ static void members_and_roles_mean_what_they_say(void **state)
     assert_false(policy_role_invokes("roles/viewer"));
 }
 
+static void who_may_start_a_job(void **state)
+{
+    static const struct {
+        const char *role, *member, *email;
+        bool may;
+    } cases[] = {
+        {"roles/run.invoker", "serviceAccount:a@b.c", "A@b.c", true},
+        {"roles/run.admin", "user:a@b.c", "a@b.c", true},
+        {"roles/run.invoker", "domain:b.c", "a@b.c", true},
+        {"roles/run.invoker", "allUsers", "a@b.c", true},
+        {"roles/run.invoker", "allAuthenticatedUsers", "a@b.c", true},
+        {"roles/run.invoker", "serviceAccount:a@b.c", "a@b.cc", false},
+        {"roles/run.invoker", "domain:b.c", "a@x.b.c", false},
+        {"roles/viewer", "serviceAccount:a@b.c", "a@b.c", false},
+        {"roles/run.invoker", "group:a@b.c", "a@b.c", false},
+        {"roles/run.invoker", "serviceAccount:a@b.c", "b.c", false},
+    };
+    assert_false(policy_invokes(NULL, "a@b.c"));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *member = (char *)cases[i].member;
+        Google__Iam__V1__Binding b = GOOGLE__IAM__V1__BINDING__INIT, *all = &b;
+        Google__Iam__V1__Policy p = GOOGLE__IAM__V1__POLICY__INIT;
+        b.role = (char *)cases[i].role;
+        b.members = &member;
+        b.n_members = 1;
+        p.bindings = &all;
+        p.n_bindings = 1;
+        CASE_INT(cases[i].member, policy_invokes(&p, cases[i].email), cases[i].may);
+    }
+}
+
 int main(void)
 {
 #define WITH(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -499,6 +532,7 @@ int main(void)
         WITH(an_access_token_of_ours_opens_methods_but_not_pages),
         WITH(a_bad_auth_option_is_refused_with_the_reason),
         cmocka_unit_test(members_and_roles_mean_what_they_say),
+        cmocka_unit_test(who_may_start_a_job),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

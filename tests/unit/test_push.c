@@ -263,6 +263,29 @@ static void failures_pause_the_whole_subscription(void **state)
     assert_true(f->transport.n - sent < PUSH_WINDOW_START); /* and fewer than before */
 }
 
+static void a_failing_endpoint_is_told_seldom(void **state)
+{
+    struct fixture *f = *state;
+    support_log(&f->fe);
+    start(f, 20);
+    answer(f, 500);
+    answer(f, 0);
+    assert_int_equal(fake_log(&f->fe, "\"push.failing\""), 1);
+    assert_int_equal(fake_log(&f->fe, "\"WARNING\",\"event\":\"push.failing\",\"subscription\":\"" SUB "\""), 1);
+    assert_int_equal(fake_log(&f->fe, "\"status\":500"), 1);
+    assert_int_equal(fake_log(&f->fe, "x=1"), 0); /* the query may be a secret */
+    fake_clock_move(&f->fe.clock, LOG_SELDOM_NS);
+    answer(f, 0);
+    assert_int_equal(fake_log(&f->fe, "\"status\":0,\"error\":\"no answer\",\"failures\":2"), 1);
+    fake_clock_move(&f->fe.clock, LOG_SELDOM_NS);
+    struct lease *l = &f->sub.leases[3]; /* nothing comes at all */
+    l->state = LEASE_WAIT;
+    f->sub.consumer->on_expired(f->sub.consumer, l);
+    assert_int_equal(fake_log(&f->fe, "\"error\":\"no answer within the ack deadline\",\"failures\":1"), 1);
+    answer(f, 204); /* what succeeds, and what comes too late, is not worth a word */
+    assert_int_equal(fake_log(&f->fe, "push."), 3);
+}
+
 static void a_token_is_fetched_first_and_shown(void **state)
 {
     struct fixture *f = *state;
@@ -295,9 +318,16 @@ static void without_a_token_nothing_is_sent_and_it_is_asked_again(void **state)
     f->sub.oidc.service_account_email = (char *)"a@b.c";
     f->sub.push.oidc_token = &f->sub.oidc;
     f->sub.push.authentication_method_case = GOOGLE__PUBSUB__V1__PUSH_CONFIG__AUTHENTICATION_METHOD_OIDC_TOKEN;
+    support_log(&f->fe);
     start(f, 1);
-    f->tokens.done(f->tokens.arg, NULL, &e);
+    for (int i = 0; i < 20; i++) {
+        f->tokens.done(f->tokens.arg, NULL, &e);
+        fake_env_advance(&f->fe, NS_PER_S);
+    }
+    assert_int_equal(f->tokens.asked, 21);
+    assert_int_equal(fake_log(&f->fe, "\"push.no_token\""), 1);
     assert_int_equal(f->sub.taken, 0);
+    f->tokens.done(f->tokens.arg, NULL, &e);
     f->tokens.at_once = true;
     fake_env_advance(&f->fe, 2 * NS_PER_S);
     assert_int_equal(f->transport.n, 1);
@@ -538,6 +568,7 @@ int main(void)
         WITH(it_starts_slowly_and_doubles_with_acks),
         cmocka_unit_test(only_five_answers_are_acks),
         WITH(failures_pause_the_whole_subscription),
+        WITH(a_failing_endpoint_is_told_seldom),
         WITH(a_token_is_fetched_first_and_shown),
         WITH(without_a_token_nothing_is_sent_and_it_is_asked_again),
         WITH(a_pusher_that_goes_while_its_token_is_made_is_not_missed),

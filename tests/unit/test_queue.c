@@ -177,6 +177,55 @@ static void what_was_not_delivered_does_not_count(void **state)
     pb_free(d.record);
 }
 
+static void what_does_not_arrive_is_told_seldom_and_counted(void **state)
+{
+    struct tq *tq = tq_begin(state, NULL);
+    struct tq_done d = {0}, other = {0};
+    support_log(&tq->fe);
+    tq->answer = TQ_UNDELIVERED;
+    tq_add_many(tq, "u", 5, (struct tq_task){0});
+    tq_advance(tq, LOG_SELDOM_NS / 2);
+    assert_int_equal(fake_log(&tq->fe, "\"task.undelivered\""), 1);
+    assert_int_equal(
+        fake_log(&tq->fe, "\"severity\":\"WARNING\",\"event\":\"task.undelivered\",\"queue\":\"" TQ_QUEUE "\",\"task\":\"u0000\""), 1);
+    assert_int_equal(fake_log(&tq->fe, "\"attempts\":1,"), 1);
+    tq_advance(tq, LOG_SELDOM_NS / 2 + S);
+    assert_int_equal(fake_log(&tq->fe, "\"task.undelivered\""), 2);
+    assert_int_equal(fake_log(&tq->fe, "\"attempts\":300,"), 1);
+    char line[100];
+    snprintf(line, sizeof line, "runnel_task_undelivered_total{queue=\"%s\"} %zu", TQ_QUEUE, tq->n_starts);
+    assert_metric(tq, line);
+    /* what somebody called off is no want of ours */
+    size_t before = tq->n_starts;
+    tq->answer = TQ_HOLD;
+    tq_advance(tq, S);
+    queue_remove(tq->queue, "u0001", tq_done, &d);
+    tq_run(tq);
+    assert_true(d.done && tq->cancelled == 1);
+    assert_true(tq->n_starts > before);
+    queue_remove(tq->queue, "u0002", tq_done, &other); /* and comes to nothing while its end is being written */
+    tq_settle(tq, tq_running(tq, "u0002"), TQ_UNDELIVERED);
+    tq_run(tq);
+    queue_stop(tq->queue);
+    tq_settle(tq, tq_running(tq, "u0003"), TQ_UNDELIVERED);
+    assert_metric(tq, line);
+}
+
+static void failures_are_told_seldom(void **state)
+{
+    struct tq *tq = tq_begin(state, NULL);
+    support_log(&tq->fe);
+    tq->answer = 503;
+    tq_add(tq, &(struct tq_task){.id = "a"});
+    tq_add(tq, &(struct tq_task){.id = "b"});
+    tq_advance(tq, 50 * S);
+    assert_true(tq->n_starts > 4);
+    assert_int_equal(fake_log(&tq->fe, "\"task.failing\""), 1);
+    assert_int_equal(fake_log(&tq->fe, "\"error\":\"UNAVAILABLE(14): HTTP status code 503\",\"attempt\":1,\"failures\":1"), 1);
+    tq_advance(tq, 300 * S);
+    assert_in_range(fake_log(&tq->fe, "\"task.failing\""), 3, 5);
+}
+
 /* ---- limits ---- */
 
 static void the_burst_and_then_the_rate(void **state)
@@ -625,6 +674,8 @@ int main(void)
         TEST(counts_and_attempts_are_told_as_google_does),
         TEST(the_timeline_keeps_its_beginning_and_its_end),
         TEST(what_was_not_delivered_does_not_count),
+        TEST(what_does_not_arrive_is_told_seldom_and_counted),
+        TEST(failures_are_told_seldom),
         TEST(the_burst_and_then_the_rate),
         TEST(overload_slows_the_queue),
         TEST(retry_after_holds_all_tasks),

@@ -47,6 +47,7 @@ static const struct {
     enum err_code code;
 } refused[] = {
 #define T(inside) "{\"template\":{" inside "}}"
+#define TEMPLATE_PLAIN "\"template\":{\"containers\":[{" CONTAINER "}]}"
 #define C(inside) T("\"containers\":[{" CONTAINER "," inside "}]")
     {"no template", "{}", "template: required", ERR_INVALID_ARGUMENT},
     {"no container", T("\"containers\":[]"), "template.containers: required", ERR_INVALID_ARGUMENT},
@@ -61,6 +62,13 @@ static const struct {
      "env[0].valueSource", ERR_UNIMPLEMENTED},
     {"a wrong cpu", C("\"resources\":{\"limits\":{\"cpu\":\"many\"}}"), "limits.cpu: 'many'", ERR_INVALID_ARGUMENT},
     {"a wrong size", C("\"resources\":{\"limits\":{\"memory\":\"-1Gi\"}}"), "limits.memory", ERR_INVALID_ARGUMENT},
+    {"more memory than there is", C("\"resources\":{\"limits\":{\"memory\":\"17Gi\"}}"),
+     "template.containers[0].resources.limits.memory: 17 GiB is more than the 16 GiB", ERR_INVALID_ARGUMENT},
+    {"more memory than anybody has", C("\"resources\":{\"limits\":{\"memory\":\"1000000000Ti\"}}"), "is not a size", ERR_INVALID_ARGUMENT},
+    {"a weight that is none", "{\"annotations\":{\"runnel.dev/weight\":\"much\"}," TEMPLATE_PLAIN "}", "runnel.dev/weight is 'much'",
+     ERR_INVALID_ARGUMENT},
+    {"a setting of jobs", T("\"annotations\":{\"runnel.dev/priority\":\"1\"},\"containers\":[{" CONTAINER "}]"),
+     "'runnel.dev/priority' is nothing that a service has", ERR_INVALID_ARGUMENT},
     {"another limit", C("\"resources\":{\"limits\":{\"nvidia.com/gpu\":\"1\"}}"), "neither cpu nor memory", ERR_INVALID_ARGUMENT},
     {"two ports", C("\"ports\":[{\"containerPort\":1},{\"containerPort\":2}]"), "ports: at most one", ERR_INVALID_ARGUMENT},
     {"no such port", C("\"ports\":[{\"containerPort\":70000}]"), "70000", ERR_INVALID_ARGUMENT},

@@ -149,16 +149,26 @@ static int in_no_lane(void **state)
     return 0;
 }
 
-static int try_start(struct watch *w, const char *const *argv, const char *image, struct err *e)
+static int try_start_with(struct watch *w, const char *const *argv, const char *image, struct runtime_spec spec, struct err *e)
 {
     static unsigned n;
     char id[64];
     snprintf(id, sizeof id, "t%d-%u", (int)getpid(), n++);
     const char *const vars[] = {"FOO=bar baz", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    struct runtime_spec spec = {
-        .id = id, .image = image, .argv = argv, .env = vars, .wants_port = true, .lane = lane, .lane_width = lane_width};
+    spec.id = id;
+    spec.image = image;
+    spec.argv = argv;
+    spec.env = vars;
+    spec.wants_port = true;
+    spec.lane = lane;
+    spec.lane_width = lane_width;
     *w = (struct watch){0};
     return rt->ops->start(rt, &spec, &events, w, &w->inst, e);
+}
+
+static int try_start(struct watch *w, const char *const *argv, const char *image, struct err *e)
+{
+    return try_start_with(w, argv, image, (struct runtime_spec){0}, e);
 }
 
 static void start_sh(struct watch *w, const char *script)
@@ -416,6 +426,43 @@ static void test_a_strangers_server_runs(void **state)
     assert_false(port_open(&w.port));
 }
 
+/* ---- shares */
+
+/* The script in a group; whether it wrote what `want` begins. */
+static bool says(const char *script, struct runtime_spec spec, const char *want)
+{
+    struct watch w;
+    struct err e;
+    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
+    assert_int_equal(try_start_with(&w, argv, "exec:///tmp", spec, &e), 0);
+    run_until(is_exited, &w);
+    assert_int_equal(w.exit.exit_code, 0);
+    return strncmp(w.lines[0], want, strlen(want)) == 0;
+}
+
+static void test_what_shares_the_cpu_is_in_one_group(void **state)
+{
+    static const char where[] = "grep -o 'g-.*$' /proc/self/cgroup | head -n 1; echo none";
+    const struct runtime_spec plain = {.group = 0x17, .weight = 300}, limited = {.group = 0x17, .weight = 200, .cpu_millis = 500};
+    if (says(where, plain, "none")) {
+        print_message("left out: this host lets us make no groups for the CPU\n");
+        return;
+    }
+    assert_true(says(where, plain, "g-17"));
+    assert_true(says(where, limited, "g-17/i-"));
+    assert_true(says(where, (struct runtime_spec){.group = 0x18, .weight = 100}, "g-18"));
+    assert_true(says(where, (struct runtime_spec){0}, "none"));
+    /* A group that is empty stays for the next, but not for ever: of 80 that were used once few are left. */
+    for (uint64_t i = 0; i < 80; i++)
+        assert_true(says("exit 0", (struct runtime_spec){.group = 0x1000 + i, .weight = 100}, ""));
+    assert_true(
+        says("[ $(ls -d /sys/fs/cgroup/cpu/runnel-$PPID/g-* /sys/fs/cgroup/runnel-$PPID/g-* 2>/dev/null | wc -l) -le 65 ] && echo few",
+             plain, "few"));
+    assert_true(says(where, plain, "g-17"));
+    const struct runtime_spec both = {.group = 0x17, .weight = 300, .memory_bytes = 64 << 20};
+    assert_true(says("grep -q g-17 /proc/self/cgroup && grep -q /i- /proc/self/cgroup && echo both", both, "both"));
+}
+
 static void test_a_lost_warden_is_replaced(void **state)
 {
     struct watch w, next;
@@ -525,6 +572,7 @@ int main(int argc, char **argv)
         CASE_IN_LANE(test_a_lane_is_as_wide_as_it_was_told),
         cmocka_unit_test(test_a_flood_is_bounded),
         cmocka_unit_test(test_a_strangers_server_runs),
+        cmocka_unit_test(test_what_shares_the_cpu_is_in_one_group),
         CASE_BOTH(test_a_lost_warden_is_replaced),
         cmocka_unit_test(test_no_orphan_after_kill_9_of_the_server),
         CASE_IN_LANE(test_what_waits_for_its_lane_ends_with_the_runtime),

@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define P "projects/p"
 #define L P "/locations/l"
@@ -193,6 +194,31 @@ static void pages(void **state)
     ts_stop(&ts);
 }
 
+/* A thousand jobs of a megabyte are no page: it ends early, and the next one goes on. */
+static void pages_of_large_jobs_end_early(void **state)
+{
+    struct ts ts;
+    char id[16], token[512] = "", *big;
+    ts_start(&ts);
+    assert_true(asprintf(&big, CRON ",\"httpTarget\":{\"uri\":\"http://127.0.0.1:9/\",\"body\":\"%s\"}", letters(1300000)) > 0);
+    for (int i = 0; i < 60; i++) {
+        snprintf(id, sizeof id, "j%02d", i);
+        create(&ts, id, big);
+    }
+    free(big);
+    int seen = 0, calls = 0;
+    do {
+        const char *r = ts_call(&ts, ERR_OK, "ListJobs", "{\"parent\":\"" L "\",\"pageToken\":\"%s\"}", token);
+        for (const char *p = r; (p = strstr(p, "\"state\":")); p++)
+            seen++;
+        snprintf(token, sizeof token, "%s", ts_json(r, "nextPageToken") ? ts_json(r, "nextPageToken") : "");
+        calls++;
+    } while (*token);
+    assert_int_equal(seen, 60);
+    assert_in_range(calls, 3, 6);
+    ts_stop(&ts);
+}
+
 static void locations(void **state)
 {
     struct ts ts;
@@ -240,6 +266,17 @@ static const struct {
     {"no target", "CreateJob", NEW(CRON), ERR_INVALID_ARGUMENT, "target"},
     {"App Engine", "CreateJob", NEW(CRON ",\"appEngineHttpTarget\":{\"relativeUri\":\"/\"}"), ERR_UNIMPLEMENTED, "app_engine_http_target"},
     {"no uri", "CreateJob", NEW(CRON ",\"httpTarget\":{}"), ERR_INVALID_ARGUMENT, "http_target.uri"},
+    {"an execution of no job", "CreateJob", NEW(CRON ",\"httpTarget\":{\"uri\":\"run:///jobs/j\"}"), ERR_INVALID_ARGUMENT,
+     "run:///projects/PROJECT/locations/LOCATION/jobs/JOB"},
+    {"an execution by GET", "CreateJob", NEW(CRON ",\"httpTarget\":{\"uri\":\"run:///" L "/jobs/j\",\"httpMethod\":\"GET\"}"),
+     ERR_INVALID_ARGUMENT, "http_target.http_method"},
+    {"an execution with headers", "CreateJob", NEW(CRON ",\"httpTarget\":{\"uri\":\"run:///" L "/jobs/j\",\"headers\":{\"a\":\"b\"}}"),
+     ERR_INVALID_ARGUMENT, "http_target.headers"},
+    {"an execution with a token", "CreateJob",
+     NEW(CRON ",\"httpTarget\":{\"uri\":\"run:///" L "/jobs/j\",\"oidcToken\":{\"serviceAccountEmail\":\"a@b.c\"}}"), ERR_INVALID_ARGUMENT,
+     "takes no token"},
+    {"an execution of nonsense", "CreateJob", NEW(CRON ",\"httpTarget\":{\"uri\":\"run:///" L "/jobs/j\",\"body\":\"Ww==\"}"),
+     ERR_INVALID_ARGUMENT, "http_target.body"},
     {"a uri of another kind", "CreateJob", NEW(CRON ",\"httpTarget\":{\"uri\":\"ftp://x/\"}"), ERR_INVALID_ARGUMENT, "http_target.uri"},
     {"an unknown method", "CreateJob", NEW(CRON "," TO("\"httpMethod\":\"TRACE\"")), ERR_INVALID_ARGUMENT, "TRACE"},
     {"a method by a number that is none", "CreateJob", NEW(CRON "," TO("\"httpMethod\":99")), ERR_INVALID_ARGUMENT, "http_method"},
@@ -276,6 +313,10 @@ static const struct {
     {"resume what runs", "ResumeJob", "{\"name\":\"" J "\"}", ERR_FAILED_PRECONDITION, "must be PAUSED"},
     {"run nothing", "RunJob", "{\"name\":\"" L "/jobs/no\"}", ERR_NOT_FOUND, "not found"},
     {"list nowhere", "ListJobs", "{\"parent\":\"x\"}", ERR_INVALID_ARGUMENT, "parent"},
+    {"list everywhere", "ListJobs", "{\"parent\":\"" P "/locations/-\"}", ERR_INVALID_ARGUMENT,
+     "Location '-' is not a valid location. Use ListLocations"},
+    {"a job everywhere", "CreateJob", "{\"parent\":\"" P "/locations/-\",\"job\":{" CRON "," HTTP "}}", ERR_INVALID_ARGUMENT,
+     "Location '-'"},
     {"a negative page", "ListJobs", "{\"parent\":\"" L "\",\"pageSize\":-1}", ERR_INVALID_ARGUMENT, "pageSize"},
     {"a token of another list", "ListJobs", "{\"parent\":\"" L "\",\"pageToken\":\"xxxx\"}", ERR_INVALID_ARGUMENT, "pageToken"},
     {"update nothing", "UpdateJob", "{\"job\":{\"name\":\"" L "/jobs/no\"}}", ERR_NOT_FOUND, "not found"},
@@ -429,6 +470,7 @@ int main(void)
         cmocka_unit_test(update_with_a_mask),
         cmocka_unit_test(update_without_a_mask),
         cmocka_unit_test(pages),
+        cmocka_unit_test(pages_of_large_jobs_end_early),
         cmocka_unit_test(locations),
         cmocka_unit_test(each_error),
         cmocka_unit_test(sizes),

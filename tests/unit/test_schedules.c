@@ -382,6 +382,55 @@ static void a_retry_survives(void **state)
     ts_stop(&ts);
 }
 
+static void a_firing_is_known_by_its_id(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    create(&ts, "job", "0 * * * *", ",\"retryConfig\":{\"retryCount\":1,\"minBackoffDuration\":\"10s\"}");
+    ts_advance(&ts, HOUR);
+    assert_string_equal(last(&ts)->event_id, "//cloudscheduler.googleapis.com/" J "@2026-01-01T01:00:00Z");
+    assert_int_equal(last(&ts)->series_len, strlen("//cloudscheduler.googleapis.com/" J "@"));
+    assert_int_equal(last(&ts)->overlap, TARGET_AFTER);
+    ts_crash(&ts);
+    assert_int_equal(ts.n_fired, 2);
+    assert_string_equal(ts.fired[1].event_id, ts.fired[0].event_id); /* repeated */
+    ts_answer(&ts, 500);
+    policy(&ts, "\"overlap\":\"REPLACE\"");
+    ts_advance(&ts, 10 * NS_PER_S);
+    assert_int_equal(ts.n_fired, 3);
+    assert_string_equal(ts.fired[2].event_id, ts.fired[0].event_id); /* tried again */
+    assert_int_equal(last(&ts)->overlap, TARGET_INSTEAD);
+    ts_answer(&ts, 200);
+    policy(&ts, "\"overlap\":\"ALLOW\"");
+    ts_advance(&ts, HOUR);
+    assert_string_equal(last(&ts)->event_id, "//cloudscheduler.googleapis.com/" J "@2026-01-01T02:00:00Z");
+    assert_int_equal(last(&ts)->overlap, TARGET_BESIDE);
+    ts_stop(&ts);
+}
+
+/* What goes on without us is not waited for at a stop, and asked about again after the next start; a bad end of it is no failed attempt. */
+static void what_lasts_is_found_again(void **state)
+{
+    struct ts ts;
+    ts_start(&ts);
+    ts.target_ops.lasts = true;
+    create(&ts, "job", "0 * * * *", ",\"retryConfig\":{\"retryCount\":3,\"minBackoffDuration\":\"10s\"}");
+    ts_advance(&ts, HOUR);
+    int64_t at = ts.fe.clock.mono_ns;
+    ts_restart(&ts);
+    assert_int_equal(ts.cancelled, 1);
+    assert_true(ts.n_fired == 2 && ts.n_open == 1);
+    assert_string_equal(ts.fired[1].event_id, ts.fired[0].event_id);
+    assert_true(ts.fired[1].mono_ns - at < 3 * NS_PER_S);
+    ts.final = true;
+    ts_answer(&ts, 409);
+    const char *r = ts_call(&ts, ERR_OK, "GetJob", "{\"name\":\"" J "\"}");
+    assert_non_null(strstr(r, "\"status\":{\"code\":"));
+    ts_advance(&ts, 30 * MINUTE);
+    assert_int_equal(ts.n_fired, 2);
+    ts_stop(&ts);
+}
+
 /* An attempt that is repeated because the server died is no retry. */
 static void a_repeated_attempt_is_not_counted(void **state)
 {
@@ -480,7 +529,9 @@ static void run_now(void **state)
     for (int i = 1; i < SCHEDULE_RUNS_MAX; i++) /* also while it runs */
         ts_call(&ts, ERR_OK, "RunJob", "{\"name\":\"" J "\"}");
     assert_int_equal(ts.n_open, SCHEDULE_RUNS_MAX);
-    assert_string_equal(last(&ts)->schedule_time, "2026-01-01T01:01:30.000005+00:00");
+    assert_string_equal(ts.fired[1].schedule_time, "2026-01-01T01:01:30.000005+00:00");
+    assert_string_equal(last(&ts)->schedule_time, "2026-01-01T01:01:30.000019+00:00"); /* never two of one time */
+    assert_string_not_equal(last(&ts)->event_id, ts.fired[ts.n_fired - 2].event_id);
     ts_call(&ts, ERR_RESOURCE_EXHAUSTED, "RunJob", "{\"name\":\"" J "\"}");
     ts.store_fails = ERR_UNAVAILABLE; /* who is told no may rely on it */
     while (ts.n_open)
@@ -639,6 +690,8 @@ int main(void)
         cmocka_unit_test(a_late_failure_is_not_retried),
         cmocka_unit_test(both_limits_must_be_reached),
         cmocka_unit_test(a_retry_survives),
+        cmocka_unit_test(a_firing_is_known_by_its_id),
+        cmocka_unit_test(what_lasts_is_found_again),
         cmocka_unit_test(a_repeated_attempt_is_not_counted),
         cmocka_unit_test(pause_and_resume),
         cmocka_unit_test(paused_while_it_runs),

@@ -10,20 +10,22 @@ static void a_task_is_kept_as_it_was_given(void **state)
     struct tb tb;
     setup(&tb, "");
     fake_clock_move(&tb.fe.clock, 1234567890);
-    const char *r =
-        tb_call(&tb, ERR_OK, CREATE_TASK,
-                NEW_TASK("\"name\":\"" TASKS "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30s\","
-                         "\"dispatchCount\":7,\"responseCount\":7,\"view\":\"FULL\",\"createTime\":\"2020-01-01T00:00:00Z\","
-                         "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\",\"body\":\"eyJhIjoxfQ==\","
-                         "\"headers\":{\"X-Mixed-Case\":\"b\",\"Host\":\"evil\",\"content-length\":\"3\",\"X-Google-Foo\":\"1\","
-                         "\"x-appengine-bar\":\"1\",\"X-CloudTasks-TaskName\":\"x\",\"Transfer-Encoding\":\"chunked\","
-                         "\"User-Agent\":\"mine\"},"
-                         "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}}"));
+    const char *r = tb_call(
+        &tb, ERR_OK, CREATE_TASK,
+        NEW_TASK("\"name\":\"" TASKS "t-1_A\",\"scheduleTime\":\"2026-01-01T02:00:00.123456789Z\",\"dispatchDeadline\":\"30.000999999s\","
+                 "\"dispatchCount\":7,\"responseCount\":7,\"view\":\"FULL\",\"createTime\":\"2020-01-01T00:00:00Z\","
+                 "\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\",\"body\":\"eyJhIjoxfQ==\","
+                 "\"headers\":{\"X-Mixed-Case\":\"b\",\"Host\":\"evil\",\"content-length\":\"3\",\"X-Google-Foo\":\"1\","
+                 "\"x-appengine-bar\":\"1\",\"X-CloudTasks-TaskName\":\"x\",\"Transfer-Encoding\":\"chunked\","
+                 "\"User-Agent\":\"mine\"},"
+                 "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}}"));
     assert_string_equal(
         r, "{\"name\":\"" TASKS "t-1_A\",\"httpRequest\":{\"url\":\"http://127.0.0.1:9/hook\",\"httpMethod\":\"PUT\","
            "\"headers\":{\"X-Mixed-Case\":\"b\",\"User-Agent\":\"Google-Cloud-Tasks\"},"
            "\"oidcToken\":{\"serviceAccountEmail\":\"sa@p\",\"audience\":\"aud\"}},\"scheduleTime\":\"2026-01-01T02:00:00.123456Z\","
            "\"createTime\":\"2026-01-01T00:00:01Z\",\"dispatchDeadline\":\"30s\",\"view\":\"BASIC\"}");
+    says(tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"http://a/\u00fc b?q={}%%\"}")),
+         "\"url\":\"http://a/%C3%BC%20b?q=%7B%7D%25\"");
     tb_restart(&tb, true);
     r = tb_call(&tb, ERR_OK, "CloudTasks/GetTask", "{\"name\":\"" TASKS "t-1_A\",\"responseView\":\"FULL\"}");
     assert_string_equal(tb_json(r, "body", 0), "eyJhIjoxfQ==");
@@ -101,7 +103,7 @@ static void sizes_have_limits(void **state)
     tb_call(&tb, ERR_OK, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"%s\"}"), url);
     url[2083] = 'x';
     says(tb_call(&tb, ERR_INVALID_ARGUMENT, CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"%s\"}"), url),
-         "2084 characters; at most 2083");
+         "2084 characters when encoded; at most 2083");
     memset(value, 'v', sizeof value);
     value[80 * 1024 - 2] = '\0'; /* and the name has one byte */
     tb_call(&tb, ERR_OK, CREATE_TASK, NEW_HTTP("\"headers\":{\"a\":\"%s\"}"), value);

@@ -144,7 +144,7 @@ static void has_header(const char *what, const struct outcall *o, const char *na
 
 /* ---- headers ---- */
 
-static void the_first_attempt_brings_five_headers(void **state)
+static void the_first_attempt_brings_six_headers(void **state)
 {
     struct fixture *f = *state;
     const struct outcall *o = start(f);
@@ -152,12 +152,13 @@ static void the_first_attempt_brings_five_headers(void **state)
     assert_int_equal(f->started, 1);
     assert_true(str_is(o->method, "POST"));
     assert_true(str_is(o->user_agent, "Google-Cloud-Tasks"));
-    assert_int_equal(o->headers->n, 5); /* no Content-Type of our own either */
+    assert_int_equal(o->headers->n, 6); /* no Content-Type of our own either */
     has_header("queue", o, "X-CloudTasks-QueueName", "my-queue");
     has_header("task", o, "X-CloudTasks-TaskName", "my-task");
     has_header("retries", o, "X-CloudTasks-TaskRetryCount", "0");
     has_header("executions", o, "X-CloudTasks-TaskExecutionCount", "0");
     has_header("eta", o, "X-CloudTasks-TaskETA", "1602727873.950779");
+    has_header("event", o, "Runnel-Event-Id", "//cloudtasks.googleapis.com/" TASK "@1602727000");
     assert_int_equal(f->sent->due_ns, f->run.deadline_ns);
 }
 
@@ -209,7 +210,7 @@ static void the_tasks_own_headers_go_along_but_not_those_that_are_ours(void **st
                                            {"X-Mine", "yes"},
                                            {"User-Agent", "Google-Cloud-Tasks"},
                                            {"x-cloudtasks-taskretryreason", "faked"},
-                                           {"Host", "elsewhere"}};
+                                           {"runnel-event-id", "faked"}};
     Google__Cloud__Tasks__V2__HttpRequest__HeadersEntry *list[ARRAY_LEN(e)];
     for (size_t i = 0; i < ARRAY_LEN(e); i++) {
         e[i].key = (char *)given[i][0];
@@ -223,7 +224,7 @@ static void the_tasks_own_headers_go_along_but_not_those_that_are_ours(void **st
     const struct outcall *o = start(f);
     assert_true(str_is(o->method, "PUT"));
     assert_true(str_is(o->body, "hello"));
-    assert_int_equal(o->headers->n, 2 + 5);
+    assert_int_equal(o->headers->n, 2 + 6);
     has_header("its type", o, "content-type", "text/plain");
     has_header("its own", o, "X-Mine", "yes");
 }
@@ -373,7 +374,7 @@ int main(void)
 {
 #define WITH(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
-        WITH(the_first_attempt_brings_five_headers),
+        WITH(the_first_attempt_brings_six_headers),
         WITH(the_eta_is_the_schedule_time_else_when_it_was_created),
         WITH(the_counts_are_those_that_the_real_service_showed),
         WITH(the_tasks_own_headers_go_along_but_not_those_that_are_ours),

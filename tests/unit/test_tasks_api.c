@@ -208,6 +208,11 @@ static void lists_of_queues(void **state)
             "{\"parent\":\"projects/test-project/locations/us-central1\",\"queue\":{\"name\":\"projects/test-project/locations/us-central1/"
             "queues/far\"}}");
     tb_call(&tb, ERR_OK, "CloudTasks/PauseQueue", "{\"name\":\"" LOC "/queues/q3\"}");
+    tb_call(&tb, ERR_OK, "CloudTasks/UpdateQueue",
+            "{\"queue\":{\"name\":\"" LOC
+            "/queues/q4\",\"rateLimits\":{\"maxDispatchesPerSecond\":2.5},\"retryConfig\":{\"maxAttempts\":-1,"
+            "\"minBackoff\":\"2s\"}}}");
+    tb_call(&tb, ERR_OK, "CloudTasks/PurgeQueue", "{\"name\":\"" LOC "/queues/q4\"}");
     const char *r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\"}");
     assert_int_equal(tb_count(r, "\"name\""), 5);
     assert_null(strstr(r, "nextPageToken"));
@@ -228,7 +233,30 @@ static void lists_of_queues(void **state)
                    {"state:RUNNING name:queues", 4},
                    {"-NOT state:PAUSED", 1},
                    {"NOT state!=PAUSED", 1},
-                   {"name=\\\"" LOC "/queues/q2\\\"", 1}};
+                   {"name=\\\"" LOC "/queues/q2\\\"", 1},
+                   {"name:Q3", 1}, /* whatever the case */
+                   {"name:\\\"q\\\\3\\\"", 1},
+                   {"state:PAUSED OR name:q1", 2},
+                   {"name:q1 OR name:q2 state:PAUSED", 0}, /* OR binds tighter */
+                   {"name:q1 OR (name:q3 state:PAUSED)", 2},
+                   {"NOT (name:q1 OR -state:RUNNING)", 3},
+                   {"(((name:q1)))", 1},
+                   {"rateLimits.maxDispatchesPerSecond = 500", 4},
+                   {"rate_limits.max_dispatches_per_second<500", 1},
+                   {"rateLimits.maxDispatchesPerSecond>=2.5 AND rateLimits.maxBurstSize<=10", 1},
+                   {"rateLimits.maxDispatchesPerSecond:2.5", 1},
+                   {"retryConfig.maxAttempts > 99", 4},
+                   {"retryConfig.maxAttempts:-1", 1},
+                   {"retryConfig.minBackoff >= 2s", 1},
+                   {"retryConfig.minBackoff < 1.5s", 4},
+                   {"purgeTime:*", 1},
+                   {"purgeTime > 2026-01-01T00:00:00Z", 0},
+                   {"purgeTime <= \\\"2026-01-01T00:00:00Z\\\"", 1},
+                   {"purgeTime != 2026-01-01T00:00:00Z", 4}, /* where it is not set, it is not that */
+                   {"NOT purgeTime < 2030-01-01T00:00:00Z", 4},
+                   {"rateLimits:*", 5},
+                   {"httpTarget:*", 0},
+                   {"state:2", 1}};
     for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
         r = tb_call(&tb, ERR_OK, "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"%s\"}", filters[i].filter);
         CASE_INT(filters[i].filter, tb_count(r, "\"name\""), filters[i].want);
@@ -329,15 +357,45 @@ static const struct {
     {"an unknown queue", "CloudTasks/GetQueue", "{\"name\":\"" QUEUE "x\"}", ERR_NOT_FOUND, QUEUE_MISSING},
     {"no queue's name", "CloudTasks/GetQueue", "{\"name\":\"\"}", ERR_INVALID_ARGUMENT, "name"},
     {"a list of nowhere", "CloudTasks/ListQueues", "{\"parent\":\"projects/p\"}", ERR_INVALID_ARGUMENT, "locations/LOCATION"},
-    {"a filter by something else", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"rateLimits.maxBurstSize:1\"}",
-     ERR_INVALID_ARGUMENT, "\"rateLimits.maxBurstSize\" cannot be filtered by"},
-    {"a filter with another operator", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state > PAUSED\"}",
-     ERR_INVALID_ARGUMENT, "operators"},
+    {"a list of all locations", "CloudTasks/ListQueues", "{\"parent\":\"projects/p/locations/-\"}", ERR_INVALID_ARGUMENT,
+     "Location '-' is not a valid location. Use ListLocations"},
+    {"a queue in all locations", CREATE_QUEUE,
+     "{\"parent\":\"projects/p/locations/-\",\"queue\":{\"name\":\"projects/p/locations/-/queues/q\"}}", ERR_INVALID_ARGUMENT,
+     "Location '-'"},
+    {"an update in all locations", "CloudTasks/UpdateQueue", "{\"queue\":{\"name\":\"projects/p/locations/-/queues/q\"}}",
+     ERR_INVALID_ARGUMENT, "queue.name"},
+    {"all locations as one", "Locations/GetLocation", "{\"name\":\"projects/p/locations/-\"}", ERR_INVALID_ARGUMENT, "Location '-'"},
+    {"a filter by something else", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"rateLimits.colour:1\"}",
+     ERR_INVALID_ARGUMENT, "\"rateLimits.colour\" is no field of a queue"},
+    {"a filter by more than a field", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"name.x:1\"}", ERR_INVALID_ARGUMENT,
+     "is no field of a queue"},
+    {"a filter by many fields", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"rateLimits = 1\"}", ERR_INVALID_ARGUMENT,
+     "ask whether it is set by rateLimits:*"},
+    {"a filter by an order that there is not", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state > PAUSED\"}",
+     ERR_INVALID_ARGUMENT, "operators : = !="},
+    {"a filter with another operator", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state ~ PAUSED\"}",
+     ERR_INVALID_ARGUMENT, "operators : = != < <="},
+    {"a filter with a regular expression", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"name =~ x\"}",
+     ERR_INVALID_ARGUMENT, "operators : = != < <="},
     {"a filter without a value", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:\"}", ERR_INVALID_ARGUMENT, "value"},
     {"a filter with an open quote", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"name:\\\"q\"}", ERR_INVALID_ARGUMENT,
      "closing quote"},
-    {"a filter with OR", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:PAUSED OR name:x\"}", ERR_INVALID_ARGUMENT,
-     "OR is not supported"},
+    {"a filter by an unknown state", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:IDLE\"}", ERR_INVALID_ARGUMENT,
+     "filter: state: \"IDLE\""},
+    {"a filter by no number", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"retryConfig.maxAttempts:many\"}",
+     ERR_INVALID_ARGUMENT, "filter: retryConfig.maxAttempts"},
+    {"a filter by what is not a number", "CloudTasks/ListQueues",
+     "{\"parent\":\"" LOC "\",\"filter\":\"rateLimits.maxDispatchesPerSecond:NaN\"}", ERR_INVALID_ARGUMENT, "NaN"},
+    {"a filter by no time", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"purgeTime>today\"}", ERR_INVALID_ARGUMENT,
+     "filter: purgeTime"},
+    {"a filter with half a parenthesis", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"(state:PAUSED\"}",
+     ERR_INVALID_ARGUMENT, "closing parenthesis is missing"},
+    {"a filter with the other half", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:PAUSED)\"}", ERR_INVALID_ARGUMENT,
+     "without an opening one"},
+    {"a filter that ends with AND", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"state:PAUSED AND \"}",
+     ERR_INVALID_ARGUMENT, "is no field"},
+    {"a filter too deep", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"filter\":\"(((((((((((((((((state:PAUSED)))))))))))))))))\"}",
+     ERR_INVALID_ARGUMENT, "more than 16 parentheses"},
     {"a bad page token", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageToken\":\"xyz\"}", ERR_INVALID_ARGUMENT, "pageToken"},
     {"a negative page", "CloudTasks/ListQueues", "{\"parent\":\"" LOC "\",\"pageSize\":-1}", ERR_INVALID_ARGUMENT, "pageSize"},
     {"locations of no project", "Locations/ListLocations", "{\"name\":\"x\"}", ERR_INVALID_ARGUMENT, "projects/PROJECT"},
@@ -380,6 +438,11 @@ static const struct {
      "oidc_token.service_account_email"},
     {"an access token of nobody", CREATE_TASK, NEW_HTTP("\"oauthToken\":{\"scope\":\"x\"}"), ERR_INVALID_ARGUMENT,
      "oauth_token.service_account_email"},
+    {"an account that is none", CREATE_TASK, NEW_HTTP("\"oidcToken\":{\"serviceAccountEmail\":\"me\"}"), ERR_INVALID_ARGUMENT,
+     "oidc_token.service_account_email: \"me\""},
+    {"an account with a space", CREATE_TASK, NEW_HTTP("\"oauthToken\":{\"serviceAccountEmail\":\"a b@c\"}"), ERR_INVALID_ARGUMENT,
+     "oauth_token.service_account_email"},
+    {"a URL with a line end", CREATE_TASK, NEW_TASK("\"httpRequest\":{\"url\":\"http://x/\\n\"}"), ERR_INVALID_ARGUMENT, "code 10"},
     {"an unknown view", CREATE_TASK, "{\"parent\":\"" QUEUE "\",\"responseView\":7,\"task\":{" HTTP "}}", ERR_INVALID_ARGUMENT,
      "esponseView"},
     {"an unknown task", "CloudTasks/GetTask", "{\"name\":\"" TASKS "x\"}", ERR_NOT_FOUND, "Task does not exist (resource=" TASKS "x)"},

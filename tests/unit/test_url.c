@@ -174,11 +174,37 @@ static void test_queries(void **state)
     }
 }
 
+static void what_people_write_is_encoded(void **state)
+{
+    static const struct {
+        const char *name, *text, *want;
+    } cases[] = {
+        {"nothing to do", "https://a.b:8080/x/y?z=%20&w=1#f", "https://a.b:8080/x/y?z=%20&w=1#f"},
+        {"only a host", "http://a", "http://a"},
+        {"spaces", "http://a/b c?d e#f g", "http://a/b%20c?d%20e#f%20g"},
+        {"letters of other scripts", "http://a/\xc3\xbc?q=\xe6\x97\xa5", "http://a/%C3%BC?q=%E6%97%A5"},
+        {"JSON in a query", "http://a/?q={\"a\":[1|2]}", "http://a/?q=%7B%22a%22:[1%7C2]%7D"},
+        {"a percent sign that encodes nothing", "http://a/100%?x=5%2&y=%zz", "http://a/100%25?x=5%252&y=%25zz"},
+        {"at the end", "http://a/%", "http://a/%25"},
+        {"control characters stay, to be refused", "http://a/\nb\x7f", "http://a/\nb\x7f"},
+        {"the host stays as it is, too", "http://b c\xc3\xbc/d e", "http://b c\xc3\xbc/d%20e"},
+        {"no URL at all", "a b", "a b"},
+    };
+    struct arena *a = arena_new(4096);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *once = url_encode(a, cases[i].text);
+        if (strcmp(once, cases[i].want) != 0 || strcmp(url_encode(a, once), once) != 0)
+            fail_msg("%s: \"%s\" becomes \"%s\"", cases[i].name, cases[i].text, once);
+    }
+    assert_null(url_encode(a, memset(arena_alloc(a, 2000), 'x', 1999)));
+    arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_urls), cmocka_unit_test(test_bad_urls), cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_hosts),     cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_hosts),     cmocka_unit_test(test_queries),  cmocka_unit_test(what_people_write_is_encoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,9 @@
         CLI_FLAG("clear-env-vars", CLI_SWITCH, "", "take all variables away"),                                     \
         CLI_FLAG("cpu", CLI_TEXT, "CPU", "CPUs for each instance: 1, 0.5 or 500m"),                                \
         CLI_FLAG("memory", CLI_TEXT, "SIZE", "memory for each instance: 512Mi, 2Gi")
+#define WEIGHT_FLAG                                                                                                                 \
+    CLI_FLAG("weight", CLI_INT, "N", "its part of CPU and memory when others want them too; 100 is usual, 0: that again", .min = 0, \
+             .max = 10000)
 #define LABEL_FLAGS                                                          \
     CLI_FLAG("labels", CLI_MAP, "KEY=VALUE,...", "labels to add or change"), \
         CLI_FLAG("update-labels", CLI_MAP, "KEY=VALUE,...", "the same"), CLI_FLAG("clear-labels", CLI_SWITCH, "", "take all labels away")

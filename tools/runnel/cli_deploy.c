@@ -92,6 +92,9 @@ static void put_flags(struct cli *c, struct jv *service)
     jv_put_text(tmpl, "timeout", cli_duration(c, "timeout"));
     jv_put_text(tmpl, "serviceAccount", cli_text(c, "service-account"));
     flags_put_labels(c, service);
+    const char *weight = cli_text(c, "weight"); /* the service's, so that another one makes no new revision */
+    if (weight)
+        jv_set(jv_need_object(service, "annotations"), "runnel.dev/weight", strcmp(weight, "0") == 0 ? NULL : jv_string(weight));
 }
 
 /* Name the revision where it must be known, and say which traffic it gets. `now` is NULL for a new service. */
@@ -240,7 +243,7 @@ static int run_update(struct cli *c)
                  "kept for information: the metadata server gives the project's default account to every program"),                   \
         CLI_FLAG("startup-probe", CLI_MAP, "FIELD=VALUE,...",                                                                         \
                  "when an instance is ready: tcpSocket.port, httpGet.path, periodSeconds, ..."),                                      \
-        LABEL_FLAGS, CLI_FLAG("no-traffic", CLI_SWITCH, "", "the new revision gets no traffic"),                                      \
+        LABEL_FLAGS, WEIGHT_FLAG, CLI_FLAG("no-traffic", CLI_SWITCH, "", "the new revision gets no traffic"),                         \
         CLI_FLAG("tag", CLI_TEXT, "TAG", "the new revision also answers at http://TAG---SERVICE.DOMAIN/"),                            \
         CLI_FLAG("revision-suffix", CLI_TEXT, "SUFFIX", "name the new revision SERVICE-SUFFIX"),                                      \
         CLI_FLAG("async", CLI_SWITCH, "", "do not wait until it serves")
@@ -259,7 +262,8 @@ const struct cli_command cli_run_commands[] = {
               "runnel run deploy hello --image=exec:///opt/hello --command=python3 --args=server.py --no-traffic --tag=next"),
      run_deploy},
     {"run services update", "SERVICE", "change a service that exists", NULL, update_flags,
-     EXAMPLES("runnel run services update hello --min-instances=1", "runnel run services update hello --set-env-vars='^;^A=1,2;B=3'"),
+     EXAMPLES("runnel run services update hello --min-instances=1", "runnel run services update hello --set-env-vars='^;^A=1,2;B=3'",
+              "runnel run services update hello --weight=400"),
      run_update},
     {0},
 };

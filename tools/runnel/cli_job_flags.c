@@ -2,6 +2,7 @@
 #include "tools/runnel/cli_api.h"
 #include "tools/runnel/cli_body.h"
 #include "tools/runnel/cli_jobs.h"
+#include "tools/runnel/cli_run_jobs.h"
 
 #define RETRIES_MAX 5
 #define DOUBLINGS_MAX 16
@@ -144,6 +145,26 @@ static int put_map(struct cli *c, struct jv *job, char **mask, const char *what,
     return CLI_DONE;
 }
 
+/* An HTTP target of a kind of its own: an execution of a job of the executor, with the body of a call that starts one. */
+static int put_run(struct cli *c, struct jv *job, char **mask)
+{
+    struct jv *overrides = run_job_overrides(c), *body = jv_object();
+    const char *name = cli_given(c, "job") ? run_job_name(c, cli_text(c, "job")) : NULL;
+    if (cli_given(c, "job")) {
+        if (!name)
+            return CLI_USAGE;
+        jv_put_text(job, "httpTarget.uri", cli_printf(c, "run:///%s", name));
+        name_field(c, mask, "httpTarget.uri");
+    }
+    if (overrides) {
+        jv_put(body, "overrides", overrides);
+        jv_put_text(job, "httpTarget.body", cli_base64(c, str_of(jv_write(body, false))));
+    }
+    if (overrides || (has_flag(c, "clear-overrides") && cli_bool(c, "clear-overrides")))
+        name_field(c, mask, "httpTarget.body");
+    return CLI_DONE;
+}
+
 int jobs_put(struct cli *c, struct jv *job, char **mask)
 {
     bool http = has_flag(c, "uri");
@@ -151,6 +172,8 @@ int jobs_put(struct cli *c, struct jv *job, char **mask)
     if (rc)
         return rc;
     put_settings(c, job, mask);
+    if (has_flag(c, "job"))
+        return put_run(c, job, mask);
     if (http && has_flag(c, "clear-auth-token") && cli_bool(c, "clear-auth-token")) {
         name_field(c, mask, "httpTarget.oidcToken");
         name_field(c, mask, "httpTarget.oauthToken");
@@ -175,8 +198,9 @@ int jobs_put(struct cli *c, struct jv *job, char **mask)
         CLI_FLAG("max-retry-duration", CLI_DURATION, "DURATION", "how long after the first attempt it is repeated"),                  \
         CLI_FLAG("min-backoff", CLI_DURATION, "DURATION", "the wait before the first retry (5s by default)"),                         \
         CLI_FLAG("max-backoff", CLI_DURATION, "DURATION", "the longest wait (1h by default)"),                                        \
-        CLI_FLAG("max-doublings", CLI_INT, "N", "how often the wait doubles (5 by default)", .max = DOUBLINGS_MAX),                   \
-        CLI_FLAG("message-body", CLI_TEXT, "TEXT", "the body"),                                                                       \
+        CLI_FLAG("max-doublings", CLI_INT, "N", "how often the wait doubles (5 by default)", .max = DOUBLINGS_MAX)
+#define BODY                                                \
+    CLI_FLAG("message-body", CLI_TEXT, "TEXT", "the body"), \
         CLI_FLAG("message-body-from-file", CLI_TEXT, "FILE", "a file with the body; - is standard input")
 #define CLEARS                                                                                                                    \
     CLI_FLAG("clear-time-zone", CLI_SWITCH, "", "back to UTC"),                                                                   \
@@ -200,6 +224,7 @@ const struct cli_flag cli_job_create_http_flags[] = {
     CLI_FLAG("http-method", CLI_CHOICE, METHODS, "how it is called", .dflt = "post"),
     CLI_FLAG("headers", CLI_MAP, "NAME=VALUE,...", "headers of the request"),
     COMMON,
+    BODY,
     HTTP_COMMON,
     {0},
 };
@@ -213,6 +238,7 @@ const struct cli_flag cli_job_update_http_flags[] = {
     CLI_FLAG("clear-auth-token", CLI_SWITCH, "", "send no token"),
     CLI_FLAG("clear-message-body", CLI_SWITCH, "", "send no body"),
     COMMON,
+    BODY,
     HTTP_COMMON,
     CLEARS,
     {0},
@@ -222,6 +248,7 @@ const struct cli_flag cli_job_create_pubsub_flags[] = {
     CLI_FLAG("topic", CLI_TEXT, "TOPIC", "where the message is published", .required = true),
     CLI_FLAG("attributes", CLI_MAP, "KEY=VALUE,...", "attributes of the message"),
     COMMON,
+    BODY,
     {0},
 };
 const struct cli_flag cli_job_update_pubsub_flags[] = {
@@ -230,6 +257,23 @@ const struct cli_flag cli_job_update_pubsub_flags[] = {
     CLI_FLAG("update-attributes", CLI_MAP, "KEY=VALUE,...", "set these attributes"),
     CLI_FLAG("remove-attributes", CLI_LIST, "KEY,...", "remove these attributes"),
     CLI_FLAG("clear-attributes", CLI_SWITCH, "", "remove all attributes"),
+    COMMON,
+    BODY,
+    CLEARS,
+    {0},
+};
+const struct cli_flag cli_job_create_run_flags[] = {
+    SCHEDULE(.required = true),
+    CLI_FLAG("job", CLI_TEXT, "JOB", "what is executed: a job of `runnel run jobs`", .required = true),
+    JOB_OVERRIDE_FLAGS,
+    COMMON,
+    {0},
+};
+const struct cli_flag cli_job_update_run_flags[] = {
+    SCHEDULE(),
+    CLI_FLAG("job", CLI_TEXT, "JOB", "what is executed"),
+    JOB_OVERRIDE_FLAGS,
+    CLI_FLAG("clear-overrides", CLI_SWITCH, "", "executions are as the job says; else the flags above replace all that were given before"),
     COMMON,
     CLEARS,
     {0},

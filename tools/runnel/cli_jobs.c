@@ -221,10 +221,17 @@ const struct cli_command cli_job_commands[] = {
     {"scheduler jobs create pubsub", "JOB", "create a job that publishes a message", NULL, cli_job_create_pubsub_flags,
      EXAMPLES("runnel scheduler jobs create pubsub hourly --schedule='@hourly' --topic=greetings --message-body=hi --attributes=kind=cron"),
      jobs_create},
+    {"scheduler jobs create run", "JOB", "create a job that executes a job of `runnel run jobs`", NULL, cli_job_create_run_flags,
+     EXAMPLES(
+         "runnel scheduler jobs create run nightly --schedule='0 3 * * *' --time-zone=Europe/Berlin --job=report",
+         "runnel scheduler jobs create run thumbs-tick --schedule='every 10 minutes' --job=thumbs --tasks=4 --update-env-vars=MODE=new"),
+     jobs_create},
     {"scheduler jobs update http", "JOB", "change a job that calls a URL", NULL, cli_job_update_http_flags,
      EXAMPLES("runnel scheduler jobs update http nightly --schedule='30 3 * * *' --update-headers=X-Kind=nightly"), jobs_update},
     {"scheduler jobs update pubsub", "JOB", "change a job that publishes a message", NULL, cli_job_update_pubsub_flags,
      EXAMPLES("runnel scheduler jobs update pubsub hourly --message-body=hello --remove-attributes=kind"), jobs_update},
+    {"scheduler jobs update run", "JOB", "change a job that executes a job of `runnel run jobs`", NULL, cli_job_update_run_flags,
+     EXAMPLES("runnel scheduler jobs update run nightly --tasks=2 --max-retry-attempts=3"), jobs_update},
     {"scheduler jobs list", "", "list jobs",
      "name.basename():label=ID,schedule:label=SCHEDULE,timeZone:label=TZ,httpTarget.uri:label=HTTP,"
      "pubsubTarget.topicName.basename():label=TOPIC,state:label=STATE,scheduleTime:label=NEXT",

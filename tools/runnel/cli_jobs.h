@@ -13,5 +13,6 @@ const char *jobs_name(struct cli *c, const char *given);
 int jobs_put(struct cli *c, struct jv *job, char **mask);
 extern const struct cli_flag cli_job_create_http_flags[], cli_job_update_http_flags[];
 extern const struct cli_flag cli_job_create_pubsub_flags[], cli_job_update_pubsub_flags[];
+extern const struct cli_flag cli_job_create_run_flags[], cli_job_update_run_flags[];
 
 #endif

@@ -77,8 +77,7 @@ int run_job_now(struct cli *c, const char *job, struct jv *overrides)
     return execution_follow(c, name, jv_text(operation, "name"), cli_given(c, "wait") || cli_given(c, "tail"), cli_given(c, "tail"));
 }
 
-/* What is otherwise for this execution only; NULL: nothing is. */
-static struct jv *overrides_of(struct cli *c)
+struct jv *run_job_overrides(struct cli *c)
 {
     struct jv *o = jv_object(), *container = jv_object();
     flag_put_number(c, o, "taskCount", "tasks");
@@ -110,7 +109,7 @@ static int execute_there(struct cli *c)
         return cli_usage_error(c, "unexpected '%s' after the job; a command to run here needs --local", c->args[1]);
     const int rc = run_job_flags_check(c);
     const char *name = rc ? NULL : run_job_name(c, c->args[0]);
-    return name ? run_job_now(c, name, overrides_of(c)) : CLI_USAGE;
+    return name ? run_job_now(c, name, run_job_overrides(c)) : CLI_USAGE;
 }
 
 /* ---- here ---- */
@@ -208,10 +207,7 @@ static int execute_here(struct cli *c)
 static int run_execute(struct cli *c) { return cli_given(c, "local") ? execute_here(c) : execute_there(c); }
 
 static const struct cli_flag execute_flags[] = {
-    CLI_FLAG("tasks", CLI_INT, "N", "how many tasks this execution has", .min = 1, .max = RUN_TASKS_MAX),
-    CLI_FLAG("task-timeout", CLI_DURATION, "DURATION", "an attempt may take so long, then SIGTERM, and SIGKILL 10 s later"),
-    CLI_FLAG("args", CLI_LIST, "WORD,...", "arguments in place of the job's; empty: none"),
-    CLI_FLAG("update-env-vars", CLI_MAP, "KEY=VALUE,...", "variables above the job's"),
+    JOB_OVERRIDE_FLAGS,
     JOB_FOLLOW_FLAGS,
     CLI_FLAG("local", CLI_SWITCH, "", "run COMMAND on this machine, without a server; the exit code is 0 when all tasks succeeded"),
     CLI_FLAG("parallelism", CLI_INT, "N", "with --local: so many at once; 0: as many as there are cores", .min = 0,

@@ -78,6 +78,7 @@ static void put_annotations(struct cli *c, struct jv *job)
         {"max-backoff", "runnel.dev/backoff-max", false},
         {"stop-after-failures", "runnel.dev/stop-after-failures", true},
         {"priority", "runnel.dev/priority", false},
+        {"weight", "runnel.dev/weight", true},
     };
     for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
         const char *text = cli_text(c, ours[i].flag);
@@ -257,7 +258,7 @@ static int run_delete(struct cli *c)
         CLI_FLAG("max-backoff", CLI_DURATION, "DURATION", "the longest such time"),                                                  \
         CLI_FLAG("stop-after-failures", CLI_INT, "N", "an execution ends when so many of its tasks have failed; 0: never", .min = 0, \
                  .max = RUN_TASKS_MAX),                                                                                              \
-        CLI_FLAG("priority", CLI_INT, "N", "jobs of a higher one run first", .min = -1000, .max = 1000),                             \
+        CLI_FLAG("priority", CLI_INT, "N", "jobs of a higher one run first", .min = -1000, .max = 1000), WEIGHT_FLAG,                \
         CLI_FLAG("execute-now", CLI_SWITCH, "", "then execute it, too"), JOB_FOLLOW_FLAGS
 
 static const struct cli_flag job_flags[] = {JOB_FLAGS, {0}};
@@ -273,7 +274,7 @@ const struct cli_command cli_run_job_commands[] = {
      EXAMPLES("runnel run jobs deploy nightly --image=exec:///opt/app --command=./report --memory=512Mi"), run_deploy},
     {"run jobs update", "JOB", "change a job that exists; executions that run go on as they began", NULL, job_flags,
      EXAMPLES("runnel run jobs update nightly --update-env-vars=MODE=full --max-retries=5 --backoff=10s --max-backoff=10m",
-              "runnel run jobs update nightly --max-concurrent-executions=1 --concurrency-policy=refuse --priority=10"),
+              "runnel run jobs update nightly --max-concurrent-executions=1 --concurrency-policy=refuse --priority=10 --weight=25"),
      run_update},
     {"run jobs list", "", "list jobs",
      "name.basename():label=JOB,latestCreatedExecution.name.basename():label=LAST_EXECUTION,status:label=STATUS,"

@@ -8,6 +8,12 @@
 #include "tools/runnel/cli_json.h"
 
 #define RUN_TASKS_MAX 1000000
+/* What is otherwise than the job says, for one execution. */
+#define JOB_OVERRIDE_FLAGS                                                                                                       \
+    CLI_FLAG("tasks", CLI_INT, "N", "how many tasks the execution has", .min = 1, .max = RUN_TASKS_MAX),                         \
+        CLI_FLAG("task-timeout", CLI_DURATION, "DURATION", "an attempt may take so long, then SIGTERM, and SIGKILL 10 s later"), \
+        CLI_FLAG("args", CLI_LIST, "WORD,...", "arguments in place of the job's; empty: none"),                                  \
+        CLI_FLAG("update-env-vars", CLI_MAP, "KEY=VALUE,...", "variables above the job's")
 #define JOB_FOLLOW_FLAGS                                                                                                        \
     CLI_FLAG("async", CLI_SWITCH, "", "do not wait at all"),                                                                    \
         CLI_FLAG("wait", CLI_SWITCH, "", "wait until the execution has ended; the exit code is 0 when it succeeded, 1 if not"), \
@@ -25,6 +31,8 @@ const char *run_state(const struct jv *resource);
 /* cli_run_execute.c */
 /** Start an execution with what the flags say, and follow it as they say. The exit code. */
 int run_job_now(struct cli *c, const char *job, struct jv *overrides);
+/** JOB_OVERRIDE_FLAGS as the API has them; NULL: nothing is otherwise. */
+struct jv *run_job_overrides(struct cli *c);
 /** --async with --wait or --tail, and the like. */
 int run_job_flags_check(struct cli *c);
 

@@ -221,6 +221,8 @@ const struct cli_command cli_subscription_commands[] = {
      EXAMPLES("runnel pubsub subscriptions create worker --topic=orders",
               "runnel pubsub subscriptions create to-hello --topic=orders --push-endpoint=http://hello.localhost:8080/ "
               "--push-auth-service-account=pusher@local-project.iam.gserviceaccount.com",
+              "runnel pubsub subscriptions create to-job --topic=orders --push-endpoint=http://127.0.0.1:8080/runnel/v1/projects/"
+              "local-project/locations/europe-west1/jobs/report:trigger",
               "runnel pubsub subscriptions create calm --topic=orders --min-retry-delay=10s --max-retry-delay=5m --ack-deadline=60"),
      subscriptions_create},
     {"pubsub subscriptions list", "", "list subscriptions",

@@ -30,7 +30,7 @@ const struct cli_group cli_groups[] = {
     {"tasks queues", "queues of tasks, with their rates and retries"},
     {"tasks queues dead-letters", "tasks that are out of attempts"},
     {"scheduler", "schedules: when something is to happen"},
-    {"scheduler jobs", "jobs: HTTP requests and messages that are sent when their schedule says so"},
+    {"scheduler jobs", "jobs: HTTP requests, messages and executions, when their schedule says so"},
     {0},
 };
 

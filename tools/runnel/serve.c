@@ -3,6 +3,7 @@
 
 #include "core/http/server.h"
 #include "dispatcher/metadata.h"
+#include "executor/cgroup.h"
 #include "tools/runnel/serve_int.h"
 
 #include <errno.h>
@@ -143,7 +144,9 @@ static int make_identity(struct server *s, struct err *e)
     if (!s->policy || policy_load(s->policy, e) || policy_register(s->policy, s->registry, e))
         return -ERR_INTERNAL;
     policy_exists(s->policy, on_policy_exists, s);
-    policy_token(s->policy, identity_admits, s->identity);
+    snprintf(s->local_url, sizeof s->local_url, "http://localhost:%u", s->options.port);
+    s->invoker = (struct job_invoker){&s->env, s->identity, s->policy, {s->url, identity.issuer, s->local_url}};
+    policy_token(s->policy, job_invoker_admits, &s->invoker);
     return 0;
 }
 
@@ -163,6 +166,13 @@ static int make_job_files(struct server *s, struct err *e)
     return s->journal ? 0 : -ERR_UNAVAILABLE;
 }
 
+/* What programs may claim, unless the user says otherwise: all there is, or what the control group around us leaves of it. */
+static uint64_t host_memory(void)
+{
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), limit = cgroup_memory_limit();
+    return limit < all ? limit : all;
+}
+
 static int make_executor(struct server *s, struct err *e)
 {
     const struct executor_config config = {
@@ -172,7 +182,7 @@ static int make_executor(struct server *s, struct err *e)
         .port = s->options.port,
         .idle_ns = s->options.idle_ns,
         .host_cpu_millis = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000,
-        .host_memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
+        .host_memory_bytes = s->options.memory_bytes ? s->options.memory_bytes : host_memory(),
         .scratch_dir = s->scratch,
     };
     struct mailbox *engine = loop_mailbox(s->loop);

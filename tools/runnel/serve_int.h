@@ -11,6 +11,7 @@
 #include "dispatcher/backlog.h"
 #include "dispatcher/identity.h"
 #include "dispatcher/io.h"
+#include "dispatcher/job_invoker.h"
 #include "dispatcher/policy.h"
 #include "dispatcher/push.h"
 #include "dispatcher/route.h"
@@ -25,7 +26,7 @@
 
 struct server {
     struct serve_options options;
-    char url[128], self[512], scratch[PATH_MAX]; /* scratch: for the results of tasks */
+    char url[128], local_url[64], self[512], scratch[PATH_MAX]; /* scratch: for the results of tasks */
     struct warden_process warden;
     struct exit_journal *journal;
     struct rng rng;
@@ -40,6 +41,7 @@ struct server {
     struct operations *operations;
     struct identity *identity;
     struct policy *policy;
+    struct job_invoker invoker;
     struct adapter *adapter;
     struct broker *broker;
     struct runtime *runtime;
@@ -50,7 +52,7 @@ struct server {
     struct outcalls *outcalls; /* the calls of tasks and schedules */
     struct task_push *task_push;
     struct queues *queues;
-    struct target *target_http, *target_pubsub;
+    struct target *target_http, *target_pubsub, *target_run;
     struct schedules *schedules;
     struct wall_watch *wall_watch; /* NULL: this kernel tells nobody */
     struct backlog *backlog;

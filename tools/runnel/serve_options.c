@@ -3,6 +3,7 @@
 
 #include "core/base/text.h"
 #include "dispatcher/io.h"
+#include "executor/executor.h"
 #include "core/base/near.h"
 
 #include <arpa/inet.h>
@@ -201,6 +202,8 @@ static int parse_numbers(struct serve_options *o, struct err *e)
     o->threads = threads > IO_THREADS_MAX ? IO_THREADS_MAX : (uint32_t)threads;
     if (duration_parse(o->idle ? o->idle : "15m", NS_PER_S, 24 * 3600 * NS_PER_S, &o->idle_ns, e))
         return err_wrap(e, "--idle");
+    if (o->memory && (o->memory_bytes = executor_memory_bytes(o->memory)) == 0)
+        return err_set(e, ERR_INVALID_ARGUMENT, "--memory: '%s' is not a size like 512Mi or 16Gi", o->memory);
     if (duration_parse(o->grace ? o->grace : "10s", 0, 3600 * NS_PER_S, &o->grace_ns, e))
         return err_wrap(e, "--grace");
     return 0;

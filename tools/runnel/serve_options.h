@@ -21,6 +21,7 @@
     X(issuer, "--issuer", "URL", "the server's URL", "`iss` of the tokens that are sent with pushes")                                     \
     X(idle, "--idle", "DURATION", "15m", "stop an instance after this long without a request (1s-24h)")                                   \
     X(grace, "--grace", "DURATION", "10s", "how long running requests may take to end at shutdown (0s-1h)")                               \
+    X(memory, "--memory", "SIZE", "what the host has", "what the memory limits of programs that run may add up to (512Mi, 16Gi)")         \
     X(max_schedule, "--max-schedule", "DURATION", "720h", "how far ahead a task may be scheduled (1s-10000h), or none for any time")      \
     X(queue_name_hold, "--queue-name-hold", "DURATION", "0s", "how long the name of a deleted queue stays taken (0s-720h; Google: 168h)") \
     X(log_level, "--log-level", "LEVEL", "info", "debug, info, warn or error")                                                            \
@@ -36,6 +37,7 @@ struct serve_options {
     bool loopback;
     char data_dir[512];
     uint32_t threads;
+    uint64_t memory_bytes; /* 0: not given */
     int64_t idle_ns, grace_ns, max_schedule_ns, queue_name_hold_ns;
     enum log_level level;
     bool log_text;

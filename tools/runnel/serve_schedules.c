@@ -1,4 +1,5 @@
-/* serve_schedules.c: the schedules' part of the server: they call through the same calls as tasks, and publish into the broker. */
+/* serve_schedules.c: the schedules' part of the server: they call through the same calls as tasks, publish into the broker, and
+ * start executions. */
 #include "tools/runnel/serve_int.h"
 
 int serve_schedules(struct server *s, struct err *e)
@@ -6,7 +7,8 @@ int serve_schedules(struct server *s, struct err *e)
     const struct schedules_config config = {.region = s->options.region};
     s->target_http = target_http_new(s->outcalls);
     s->target_pubsub = target_pubsub_new(s->broker);
-    if (!s->target_http || !s->target_pubsub)
+    s->target_run = target_run_new(s->executor);
+    if (!s->target_http || !s->target_pubsub || !s->target_run)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "schedules: out of memory");
     const struct schedules_deps deps = {
         .env = &s->env,
@@ -14,6 +16,7 @@ int serve_schedules(struct server *s, struct err *e)
         .metrics = s->metrics,
         .http = s->target_http,
         .pubsub = s->target_pubsub,
+        .run = s->target_run,
         .workers = s->workers,
         .engine = loop_mailbox(s->loop),
     };
@@ -28,4 +31,6 @@ void serve_schedules_free(struct server *s)
         s->target_http->ops->free(s->target_http);
     if (s->target_pubsub)
         s->target_pubsub->ops->free(s->target_pubsub);
+    if (s->target_run)
+        s->target_run->ops->free(s->target_run);
 }
