@@ -60,7 +60,7 @@ def shares():
 
 def no_groups():
     if shares() is None:
-        print("     left out: this host gives the server no control groups for cpu, so weights have no effect on it")
+        print("skip CPU by weight: this host gives the server no control groups for cpu")
         return True
     return False
 

@@ -445,7 +445,7 @@ static void test_what_shares_the_cpu_is_in_one_group(void **state)
     static const char where[] = "grep -o 'g-.*$' /proc/self/cgroup | head -n 1; echo none";
     const struct runtime_spec plain = {.group = 0x17, .weight = 300}, limited = {.group = 0x17, .weight = 200, .cpu_millis = 500};
     if (says(where, plain, "none")) {
-        print_message("left out: this host lets us make no groups for the CPU\n");
+        print_message("skip groups of services and jobs: this host lets us make none for the CPU\n");
         return;
     }
     assert_true(says(where, plain, "g-17"));
