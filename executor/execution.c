@@ -133,6 +133,7 @@ void execution_free(struct execution *e)
         free(*v);
     free(e->argv);
     free(e->vars);
+    free(e->scan);
     free(e->taken);
     for (size_t i = 0; i < e->n_launched; i++) /* the server ends before it knows whether they are stored */
         execution_free(e->launched[i]);

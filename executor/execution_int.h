@@ -133,10 +133,9 @@ struct execution {
     bool frozen;   /* its deletion is being stored: nothing more is written to its lists */
     bool changing; /* `change` is being stored: nothing begins, and it does not end */
     struct execution_change change;
-    struct timer again_timer; /* what could not be stored is tried again */
-    struct store_entries scan;
-    char scan_key[STORE_ENTRY_KEY_MAX + 1]; /* whatever is there: cut, it would be read again and again */
-    bool scan_waits;                        /* it is gone on with when it is tried again */
+    struct timer again_timer;    /* what could not be stored is tried again */
+    struct execution_scan *scan; /* while its tasks are loaded */
+    bool scan_waits;             /* it is gone on with when it is tried again */
     struct execution_operation operations[EXECUTION_OPERATIONS_MAX];
     size_t n_operations;
     struct execution **launched; /* with the record of its end: what runs after it */

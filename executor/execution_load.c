@@ -2,9 +2,16 @@
 #include "executor/jobs_int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define SCAN_ROWS 1000
 #define SCAN_BYTES (4u << 20)
+
+/* A walk through the entries of an execution. */
+struct execution_scan {
+    struct store_entries read;
+    char key[STORE_ENTRY_KEY_MAX + 1]; /* of the last, whatever is there: cut, it would be read again and again */
+};
 
 /* False: out of memory. */
 static bool recover(struct execution *e, const struct store_entry *row, const RECORD(TaskRecord) * r, struct arena *arena)
@@ -82,6 +89,20 @@ static bool take_row(struct execution *e, const struct store_entry *row)
     return ok;
 }
 
+static void try_later(struct execution *e, const char *why)
+{
+    log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_loaded", LSTR("execution", e->name), LSTR("error", why),
+           LSTR("do", "trying again in a second"));
+    e->scan_waits = true;
+    execution_try_later(e);
+}
+
+static void finish(struct execution *e)
+{
+    free(e->scan);
+    e->scan = NULL;
+}
+
 static void scan(struct execution *e);
 
 static void on_scan(struct store_entries *s, const struct err *err)
@@ -89,43 +110,46 @@ static void on_scan(struct store_entries *s, const struct err *err)
     struct execution *e = s->arg;
     e->busy--;
     if (e->deleted || e->jobs->x->stopping) {
+        finish(e);
         run_jobs_reap_soon(e->jobs);
         return;
     }
     size_t i = 0;
     for (; !err && i < s->n && take_row(e, &s->rows[i]); i++)
-        snprintf(e->scan_key, sizeof e->scan_key, "%s", s->rows[i].key);
+        snprintf(e->scan->key, sizeof e->scan->key, "%s", s->rows[i].key);
     if (err || i < s->n) {
-        log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_loaded", LSTR("execution", e->name),
-               LSTR("error", err ? err->msg : "out of memory"), LSTR("do", "trying again in a second"));
-        e->scan_waits = true;
-        execution_try_later(e);
+        try_later(e, err ? err->msg : "out of memory");
         return;
     }
     if (s->n > 0) {
         scan(e);
         return;
     }
+    finish(e);
     e->loading = false;
     if (e->state == EXECUTION_CANCELLING)
         execution_stop(e);
     execution_attempt_ended(e, NULL);
 }
 
-/* The tasks behind scan_key. */
+/* The tasks behind the last one that was read. */
 static void scan(struct execution *e)
 {
     e->scan_waits = false;
-    e->scan = (struct store_entries){.by = STORE_KEYS,
-                                     .list_id = e->rec->list_id,
-                                     .lane_max = TASK_LANE_MAX,
-                                     .key = e->scan_key,
-                                     .max_count = SCAN_ROWS,
-                                     .max_bytes = SCAN_BYTES,
-                                     .done = on_scan,
-                                     .arg = e};
+    if (!e->scan && !(e->scan = calloc(1, sizeof *e->scan))) {
+        try_later(e, "out of memory");
+        return;
+    }
+    e->scan->read = (struct store_entries){.by = STORE_KEYS,
+                                           .list_id = e->rec->list_id,
+                                           .lane_max = TASK_LANE_MAX,
+                                           .key = e->scan->key,
+                                           .max_count = SCAN_ROWS,
+                                           .max_bytes = SCAN_BYTES,
+                                           .done = on_scan,
+                                           .arg = e};
     e->busy++;
-    e->jobs->x->deps.store->ops->entries(e->jobs->x->deps.store, &e->scan);
+    e->jobs->x->deps.store->ops->entries(e->jobs->x->deps.store, &e->scan->read);
 }
 
 void execution_load_on(struct execution *e)
@@ -140,6 +164,5 @@ void execution_load(struct execution *e)
     e->retried = e->n_taken = e->next = 0;
     memset(e->count, 0, sizeof e->count);
     execution_activate(e);
-    e->scan_key[0] = '\0';
     scan(e);
 }
