@@ -92,6 +92,31 @@ static void test_garbage_is_not_taken_for_exits(void **state)
     exit_journal_free(j);
 }
 
+/* Whatever byte of a record is another than was written, the record is none: what lies in one page of the file may be newer than the
+ * rest of it. */
+static void test_a_record_is_whole_or_none(void **state)
+{
+    enum { RECORD_BYTES = 48 };
+    char bytes[2 * RECORD_BYTES];
+    struct exit_record r;
+    struct exit_journal *j = reopen(NULL);
+    write_exits(j, 1, 1); /* number 1, so it is the second of the file */
+    assert_int_equal(pread(exit_journal_fd(j), bytes, sizeof bytes, 0), sizeof bytes);
+    for (size_t i = RECORD_BYTES; i < sizeof bytes; i++) {
+        char other = (char)(bytes[i] ^ 1);
+        assert_int_equal(pwrite(exit_journal_fd(j), &other, 1, (off_t)i), 1);
+        assert_int_equal(exit_journal_end(exit_journal_fd(j)), 1);
+        j = reopen(j);
+        if (find(j, 7, 1, &r))
+            fail_msg("byte %zu is another, and the record is taken: code %d", i - RECORD_BYTES, (int)r.code);
+        assert_int_equal(pwrite(exit_journal_fd(j), bytes + i, 1, (off_t)i), 1);
+    }
+    assert_int_equal(exit_journal_end(exit_journal_fd(j)), 2);
+    j = reopen(j);
+    assert_true(find(j, 7, 1, &r));
+    exit_journal_free(j);
+}
+
 /* A child that inherited the descriptor is as good as its opener. */
 static void test_an_opener_waits_for_the_one_before(void **state)
 {
@@ -131,6 +156,7 @@ int main(void)
         cmocka_unit_test_setup(test_what_was_written_is_found_after_a_restart, setup),
         cmocka_unit_test_setup(test_the_ring_keeps_the_last_ones, setup),
         cmocka_unit_test_setup(test_garbage_is_not_taken_for_exits, setup),
+        cmocka_unit_test_setup(test_a_record_is_whole_or_none, setup),
         cmocka_unit_test_setup(test_an_opener_waits_for_the_one_before, setup),
         cmocka_unit_test(test_what_cannot_be_opened_says_so),
     };
