@@ -513,12 +513,13 @@ static void on_cancel_stored(void *arg, const struct err *err)
 {
     struct execution *e = arg;
     e->busy--;
-    if (e->deleted)
+    if (e->deleted) {
         run_jobs_reap_soon(e->jobs);
-    else if (err) /* a restart would forget it; the cancellation itself goes on */
+        return;
+    }
+    if (err) /* until its end is stored a restart would forget it; the cancellation itself goes on */
         log_kv(e->jobs->env->log, LOG_ERROR, "execution.not_stored", LSTR("execution", e->name), LSTR("error", err->msg));
-    else
-        execution_attempt_ended(e, NULL);
+    execution_attempt_ended(e, NULL); /* if none is open, nothing else comes that could end it */
 }
 
 int execution_cancel(struct execution *e, struct operation *op, struct err *err)
