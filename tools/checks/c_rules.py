@@ -96,9 +96,13 @@ def function_ceilings(r, path, fn):
         r.note(path, fn.line, f"{fn.name} has {fn.complexity - 1} decisions (complexity {fn.complexity}), better within {COMPLEXITY_WARN}")
 
 
+def banned_table():
+    return {name: (why, files) for names, why, files in BANNED for name in names.split()}
+
+
 def banned(tree, options):
-    table = {name: (why, files) for names, why, files in BANNED for name in names.split()}
-    call = re.compile(r"(?<![\w.>])(" + "|".join(table) + r")\s*\(")
+    table = banned_table()
+    call = re.compile(r"(?<![\w.>])(?:__builtin_)?(" + "|".join(table) + r")\s*\(")
     files = tree.c_files()
     r = Result(f"{len(files)} files, {len(table)} functions")
     for f in files:
