@@ -46,7 +46,8 @@ static void read_whole(struct seen *s, struct str all)
 
 static void read_in_pieces(struct seen *s, struct str all, struct fuzz_dice *dice)
 {
-    static const size_t sizes[] = {1, 3, 100, 5000, 40000};
+    static const size_t sizes[] = {1, 7, 100, 5000, 40000};
+    size_t most = sizes[fuzz_roll(dice, ARRAY_LEN(sizes))]; /* of one piece */
     struct line_stream stream;
     struct line_budget budget;
     line_stream_init(&stream, true);
@@ -54,7 +55,7 @@ static void read_in_pieces(struct seen *s, struct str all, struct fuzz_dice *dic
     struct line_batch *batch = line_batch_new(&budget, NULL, NULL);
     FUZZ_MUST(batch);
     while (all.n) {
-        size_t n = 1 + fuzz_roll(dice, sizes[fuzz_roll(dice, ARRAY_LEN(sizes))]);
+        size_t n = 1 + fuzz_roll(dice, most);
         n = n < all.n ? n : all.n;
         char *piece = fuzz_exact((struct str){all.p, n});
         lines_add(&stream, &budget, batch, (struct str){piece, n}, 0, 7);
