@@ -106,7 +106,7 @@ def _():
 @case("banned: by call, not by a word in a comment, a string or a longer name")
 def _():
     for call in ("strcpy(a, b)", "sprintf(a, b)", "atoi(a)", "system(a)", "time(0)", "gettimeofday(a, 0)", "rand()", "usleep(1)", "localtime(a)",
-                 "fork()", "setenv(a, b, 1)", "__builtin_strcpy(a, b)"):
+                 "fork()", "setenv(a, b, 1)", "strerror(a)", "__builtin_strcpy(a, b)"):
         finds("banned", {"core/a.c": f"void f(void)\n{{\n    {call};\n}}\n"}, ("core/a.c:3", call.split("(")[0].replace("__builtin_", "") + "()"))
     fine = '/* strcpy(a, b) */\nvoid f(void) { puts("sprintf(a)"); my_atoi(a); x->time(0); daytime(1); }\n'
     equal(lint({"core/a.c": fine, "core/base/clock_real.c": "void f(void) { clock_gettime(0, 0); }\n"}, "banned")[0], 0)
