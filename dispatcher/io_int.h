@@ -21,11 +21,11 @@ struct io_thread {
     struct ingress *ingress;
     struct routes *routes; /* NULL until the first snapshot */
     struct rng rng;
+    bool told; /* that no call to a URL can be begun: once, until one is */
     struct slot_waits waits;
     struct list deliveries; /* pushes under way on this thread */
     struct delivery *spare;
     size_t spare_count;
-    bool told;       /* that no call to a URL can be begun: once, until one is */
     uint32_t pushes; /* the engine's count of those given to this thread and not answered */
     struct mail drain;
     int64_t drain_due_ns;
