@@ -29,14 +29,16 @@ static bool take_hex(const char *p, size_t len, char *out)
     return some;
 }
 
-/* 00-TRACE-SPAN-FLAGS; later versions may be longer. */
+/* 00-TRACE-SPAN-FLAGS; later versions may be longer, by fields behind another dash. */
 static bool read_traceparent(struct str s, struct ids *ids)
 {
     char flags[3] = "00", version[3];
     if (s.n < TRACEPARENT_LEN || s.p[2] != '-' || s.p[35] != '-' || s.p[52] != '-')
         return false;
     bool v0 = s.p[0] == '0' && s.p[1] == '0';
-    if (v0 ? s.n != TRACEPARENT_LEN : (!take_hex(s.p, 2, version) || str_eq((struct str){version, 2}, STR("ff"))))
+    if (s.n > TRACEPARENT_LEN && (v0 || s.p[TRACEPARENT_LEN] != '-'))
+        return false;
+    if (!v0 && (!take_hex(s.p, 2, version) || str_eq((struct str){version, 2}, STR("ff"))))
         return false;
     if (!take_hex(s.p + 3, TRACE_LEN, ids->trace) || !take_hex(s.p + 36, SPAN_LEN, ids->span))
         return false;

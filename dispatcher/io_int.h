@@ -19,6 +19,7 @@ struct io_thread {
     struct ingress *ingress;
     struct routes *routes; /* NULL until the first snapshot */
     struct rng rng;
+    bool told; /* that no call to a URL can be begun: once, until one is */
     struct slot_waits waits;
     struct list deliveries, spare; /* pushes under way on this thread; what is left of others, to be used again */
     uint32_t pushes;               /* the engine's count of those given to this thread and not answered */

@@ -102,6 +102,14 @@ static void on_done(void *arg, const struct err *e)
 
 static const struct http_call_ops call_ops = {on_head, on_body, NULL, on_done};
 
+/* Not that a peer cannot be reached, which comes later by on_done: nothing can be sent to any, and only this host can change that. */
+static void tell_if_none_can_begin(struct io_thread *t, bool begun, const struct err *e)
+{
+    if (!begun && e->code == ERR_UNAVAILABLE && !t->told)
+        log_kv(t->io->config.log, LOG_ERROR, "io.cannot_call", LSTR("error", e->msg), LSTR("do", "messages and tasks wait until it can"));
+    t->told = !begun && (t->told || e->code == ERR_UNAVAILABLE);
+}
+
 static void start_call(struct delivery *d, const struct route_service *ours)
 {
     struct push_request *r = d->job->request;
@@ -116,6 +124,8 @@ static void start_call(struct delivery *d, const struct route_service *ours)
     }
     r->sent_ns = loop_now(d->thread->loop);
     d->call = http_call_start(d->thread->client, &target, &spec, &call_ops, d, &e);
+    if (!ours)
+        tell_if_none_can_begin(d->thread, d->call != NULL, &e);
     if (!d->call)
         finish(d, 0, &e);
 }

@@ -1,4 +1,6 @@
-/** exit_journal.c: a ring of records in a file, each with its number and a check, so that a slot never written is not taken for one. */
+/** exit_journal.c: a ring of records in a file, each with its number and a check over all of it, so that a slot never written is not
+ *                  taken for one, nor a part of one: two pages of three end within a record, and a warden that is killed as it writes,
+ *                  or a host that loses its power, may leave what is before new and what is behind old, or zero: exit code 0. */
 #include "executor/exit_journal.h"
 
 #include <errno.h>
@@ -9,12 +11,12 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define CHECK UINT64_C(0x52574a4558495431) /* RWJEXIT1 */
+#define CHECK UINT64_C(0x52574a4558495432) /* RWJEXIT2: what an older one wrote is not read */
 #define LOCK_EVERY_MS 5
 #define READ_SLOTS 1024
 
 struct slot {
-    uint64_t check; /* CHECK ^ seq ^ ticket */
+    uint64_t check; /* of all that follows */
     uint64_t seq;   /* counts from 1 */
     uint64_t ticket[2];
     int32_t code, signal, out_of_memory, unused;
@@ -25,7 +27,18 @@ struct exit_journal {
     struct slot *slots; /* ordered by ticket */
 };
 
-static uint64_t check_of(const struct slot *s) { return CHECK ^ s->seq ^ s->ticket[0] ^ s->ticket[1] << 1; }
+static uint64_t mix(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return h ^ h >> 29;
+}
+
+static uint64_t check_of(const struct slot *s)
+{
+    uint64_t h = mix(mix(mix(CHECK, s->seq), s->ticket[0]), s->ticket[1]);
+    h = mix(h, (uint64_t)(uint32_t)s->code << 32 | (uint32_t)s->signal);
+    return mix(h, (uint64_t)(uint32_t)s->out_of_memory << 32 | (uint32_t)s->unused);
+}
 
 static bool is_slot(const struct slot *s) { return s->seq > 0 && s->check == check_of(s); }
 

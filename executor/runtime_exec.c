@@ -358,7 +358,9 @@ static void take_frame(struct exec_runtime *rt, const struct warden_frame *f)
         i->pid = f->a;
         mailbox_post(rt->engine, &i->started_mail);
     } else if (f->op == WARDEN_FAILED) {
-        instance_failed(i, "%s: %s", f->text, strerror(f->a));
+        struct err e;
+        err_sys(&e, ERR_UNAVAILABLE, f->a, "%s", f->text);
+        instance_failed(i, "%s", e.msg);
     } else if (f->op == WARDEN_EXITED) {
         frame_exited(i, f);
     }

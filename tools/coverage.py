@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FOLDERS = ("core", "broker", "dispatcher", "executor", "tools")
+FOLDERS = ("core", "broker", "dispatcher", "executor", "schedules", "tools")
 HELD = ("core", "broker", "dispatcher")
 BAR_PERCENT = 85
 AT_ONCE = 64  # notes files for each gcov

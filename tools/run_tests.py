@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -119,42 +120,88 @@ def client_tests(build):
             for name, env in CLIENT_PROGRAMS.items()]
 
 
-def run(test):
+class Running:
+    """The tests under way. Each has a session of its own, so Ctrl-C does not reach them: whoever is interrupted ends them by `end`."""
+
+    def __init__(self):
+        self.lock, self.children, self.over = threading.Lock(), set(), False
+
+    def start(self, test, output):
+        with self.lock:
+            if self.over:
+                raise RuntimeError("interrupted")
+            child = subprocess.Popen(test.argv, env=test.env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                                     stdin=subprocess.DEVNULL, start_new_session=True)
+            self.children.add(child)
+            return child
+
+    def wait(self, child, timeout_s):
+        """Its exit code; None: it was ended, since time was up."""
+        try:
+            return child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            kill(child)
+            child.wait()
+            return None
+        finally:
+            with self.lock:
+                self.children.discard(child)
+
+    def end(self):
+        with self.lock:
+            self.over = True
+            for child in self.children:
+                kill(child)
+
+
+def kill(child):
+    """It, and what it started; servers among that take their own programs along."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def run(test, running):
     """(passed, failed, output, seconds); a test that hangs is ended with everything it started."""
     began = time.monotonic()
-    child = subprocess.Popen(test.argv, env=test.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             stdin=subprocess.DEVNULL, text=True, errors="replace", start_new_session=True)
-    try:
-        output, _ = child.communicate(timeout=test.timeout_s)
-        code = child.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        output, _ = child.communicate()
-        output, code = output + f"\nended after {test.timeout_s} s\n", 1
-    counted = test.count(output) if test.count else None
-    passed, failed = counted if counted else (0, 0) if code else (1, 0)
-    if code and not failed:
-        failed = 1
-    return passed, failed, output, time.monotonic() - began
+    # A file, and no pipe: what outlives a test that was ended could hold that open, and nobody would read on.
+    with tempfile.TemporaryFile() as told:
+        code = running.wait(running.start(test, told), test.timeout_s)
+        told.seek(0)
+        output = told.read().decode("utf-8", "replace")
+    passed, failed = result(test, code, output)
+    return passed, failed, output + (f"\nended after {test.timeout_s} s\n" if code is None else ""), time.monotonic() - began
+
+
+def result(test, code, output):
+    """(passed, failed). What should have counted its cases and did not has failed, whatever its exit code."""
+    if not test.count:
+        return (1, 0) if code == 0 else (0, 1)
+    passed, failed = test.count(output) or (0, 1)
+    return passed, failed or int(code != 0)
 
 
 def run_all(tests):
     """Each test with its result, as they end. What computes runs beside what waits for servers and clocks; two that wait never meet,
     since some measure."""
-    results = queue.SimpleQueue()
+    results, running = queue.SimpleQueue(), Running()
 
     def lane(chosen):
         for test in chosen:
             try:
-                results.put((test, run(test)))
+                results.put((test, run(test, running)))
             except Exception as error:  # the lane goes on, and the test has failed
                 results.put((test, (0, 1, f"cannot be run: {error}", 0.0)))
 
     computing = [t for t in tests if t.name.startswith(COMPUTING)]
     for chosen in (computing, [t for t in tests if not t.name.startswith(COMPUTING)]):
         threading.Thread(target=lane, args=(chosen,), daemon=True).start()
-    for _ in tests:
-        yield results.get()
+    try:
+        for _ in tests:
+            yield results.get()
+    finally:
+        running.end()
 
 
 def choose(options):
@@ -206,5 +253,17 @@ def main():
     return 1 if failed else 0
 
 
+def on_terminate(*_):
+    raise KeyboardInterrupt
+
+
+def start():
+    signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: what was under way has been ended")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

@@ -9,9 +9,9 @@
 
 #define LIBRARY "libcurl.so.4"
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct curl functions;
-static struct err failure;
+static bool loaded;
 
 #define CURL_ENTRY(name) {"curl_" #name, offsetof(struct curl, name)},
 static const struct {
@@ -20,36 +20,45 @@ static const struct {
 } wanted[] = {CURL_FUNCTIONS(CURL_ENTRY)};
 #undef CURL_ENTRY
 
-static void load(void)
+static int find(void *library, struct err *e)
 {
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        const char *why = dlerror();
-        err_set(&failure, ERR_UNAVAILABLE, "libcurl, which remote hosts need, cannot be opened: %s; install libcurl4", why ? why : LIBRARY);
-        return;
-    }
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
         void *function = dlsym(library, wanted[i].name);
-        if (!function) {
-            err_set(&failure, ERR_UNAVAILABLE, LIBRARY " has no %s: install libcurl 7.85 or newer", wanted[i].name);
-            return;
-        }
+        if (!function)
+            return err_set(e, ERR_UNAVAILABLE, LIBRARY ", which requests to URLs need, has no %s; install libcurl 7.85 or newer",
+                           wanted[i].name);
         /* POSIX lets a function's address stand in an object's pointer; C does not, so it is copied. */
         memcpy((char *)&functions + wanted[i].at, &function, sizeof function);
     }
     CURLcode rc = functions.global_init(CURL_GLOBAL_DEFAULT);
-    if (rc != CURLE_OK)
-        err_set(&failure, ERR_UNAVAILABLE, "libcurl cannot start: %s", functions.easy_strerror(rc));
+    return rc == CURLE_OK
+               ? 0
+               : err_set(e, ERR_UNAVAILABLE, "libcurl, which requests to URLs need, cannot start: %s", functions.easy_strerror(rc));
 }
 
+static int load(struct err *e)
+{
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        const char *why = dlerror();
+        return err_set(e, ERR_UNAVAILABLE, "libcurl, which requests to URLs need, cannot be opened: %s; install libcurl4",
+                       why ? why : LIBRARY);
+    }
+    int rc = find(library, e);
+    if (rc)
+        dlclose(library);
+    return rc;
+}
+
+/* What failed is tried again: descriptors or memory may have run out only for now, and it may be installed meanwhile. */
 const struct curl *http_curl(struct err *e)
 {
-    pthread_once(&once, load);
-    if (failure.code == ERR_OK)
-        return &functions;
-    if (e)
-        *e = failure;
-    return NULL;
+    pthread_mutex_lock(&mutex);
+    if (!loaded)
+        loaded = load(e) == 0;
+    const struct curl *found = loaded ? &functions : NULL;
+    pthread_mutex_unlock(&mutex);
+    return found;
 }
 
 const char *http_curl_ca_file(void)

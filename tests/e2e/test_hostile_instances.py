@@ -238,7 +238,7 @@ def _():
         drips.settimeout(0.01)
         got = b""
         while b"\r\n\r\n" not in got:
-            assert time.monotonic() - began < 5 * SLOW, "the body drips on"
+            assert time.monotonic() - began < 12 * SLOW, "the body drips on"
             try:
                 got += drips.recv(4096)
             except TimeoutError:
@@ -247,7 +247,7 @@ def _():
         equal(read_all(silent)[0], b"", "a silent upgrade")
         wait_for(lambda: connections(server) == 0, "the one that sleeps to be dropped")
         took = time.monotonic() - began
-        assert 0.9 < took < 4 * SLOW, took
+        assert 0.9 < took < 12 * SLOW, took  # a busy machine's; the next deadline that could have ended it is 20 s away
     own_answers("tardy")
 
 

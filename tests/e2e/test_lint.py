@@ -106,8 +106,8 @@ def _():
 @case("banned: by call, not by a word in a comment, a string or a longer name")
 def _():
     for call in ("strcpy(a, b)", "sprintf(a, b)", "atoi(a)", "system(a)", "time(0)", "gettimeofday(a, 0)", "rand()", "usleep(1)", "localtime(a)",
-                 "fork()", "setenv(a, b, 1)"):
-        finds("banned", {"core/a.c": f"void f(void)\n{{\n    {call};\n}}\n"}, ("core/a.c:3", call.split("(")[0] + "()"))
+                 "fork()", "setenv(a, b, 1)", "strerror(a)", "__builtin_strcpy(a, b)"):
+        finds("banned", {"core/a.c": f"void f(void)\n{{\n    {call};\n}}\n"}, ("core/a.c:3", call.split("(")[0].replace("__builtin_", "") + "()"))
     fine = '/* strcpy(a, b) */\nvoid f(void) { puts("sprintf(a)"); my_atoi(a); x->time(0); daytime(1); }\n'
     equal(lint({"core/a.c": fine, "core/base/clock_real.c": "void f(void) { clock_gettime(0, 0); }\n"}, "banned")[0], 0)
     finds("banned", {"core/a.c": "int f(void) __attribute__((cold));\n"}, ("core/a.c:1", "core/compiler.h"))
@@ -183,7 +183,19 @@ def _():
           ("core/half.h:8", "third is declared and defined nowhere"), ("core/half.h:9", "macro NOBODY"))
 
 
-INSTALLED = ["ceilings", "banned", "includes", "headers", "scripts", "readmes", "gcc", "unused"]
+@case("hidden: a banned function behind a macro or a pointer; not in the file whose job it is")
+def _():
+    def copy(define, call):
+        return HALF_C.replace("int half", f"#include <string.h>\n{define}\nint half").replace("return n / 2;", f"char b[9]; {call}(b, n ? \"1\" : \"2\"); return b[0] / 2;")
+    finds("hidden", {"core/half.c": copy("#define COPY strcpy", "COPY")}, ("core/half.c:5", "strcpy, by whatever name"))
+    finds("hidden", {"core/half.c": copy("static char *(*const copy)(char *, const char *) = strcpy;", "copy")}, ("core/half.c:5", "strcpy, by whatever name"))
+    equal(lint({"core/half.c": copy("static char *(*const copy)(char *, const char *) = strcpy;", "copy")}, "banned")[0], 0, "what hidden is for")
+    forks = "/* warden_start.c: starts. */\n#include <unistd.h>\n\nstatic int (*const start)(void) = fork;\nint half(int n) { return n ? start() : 0; }\n"
+    cmake = CMAKE.replace("core/*.c", "executor/*.c core/none*.c")
+    equal(lint({"core/half.c": None, "executor/warden_start.c": forks, "executor/README.md": "# executor\n", "CMakeLists.txt": cmake}, "hidden")[0], 0)
+
+
+INSTALLED = ["ceilings", "banned", "includes", "headers", "scripts", "readmes", "gcc", "unused", "hidden"]
 MISSING = [p for p in ("clang", "clang-format", "clang-tidy") if not shutil.which(p)]
 if MISSING:
     print(f"skip the checks by clang: {', '.join(MISSING)} not installed (tools/setup checks)")

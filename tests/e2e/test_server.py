@@ -1,4 +1,5 @@
 """The server as a program: its pages, its options, its data folder."""
+import glob
 import json
 import os
 import shutil
@@ -6,7 +7,7 @@ import sqlite3
 import subprocess
 import tempfile
 
-from harness import RUNNEL, Server, case, equal, free_port, run, temp_dir
+from harness import RUNNEL, Receiver, Server, case, equal, free_port, run, temp_dir, wait_for
 
 server = Server()
 
@@ -44,6 +45,34 @@ def _():
     path = "/computeMetadata/v1/project/project-id"
     equal(server.http("GET", path, headers={"Metadata-Flavor": "Google"}).text, "local-project", "project")
     assert server.http("GET", path).status in (400, 403), "the header is required"
+
+
+@case("without libcurl the server and its services work; pushes to URLs wait, say why, and go once it is there")
+def _():
+    for broken, says in (("no library at all", "cannot be opened"), (None, "has no curl_easy_cleanup")):
+        folder, receiver = temp_dir(), Receiver()
+        fake = os.path.join(folder, "libcurl.so.4")
+        if broken:
+            with open(fake, "w", encoding="ascii") as f:
+                f.write(broken)
+        else:
+            os.symlink(glob.glob("/lib/*/libanl.so.1")[0], fake)  # a small one that nobody else has open
+        without = Server(under=["env", "LD_LIBRARY_PATH=" + folder])
+        without.deploy("own")
+        topic = without.topic("things")
+        without.subscription("own", topic, pushConfig={"pushEndpoint": without.service("own")["uri"]})
+        without.subscription("remote", topic, pushConfig={"pushEndpoint": receiver.url})
+        without.publish(topic, "x")
+        wait_for(lambda: without.metric("runnel_push_requests_total", code_class="2xx") == 1, "a push to a service")
+        wait_for(lambda: says in without.log_tail(), f"a log line with {says!r}")
+        wait_for(lambda: without.metric("runnel_push_requests_total", code_class="none") >= 3, "three tries")
+        equal(without.log_tail(1000).count("io.cannot_call"), 1, "told once")
+        equal(len(receiver.got), 0, "deliveries")
+        said = without.cli("pubsub", "topics", "list", want=1, env={"LD_LIBRARY_PATH": folder}).stderr
+        assert says in said and "libcurl" in said, said
+        os.remove(fake)
+        receiver.wait(1)
+        without.stop()
 
 
 @case("a second server on the same data folder is refused, and the first goes on")

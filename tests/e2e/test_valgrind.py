@@ -1,6 +1,6 @@
 """The real server and its warden under valgrind's memcheck: a clean start, work of every kind, a clean stop.
 
-No error, no memory that is lost or still reachable at the end, no descriptor left open. Nothing is suppressed. Without valgrind, or
+No error, no memory that is lost or still reachable at the end, no descriptor left open. All that is suppressed is in valgrind.supp. Without valgrind, or
 on a build with a sanitizer of its own, it is left out and says so.
 """
 import glob
@@ -8,11 +8,13 @@ import re
 import shutil
 import socket
 import sys
+import time
 
 import harness
-from harness import BUILD, PROJECT, Receiver, Server, b64, case, equal, run, wait_for
+from harness import BUILD, PROJECT, REGION, Receiver, Server, b64, case, equal, run, wait_for
 
 VALGRIND_SLOWER = 6
+PARENT = f"projects/{PROJECT}/locations/{REGION}"
 ACCOUNT = f"pusher@{PROJECT}.iam.gserviceaccount.com"
 if harness.SLOW != 1:
     print("skip: a build with a sanitizer does not run under valgrind; the release build does")
@@ -26,7 +28,7 @@ harness.PATIENCE_S *= VALGRIND_SLOWER
 logs = harness.temp_dir()
 server = Server("--idle=60s", "--io-threads=2", under=[
     "valgrind", "--tool=memcheck", "--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kinds=all", "--error-exitcode=99",
-    "--track-fds=yes", "--trace-children=yes", "--trace-children-skip=*/runnel-sample", "--num-callers=30", "--fair-sched=yes",
+    f"--suppressions={harness.HERE}/valgrind.supp", "--track-fds=yes", "--trace-children=yes", "--trace-children-skip=*/runnel-sample,/bin/sh,/usr/bin/sh,*/dash", "--num-callers=30", "--fair-sched=yes",
     f"--log-file={logs}/%p"])
 
 
@@ -68,6 +70,56 @@ def _():
     server.api("POST", f"/v1/{name}:seek", {"snapshot": f"projects/{PROJECT}/snapshots/snap"})
     server.api("POST", f"/v1/{name}:seek", {"time": "2030-01-01T00:00:00Z"})
     server.api("DELETE", f"/v1/projects/{PROJECT}/snapshots/snap")
+
+
+@case("tasks are called over failures, wait, are run by hand, die, come back; a queue is paused, purged, deleted")
+def _():
+    queue, receiver = f"{PARENT}/queues/q", Receiver()
+    receiver.statuses = [500, 503, 400, 400]
+    server.api("POST", f"/v2/{PARENT}/queues", {"name": queue, "retryConfig": {"maxAttempts": 2, "minBackoff": "0.05s", "maxBackoff": "0.1s"}})
+    task = lambda **more: server.api("POST", f"/v2/{queue}/tasks", {"task": {**more, "httpRequest": {"url": receiver.url, "oidcToken": {"serviceAccountEmail": ACCOUNT}}}})
+    for _ in range(2):
+        task()
+    receiver.wait(4)
+    wait_for(lambda: server.metric("runnel_task_dead_letters") == 2, "two dead letters")
+    server.cli("tasks", "queues", "dead-letters", "redrive", "q", "--all", "--quiet")
+    waits = [task(name=f"{queue}/tasks/t{i}", scheduleTime=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))) for i in range(20)]
+    server.api("POST", f"/v2/{waits[0]['name']}:run", {})
+    receiver.wait(7)
+    server.api("GET", f"/v2/{queue}/tasks?pageSize=5")
+    server.api("DELETE", f"/v2/{waits[1]['name']}")
+    for verb in ("pause", "resume", "purge"):
+        server.api("POST", f"/v2/{queue}:{verb}", {})
+    server.api("POST", f"/v2/{PARENT}/queues", {"name": queue + "-left"})
+    server.api("DELETE", f"/v2/{queue}")
+
+
+@case("schedules fire, fail, are changed, paused, run by hand; one is left")
+def _():
+    receiver = Receiver()
+    receiver.statuses = [500]
+    for name, zone in (("gone", "Europe/Berlin"), ("left", "UTC")):
+        server.api("POST", f"/v1/{PARENT}/jobs", {"name": f"{PARENT}/jobs/{name}", "schedule": "* * * * * *", "timeZone": zone, "retryConfig": {"retryCount": 1},
+                                                  "httpTarget": {"uri": receiver.url, "oidcToken": {"serviceAccountEmail": ACCOUNT}}})
+    receiver.wait(6)
+    server.api("PATCH", f"/v1/{PARENT}/jobs/gone?updateMask=schedule", {"name": f"{PARENT}/jobs/gone", "schedule": "every 5 minutes"})
+    for verb in ("pause", "resume", "run"):
+        server.api("POST", f"/v1/{PARENT}/jobs/gone:{verb}", {})
+    server.api("DELETE", f"/v1/{PARENT}/jobs/gone")
+    server.api("POST", f"/v1/{PARENT}/jobs/left:pause", {})
+
+
+@case("jobs run their tasks, with inputs and retries; one is cancelled, one is deleted, one is left")
+def _():
+    script = '[ "$CLOUD_RUN_TASK_ATTEMPT" = 1 ] || [ "$CLOUD_RUN_TASK_INDEX" != 1 ] || exit 3; echo "$RUNNEL_TASK_INPUT"; [ "$WAIT" = "" ] || sleep 1000'
+    for name, variables in (("quick", "WAIT="), ("long", "WAIT=1")):
+        server.cli("run", "jobs", "create", name, "--image=exec:///", "--command=/bin/sh", f"--args=^@^-c@{script}", "--tasks=3", "--max-retries=1", f"--set-env-vars={variables}")
+    server.cli("run", "jobs", "execute", "quick", "--wait")
+    assert server.cli("run", "jobs", "logs", "read", "quick").stdout
+    server.cli("run", "jobs", "execute", "long", "--async")
+    name = server.cli("run", "jobs", "executions", "list", "--job=long", "--format=value(name.basename())").stdout.strip()
+    server.cli("run", "jobs", "executions", "cancel", name, "--quiet")
+    server.cli("run", "jobs", "delete", "long", "--quiet")
 
 
 @case("bad input, clients that leave, and every page")

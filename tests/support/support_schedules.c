@@ -42,6 +42,7 @@ static void settle(const struct ts *ts, struct target_call *c, int status)
 static void target_start(struct target *t, struct target_call *c)
 {
     struct ts *ts = of(t);
+    fault_hold(); /* the helper's own */
     if (ts->n_fired == FIRED_MAX || ts->n_open == ARRAY_LEN(ts->open))
         die("too many calls", NULL);
     if (ts->n_fired == ts->fired_max) {
@@ -59,6 +60,7 @@ static void target_start(struct target *t, struct target_call *c)
     f->overlap = c->overlap;
     f->wall_ns = ts->fe.clock.wall_ns;
     f->mono_ns = ts->fe.clock.mono_ns;
+    fault_release();
     if (ts->answer)
         settle(ts, c, ts->answer);
     else
@@ -201,7 +203,10 @@ void ts_crash(struct ts *ts) { ts_crash_later(ts, 0); }
 static size_t store_step(struct ts *ts)
 {
     size_t n = 0;
-    while (!ts->store_stands && store_memory_step(ts->store, 1, ts->store_fails)) {
+    for (;;) {
+        bool fails = !ts->store_stands && store_memory_queued(ts->store) && fault_hits(FAULT_WRITE);
+        if (ts->store_stands || !store_memory_step(ts->store, 1, fails ? ERR_UNAVAILABLE : ts->store_fails))
+            break;
         n++;
         ts->store_steps++;
         if (ts->store_stops_after && ts->store_steps >= ts->store_stops_after)
@@ -252,6 +257,7 @@ static void on_finish(struct call *call)
     struct ts_pending *p = CONTAINER_OF(call, struct ts_pending, call);
     struct err e = {0};
     struct buf text;
+    fault_hold();
     if (p->done)
         die("a call was answered twice", NULL);
     p->done = true;
@@ -260,6 +266,7 @@ static void on_finish(struct call *call)
         die("encode", &e);
     p->text = strdup(buf_cstr(&text) ? buf_cstr(&text) : "");
     buf_fini(&text);
+    fault_release();
 }
 
 static struct ts_pending *begin(struct ts *ts, const char *method, const char *json)
@@ -274,8 +281,12 @@ static struct ts_pending *begin(struct ts *ts, const char *method, const char *j
     p->call.request = pb_new(p->call.arena, p->call.method->request);
     if (!p->call.request || json_decode(p->call.arena, str_of(json), p->call.request, &e))
         call_fail(&p->call, &e);
-    else
-        registry_dispatch(ts->registry, &p->call);
+    if (p->done)
+        return p;
+    if (ts->fault.nth)
+        fault_arm(ts->fault.what, ts->fault.nth, ts->fault.times);
+    ts->fault.nth = 0;
+    registry_dispatch(ts->registry, &p->call);
     return p;
 }
 
@@ -309,6 +320,20 @@ const char *ts_call(struct ts *ts, enum err_code want, const char *method, const
     free(request);
     pending_free(p);
     return last;
+}
+
+enum err_code ts_try(struct ts *ts, const char *method, const char *json, char *text, size_t size)
+{
+    struct ts_pending *p = begin(ts, method, json);
+    ts_run(ts);
+    for (int wait = 0; !p->done && wait < 200; wait++)
+        ts_advance(ts, NS_PER_S / 10); /* for a store that is asked again */
+    if (!p->done)
+        die("no answer", NULL);
+    enum err_code code = p->call.err.code;
+    snprintf(text, size, "%s", p->text);
+    pending_free(p);
+    return code;
 }
 
 const char *ts_json(const char *json, const char *key)

@@ -8,6 +8,7 @@
 #include "core/rpc/method.h"
 #include "schedules/scheduler.h"
 #include "tests/support/support.h"
+#include "tests/support/support_fault.h"
 
 #define TS_JOB_MAX 64
 struct ts_fired {
@@ -33,8 +34,12 @@ struct ts {
     bool store_stands;        /* the store answers nothing */
     size_t store_steps;       /* what it has answered, in all */
     size_t store_stops_after; /* it stands once it has answered so many; 0: never */
-    int answer;               /* the status that calls are answered with at once; 0: ts_answer does it */
-    struct ts_fired *fired;   /* every call of the target */
+    struct {
+        enum fault what; /* FAULT_WRITE: of the store in memory, one transaction */
+        size_t nth, times;
+    } fault;                /* armed as ts_try's call is made, until fault_disarm; then nth is 0 */
+    int answer;             /* the status that calls are answered with at once; 0: ts_answer does it */
+    struct ts_fired *fired; /* every call of the target */
     size_t n_fired, fired_max;
     struct target_call *open[20000]; /* not answered, oldest first */
     size_t n_open, cancelled;
@@ -56,6 +61,8 @@ void ts_wall(struct ts *ts, int64_t wall_ns);
 void ts_answer(struct ts *ts, int status);
 /** "CreateJob", "Schedules/NextFirings" for ours, "@" and a full name for others; the answer is good until the next call. */
 FMT(4, 5) const char *ts_call(struct ts *ts, enum err_code want, const char *method, const char *json, ...);
+/** The same, whatever it comes to; the answer, or the error's words, go to `text`. */
+enum err_code ts_try(struct ts *ts, const char *method, const char *json, char *text, size_t size);
 /** The value of "key" in a flat JSON answer; good until eight more calls. NULL: none. */
 const char *ts_json(const char *json, const char *key);
 /** Begin a call that nobody waits for; forgotten at the end. */

@@ -29,6 +29,8 @@ BANNED = [
      "sleeps: set a timer, or in a test wait for the condition", ("tools/runnel/cli_api.c", "tools/sample/sample.c", "tools/bench/*.c")),
     ("localtime gmtime ctime asctime mktime setlocale getpwnam getpwuid gethostbyname inet_ntoa",
      "answers from memory that all threads share: use the _r form or core/base/clock.h", ()),
+    ("strerror", "may answer from memory that all threads share: use err_sys",
+     ("tests/*", "tools/runnel/cli_local.c", "tools/sample/*", "tools/bench/*")),
     ("setenv putenv unsetenv", "changes what other threads are reading: pass it to the program that is started", ("tests/*",)),
     ("fork vfork", "copies the server's heap and threads: programs are started by the warden", ("executor/cgroup.c", "executor/warden_start.c", "tests/*")),
     ("signal", "leaves flags and masks to the system: use sigaction, or say here that the whole process ignores it",
@@ -96,9 +98,13 @@ def function_ceilings(r, path, fn):
         r.note(path, fn.line, f"{fn.name} has {fn.complexity - 1} decisions (complexity {fn.complexity}), better within {COMPLEXITY_WARN}")
 
 
+def banned_table():
+    return {name: (why, files) for names, why, files in BANNED for name in names.split()}
+
+
 def banned(tree, options):
-    table = {name: (why, files) for names, why, files in BANNED for name in names.split()}
-    call = re.compile(r"(?<![\w.>])(" + "|".join(table) + r")\s*\(")
+    table = banned_table()
+    call = re.compile(r"(?<![\w.>])(?:__builtin_)?(" + "|".join(table) + r")\s*\(")
     files = tree.c_files()
     r = Result(f"{len(files)} files, {len(table)} functions")
     for f in files:

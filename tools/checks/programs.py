@@ -8,7 +8,8 @@ import shlex
 import shutil
 import subprocess
 
-from tree import Finding, Result
+from c_rules import allowed, banned_table
+from tree import Finding, Result, floor_of
 
 JOBS = os.cpu_count() or 1
 DIAGNOSTIC = re.compile(r"^(?P<path>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?(?:error|warning): (?P<text>.*)$", re.M)
@@ -218,6 +219,24 @@ def unused(tree, options):
     never_defined(tree, r, defined)
     macros = unused_macros(tree, r)
     r.what = f"{total} functions and variables, {macros} macros"
+    return r
+
+
+def hidden(tree, options):
+    """What `banned` reads over, since the text does not call it: by a macro, by a pointer. The objects name what they need all the same."""
+    need("nm", "cmake", "ninja")
+    if not build(tree, *GCC)[1]:
+        return not_built("gcc")
+    table = banned_table()
+    sources = {o: source for source, _, o in commands(tree, GCC[1]) if os.path.exists(o) and floor_of(source)}
+    r = Result(f"{len(sources)} objects, {len(table)} functions")
+    for o, (_, needs) in symbols(sorted(sources)).items():
+        for symbol in sorted(needs):
+            name = re.sub(r"^__(\w+)_chk$", r"\1", symbol)
+            if name in table and not allowed(sources[o], table[name][1]):
+                f = tree.c_file(sources[o])
+                m = re.search(r"\b" + name + r"\b", f.code)
+                r.find(f.path, f.line_of(m.start()) if m else 1, f"{name}, by whatever name it is called here, {table[name][0]}")
     return r
 
 
