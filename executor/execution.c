@@ -150,6 +150,21 @@ void execution_move(struct execution *e, enum execution_state to)
     log_kv(e->jobs->env->log, LOG_DEBUG, "execution.state", LSTR("execution", e->name), LSTR("from", execution_state_name(e->state)),
            LSTR("to", execution_state_name(to)));
     e->state = to;
+    execution_count(e);
+}
+
+void execution_count(struct execution *e)
+{
+    bool again = e->changing && execution_state_ended(e->state) && !e->change.queues;
+    enum execution_count now = e->storing || e->deleted                    ? COUNTED_NOT
+                               : e->state == EXECUTION_QUEUED              ? COUNTED_QUEUED
+                               : again || !execution_state_ended(e->state) ? COUNTED_ACTIVE
+                                                                           : COUNTED_ENDED;
+    if (now == e->counted)
+        return;
+    e->job->counts[e->counted]--;
+    e->job->counts[now]++;
+    e->counted = now;
 }
 
 bool execution_quiet(const struct execution *e)
@@ -570,7 +585,8 @@ void execution_go(struct execution *e)
 void execution_install(struct execution *e)
 {
     list_prepend(&e->job->executions, &e->link);
-    e->jobs->n_executions++;
+    e->storing = false;
+    execution_count(e);
     if (e->state == EXECUTION_PENDING)
         execution_activate(e);
     else

@@ -41,6 +41,7 @@ static int submit(struct execution *e, enum execution_state state, const struct 
     }
     e->change = *ch;
     e->changing = true;
+    execution_count(e);
     e->busy++;
     store_submit(e->jobs->x->deps.store, t, done, e);
     return 0;
@@ -58,6 +59,7 @@ static bool taken(struct execution *e, bool cancels, const struct err *err)
     struct err gone;
     e->busy--;
     e->changing = false;
+    execution_count(e);
     if (e->deleted)
         err_set(&gone, ERR_ABORTED, "Execution %s was deleted.", e->id);
     if (err || e->deleted) {
@@ -185,9 +187,10 @@ void execution_removed(struct execution *e)
     struct err err;
     struct job *j = e->job;
     e->deleted = true;
+    execution_count(e);
+    job_unlist(j, e);
     list_remove(&e->jobs->active, &e->active_link);
     list_remove(&j->executions, &e->link);
-    e->jobs->n_executions--;
     e->job = NULL;
     list_append(&e->jobs->leaving, &e->link);
     err_set(&err, ERR_ABORTED, "Execution %s was deleted.", e->id);

@@ -46,6 +46,15 @@ struct run_jobs;
 struct job;
 struct execution;
 
+/* How its job counts an execution. */
+enum execution_count {
+    COUNTED_NOT, /* being stored, or deleted */
+    COUNTED_QUEUED,
+    COUNTED_ACTIVE, /* also while it is being stored that it runs again */
+    COUNTED_ENDED,
+    COUNTED_N
+};
+
 /* What the annotations runnel.dev/… say. */
 struct job_settings {
     uint32_t max_concurrent; /* executions; 0: no limit */
@@ -102,6 +111,8 @@ struct execution {
     const char *id, *project, *region, *job_id;
     RECORD(ExecutionRecord) * rec; /* as it was made; what changes is in the fields below */
     struct job_settings settings;  /* points into rec */
+    bool storing;                  /* its creation: it is nobody's to find */
+    enum execution_count counted;
     enum execution_state state;
     enum execution_state ends_as; /* CANCELLING: CANCELLED, or FAILED after so many failures */
     enum err_code code;
@@ -156,6 +167,7 @@ MUST_USE int execution_store_end(struct execution *e, struct store_txn *t, enum 
 void execution_end_undo(struct execution *e);
 void execution_failure(struct execution *e, const struct run_attempt *a); /* the first one says why it fails */
 void execution_install(struct execution *e);                              /* its creation is durable */
+void execution_count(struct execution *e);                                /* what its job counts may have changed */
 void execution_stop(struct execution *e); /* all its open tasks: it is being cancelled, or deleted, or the server stops */
 void execution_go(struct execution *e);   /* it waits for no other any more */
 bool execution_step(struct execution *e); /* begin or start one attempt; false: nothing can be done now */

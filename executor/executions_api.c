@@ -9,17 +9,10 @@
 
 struct execution *run_jobs_find_execution(struct executor *x, struct call *c, const char *name)
 {
-    const char *tail = strstr(name, "/executions/");
-    char *parent = tail ? arena_dup(c->arena, (struct str){name, (size_t)(tail - name)}) : NULL;
-    struct job *j = parent ? job_find(x->jobs, parent) : NULL;
-    if (j)
-        LIST_EACH(&j->executions, n) {
-            struct execution *e = CONTAINER_OF(n, struct execution, link);
-            if (strcmp(e->name, name) == 0)
-                return e;
-        }
-    call_failf(c, ERR_NOT_FOUND, "execution '%.250s' does not exist", name);
-    return NULL;
+    struct execution *e = run_jobs_execution(x->jobs, name);
+    if (!e)
+        call_failf(c, ERR_NOT_FOUND, "execution '%.250s' does not exist", name);
+    return e;
 }
 
 static int check_etag(const struct execution *e, struct arena *a, const char *etag, struct err *err)
@@ -59,7 +52,7 @@ static struct listed *executions_of(struct executor *x, const char *parent, size
         err_set(e, ERR_NOT_FOUND, "job '%.200s' does not exist", parent);
         return NULL;
     }
-    struct listed *items = calloc((all ? x->jobs->n_executions : one->executions.count) + 1, sizeof *items);
+    struct listed *items = calloc((all ? map_count(x->jobs->executions) : one->executions.count) + 1, sizeof *items);
     if (!items)
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory");
     if (items && one)

@@ -289,7 +289,7 @@ struct executor_counts executor_counts(const struct executor *x)
     struct executor_counts c = {
         .services = (uint32_t)map_count(x->services),
         .jobs = (uint32_t)map_count(x->jobs->jobs),
-        .executions = x->jobs->n_executions,
+        .executions = (uint32_t)map_count(x->jobs->executions),
         .tasks = x->jobs->n_running,
         .starting = x->count[INSTANCE_STARTING] + x->count[INSTANCE_PROBING],
         .ready = x->count[INSTANCE_READY],

@@ -53,6 +53,8 @@ void job_free(struct job *j)
         execution_free(CONTAINER_OF(n, struct execution, link));
     if (j->msg)
         pb_free(j->msg);
+    if (j->events)
+        map_free(j->events);
     admission_share_unref(j->share);
     free(j->name);
     free(j->parts);
@@ -99,16 +101,36 @@ int job_store_deletion(const struct job *j, struct store_txn *t, struct err *e)
     return rc;
 }
 
-static uint32_t n_active(const struct job *j)
+/* ---- its executions */
+
+struct execution *run_jobs_execution(const struct run_jobs *js, const char *name)
 {
-    uint32_t n = 0;
-    LIST_EACH(&j->executions, node) {
-        const struct execution *e = CONTAINER_OF(node, struct execution, link);
-        bool again = e->changing && execution_state_ended(e->state) && !e->change.queues;
-        n += again || (e->state != EXECUTION_QUEUED && !execution_state_ended(e->state));
-    }
-    return n + (uint32_t)j->launching.count;
+    struct execution *e = map_get(js->executions, name);
+    return e && !e->storing ? e : NULL;
 }
+
+int job_list(struct job *j, struct execution *e, struct err *err)
+{
+    const char *event = e->rec->event_id;
+    if (*event && !j->events && !(j->events = map_new(EXECUTIONS_MAX)))
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "out of memory for an execution of %s", j->id);
+    if (map_put(j->jobs->executions, e->name, e, err))
+        return -(int)err->code;
+    if (*event && map_put(j->events, event, e, err)) {
+        map_remove(j->jobs->executions, e->name);
+        return -(int)err->code;
+    }
+    return 0;
+}
+
+void job_unlist(struct job *j, struct execution *e)
+{
+    map_remove(j->jobs->executions, e->name);
+    if (*e->rec->event_id && map_get(j->events, e->rec->event_id) == e)
+        map_remove(j->events, e->rec->event_id);
+}
+
+static size_t n_active(const struct job *j) { return j->counts[COUNTED_ACTIVE] + j->launching.count; }
 
 bool job_full(const struct job *j, const struct job_settings *s) { return s->max_concurrent && n_active(j) >= s->max_concurrent; }
 
@@ -127,15 +149,15 @@ int job_may_run(const struct job *j, const struct job_settings *s, struct err *e
 {
     if (j->deleting)
         return err_set(e, ERR_ABORTED, "job '%s' is being deleted", j->id);
-    if (j->jobs->n_executions >= EXECUTIONS_MAX)
+    if (map_count(j->jobs->executions) >= EXECUTIONS_MAX)
         return err_set(e, ERR_RESOURCE_EXHAUSTED, "there are %d executions; delete some", EXECUTIONS_MAX);
     return job_admits(j, s, e);
 }
 
 void job_advance(struct job *j)
 {
-    uint32_t active = n_active(j);
-    for (struct node *n = j->executions.head.prev, *before; n != &j->executions.head; n = before) {
+    size_t active = n_active(j);
+    for (struct node *n = j->executions.head.prev, *before; n != &j->executions.head && j->counts[COUNTED_QUEUED]; n = before) {
         struct execution *e = CONTAINER_OF(n, struct execution, link);
         before = n->prev;
         if (e->state != EXECUTION_QUEUED)
@@ -156,10 +178,12 @@ static void on_forgotten(void *arg, const struct err *e)
 /* The oldest that ended go when there are too many. */
 static void forget_old(struct job *j)
 {
-    size_t kept = 0;
-    LIST_EACH_SAFE(&j->executions, n) {
+    size_t ended = j->counts[COUNTED_ENDED], too_many = ended > JOB_EXECUTIONS_KEPT ? ended - JOB_EXECUTIONS_KEPT : 0;
+    for (struct node *n = j->executions.head.prev, *before; n != &j->executions.head && too_many; n = before) {
         struct execution *e = CONTAINER_OF(n, struct execution, link);
-        if (!execution_state_ended(e->state) || ++kept <= JOB_EXECUTIONS_KEPT || !execution_quiet(e))
+        before = n->prev;
+        too_many -= e->counted == COUNTED_ENDED;
+        if (e->counted != COUNTED_ENDED || !execution_quiet(e))
             continue;
         struct store_txn *t = store_txn_new();
         struct err err;
@@ -360,15 +384,38 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
     struct execution *x = execution_new(j, rec, e);
     if (!x)
         return err_wrap(e, RUN_KIND_EXECUTION " record \"%.150s\"", name);
-    int64_t created_ns = pb_timestamp_ns(m->create_time);
-    struct node *at = j->executions.head.next;
-    while (at != &j->executions.head && pb_timestamp_ns(CONTAINER_OF(at, struct execution, link)->rec->execution->create_time) > created_ns)
-        at = at->next;
-    list_link_before(&j->executions, at, &x->link);
+    if (job_list(j, x, e)) {
+        execution_free(x);
+        return err_wrap(e, RUN_KIND_EXECUTION " record \"%.150s\"", name);
+    }
+    list_append(&j->executions, &x->link);
+    execution_count(x);
     x->loading = x->state != EXECUTION_QUEUED && !execution_state_ended(x->state);
     if (rec->number > j->count)
         j->count = rec->number;
-    js->n_executions++;
+    return 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const RECORD(ExecutionRecord) *x = (*(struct execution *const *)a)->rec, *y = (*(struct execution *const *)b)->rec;
+    int64_t x_ns = pb_timestamp_ns(x->execution->create_time), y_ns = pb_timestamp_ns(y->execution->create_time);
+    return x_ns != y_ns ? (x_ns > y_ns ? -1 : 1) : (x->number < y->number) - (x->number > y->number);
+}
+
+/* They come by name. */
+static int sort_executions(struct job *j, struct err *e)
+{
+    size_t n = 0;
+    struct execution **all = calloc(j->executions.count + 1, sizeof(struct execution *));
+    if (!all)
+        return err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for executions");
+    for (struct node *node; (node = list_pop(&j->executions));)
+        all[n++] = CONTAINER_OF(node, struct execution, link);
+    qsort(all, n, sizeof(struct execution *), newest_first);
+    for (size_t i = 0; i < n; i++)
+        list_append(&j->executions, &all[i]->link);
+    free(all);
     return 0;
 }
 
@@ -383,6 +430,11 @@ int run_jobs_load(struct run_jobs *js, struct err *e)
     rc = rc ? rc : ops->load_resources(js->x->deps.store, RUN_KIND_EXECUTION, load_execution, js, e);
     u64map_free(js->loaded_lists);
     js->loaded_lists = NULL;
+    size_t it = 0;
+    const char *name;
+    void *v;
+    while (rc == 0 && map_next(js->jobs, &it, &name, &v))
+        rc = sort_executions(v, e);
     return rc;
 }
 
@@ -426,9 +478,13 @@ void run_jobs_count_program(struct run_jobs *js, bool begins) { js->n_running +=
 struct run_jobs *run_jobs_new(struct executor *x, struct err *e)
 {
     struct run_jobs *js = calloc(1, sizeof *js);
-    if (js)
+    if (js) {
         js->jobs = map_new(JOBS_MAX);
-    if (!js || !js->jobs) {
+        js->executions = map_new(EXECUTIONS_MAX);
+    }
+    if (!js || !js->jobs || !js->executions) {
+        if (js && js->jobs)
+            map_free(js->jobs);
         free(js);
         err_set(e, ERR_RESOURCE_EXHAUSTED, "out of memory for jobs");
         return NULL;
@@ -476,5 +532,6 @@ void run_jobs_free(struct run_jobs *js)
     while (map_next(js->jobs, &it, &name, &v))
         job_free(v);
     map_free(js->jobs);
+    map_free(js->executions);
     free(js);
 }

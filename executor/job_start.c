@@ -62,20 +62,10 @@ int check_event_id(const char *id, struct err *e)
                : err_set(e, ERR_INVALID_ARGUMENT, "the id of the event is not 1 to %d printable characters without spaces", EVENT_ID_MAX);
 }
 
-static struct execution *with_event(struct list *l, const char *event_id)
-{
-    LIST_EACH(l, n) {
-        struct execution *e = CONTAINER_OF(n, struct execution, link);
-        if (strcmp(e->rec->event_id, event_id) == 0)
-            return e;
-    }
-    return NULL;
-}
-
 struct execution *job_run_of(struct job *j, const char *event_id, bool *storing)
 {
-    struct execution *e = with_event(&j->executions, event_id);
-    *storing = !e && (e = with_event(&j->launching, event_id));
+    struct execution *e = j->events ? map_get(j->events, event_id) : NULL;
+    *storing = e && e->storing;
     return e;
 }
 

@@ -19,11 +19,13 @@ struct job {
     RUN(Job) * msg; /* NULL while its creation is being stored */
     bool busy;      /* a change of it is being stored */
     bool deleting;
-    uint32_t seen;          /* by run_jobs.walk: when dependencies are followed */
-    struct list launching;  /* executions that are being stored */
-    struct list executions; /* newest first */
-    struct list starts;     /* job_start, that wait for others to end */
-    int32_t count;          /* executions that there ever were */
+    uint32_t seen;            /* by run_jobs.walk: when dependencies are followed */
+    struct list launching;    /* executions that are being stored */
+    struct list executions;   /* newest first */
+    size_t counts[COUNTED_N]; /* of them; of COUNTED_NOT without a meaning */
+    struct map *events;       /* those that events started, by the event's id, also while they are being stored; NULL: none yet */
+    struct list starts;       /* job_start, that wait for others to end */
+    int32_t count;            /* executions that there ever were */
     struct operation *ready_operation;
     const struct execution *ready_when; /* its token's execution, which ready_operation waits for */
     struct admission_share *share;
@@ -32,12 +34,13 @@ struct job {
 struct run_jobs {
     struct executor *x;
     const struct env *env;
-    struct map *jobs; /* by full name */
+    struct map *jobs;       /* by full name */
+    struct map *executions; /* by full name, also those that are being stored */
     struct list active, leaving;
     struct list starts; /* all of them */
     struct timer pump, reap;
-    uint32_t n_running, n_open, n_executions; /* n_running: handed to the runtime, so that some may still wait there */
-    uint32_t n_up;                            /* those of them that are known to run */
+    uint32_t n_running, n_open; /* n_running: handed to the runtime, so that some may still wait there */
+    uint32_t n_up;              /* those of them that are known to run */
     uint32_t running_max, walk;
     struct u64map *loaded_lists;                      /* while records are loaded */
     struct metric *m_running, *m_outcome[OUTCOMES_N]; /* by TaskAttempt.Outcome */
@@ -56,6 +59,10 @@ void run_jobs_reap_soon(struct run_jobs *js);
 struct job *job_new(struct run_jobs *js, const char *name, struct err *e);
 void job_free(struct job *j);
 struct job *job_find(const struct run_jobs *js, const char *name);
+struct execution *run_jobs_execution(const struct run_jobs *js, const char *name); /* NULL: there is none */
+/** From now on it is found, and no other may have its name; execution_removed or job_unlist ends that. */
+MUST_USE int job_list(struct job *j, struct execution *e, struct err *err);
+void job_unlist(struct job *j, struct execution *e);
 /** Its executions beyond what may run at once wait; one that ended lets the next go on. */
 void job_advance(struct job *j);
 void job_weigh(struct job *j); /* its message is another one */

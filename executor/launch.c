@@ -47,10 +47,7 @@ static char *new_name(struct job *j, struct arena *a, const char *token, struct 
         char tail[TOKEN_LEN + 1];
         rng_name(j->jobs->env->rng, tail, TOKEN_LEN);
         char *name = arena_printf(a, "%s/executions/%s-%s", j->name, j->id, token ? token : tail);
-        bool taken = false;
-        LIST_EACH(&j->executions, n)
-            taken = taken || (name && strcmp(CONTAINER_OF(n, struct execution, link)->name, name) == 0);
-        if (name && !taken)
+        if (name && !map_get(j->jobs->executions, name))
             return name;
         if (token || !name)
             break;
@@ -135,11 +132,12 @@ struct execution *launch_new(struct job *j, struct arena *a, const struct launch
     if (!job_full(j, &x->settings))
         x->state = EXECUTION_PENDING;
     if (may_run(j, l, &x->settings, e) || store_inputs(l, rec.inputs_list, t, e) || store_txn_lists(t, store, e) ||
-        execution_store(x, t, x->state, NULL, e)) {
+        execution_store(x, t, x->state, NULL, e) || job_list(j, x, e)) {
         execution_free(x);
         return NULL;
     }
     j->count++;
+    x->storing = true;
     list_append(&j->launching, &x->link); /* until launch_done or launch_undo */
     return x;
 }
@@ -153,6 +151,7 @@ void launch_done(struct execution *e)
 void launch_undo(struct execution *e)
 {
     list_remove(&e->job->launching, &e->link);
+    job_unlist(e->job, e);
     e->job->count -= e->rec->number == e->job->count; /* unless another one came after it */
     execution_free(e);
 }
@@ -201,7 +200,7 @@ static int launch_one(struct execution *e, struct job *j, struct store_txn *t, s
     arena_free(a);
     if (made)
         e->launched[e->n_launched++] = made;
-    else if (err->code == ERR_RESOURCE_EXHAUSTED && j->jobs->n_executions < EXECUTIONS_MAX)
+    else if (err->code == ERR_RESOURCE_EXHAUSTED && map_count(j->jobs->executions) < EXECUTIONS_MAX)
         return -(int)err->code; /* memory: the end is tried again, with all that goes along */
     else
         not_run(e, j, err->msg); /* its own fault; this one has succeeded */

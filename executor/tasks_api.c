@@ -201,21 +201,10 @@ static void read_rows(struct listing *l)
     l->x->deps.store->ops->entries(l->x->deps.store, &l->read);
 }
 
-static struct execution *execution_named(struct executor *x, const char *name)
-{
-    const char *tail = strstr(name, "/executions/");
-    struct job *j = map_get_n(x->jobs->jobs, name, (size_t)(tail - name));
-    if (j)
-        LIST_EACH(&j->executions, n)
-            if (strcmp(CONTAINER_OF(n, struct execution, link)->name, name) == 0)
-                return CONTAINER_OF(n, struct execution, link);
-    return NULL;
-}
-
 static void go_on(struct listing *l)
 {
     for (; l->at < l->n; l->at++, l->index = 0) {
-        l->e = execution_named(l->x, l->executions[l->at]);
+        l->e = run_jobs_execution(l->x->jobs, l->executions[l->at]);
         if (!l->e || l->index >= l->e->task_count)
             continue;
         if (l->out->n_tasks == l->page.size) {
@@ -250,7 +239,7 @@ static bool find_executions(struct listing *l)
     size_t it = 0;
     const char *name;
     void *v;
-    if (!(l->executions = calloc(l->x->jobs->n_executions + 1, sizeof *l->executions)))
+    if (!(l->executions = calloc(map_count(l->x->jobs->executions) + 1, sizeof *l->executions)))
         return false;
     while (map_next(l->x->jobs->jobs, &it, &name, &v)) {
         struct job *j = v;

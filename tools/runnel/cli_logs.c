@@ -1,4 +1,4 @@
-/* cli_logs.c: `runnel run services logs read`, `runnel run jobs logs read`: what programs wrote, oldest first. */
+/* cli_logs.c: `runnel run services logs read`, `runnel run jobs logs read`, `… executions logs`: what programs wrote, oldest first. */
 #include "tools/runnel/cli_logs.h"
 #include "core/base/clock.h"
 #include "tools/runnel/cli_api.h"
@@ -116,22 +116,33 @@ static int run_job_logs(struct cli *c)
                      logs_job_filter(c, job ? cli_basename(job) : NULL, execution ? cli_basename(execution) : NULL, cli_text(c, "task")));
 }
 
+static int run_execution_logs(struct cli *c)
+{
+    return read_logs(c, logs_job_filter(c, NULL, cli_basename(c->args[0]), cli_text(c, "task")));
+}
+
 #define LOG_FLAGS                                                                                                    \
     CLI_FLAG("limit", CLI_INT, "N", "at most so many lines, the newest", .dflt = "100", .min = 1, .max = LIMIT_MAX), \
         CLI_FLAG("freshness", CLI_DURATION, "DURATION", "not older than this", .dflt = "1d"),                        \
         CLI_FLAG("log-filter", CLI_TEXT, "FILTER", "only matching lines, e.g. 'severity>=ERROR'")
 static const struct cli_flag log_flags[] = {LOG_FLAGS, {0}};
+#define TASK_FLAG CLI_FLAG("task", CLI_INT, "INDEX", "only the task of this index", .min = 0, .max = RUN_TASKS_MAX - 1)
 static const struct cli_flag job_log_flags[] = {
     LOG_FLAGS,
     CLI_FLAG("execution", CLI_TEXT, "EXECUTION", "only this execution's"),
-    CLI_FLAG("task", CLI_INT, "INDEX", "only the task of this index", .min = 0, .max = RUN_TASKS_MAX - 1),
+    TASK_FLAG,
     {0},
 };
+static const struct cli_flag execution_log_flags[] = {LOG_FLAGS, TASK_FLAG, {0}};
 const struct cli_command cli_log_commands[] = {
     {"run services logs read", "SERVICE", "show what a service wrote to stdout and stderr", NULL, log_flags,
      EXAMPLES("runnel run services logs read hello", "runnel run services logs read hello --limit=20 --freshness=10m"), run_service_logs},
     {"run jobs logs read", "[JOB]", "show what the tasks of a job wrote to stdout and stderr", NULL, job_log_flags,
      EXAMPLES("runnel run jobs logs read nightly", "runnel run jobs logs read --execution=nightly-x7k2p --task=3 --freshness=1h"),
      run_job_logs},
+    {"run jobs executions logs", "EXECUTION", "show what the tasks of an execution wrote to stdout and stderr", NULL, execution_log_flags,
+     EXAMPLES("runnel run jobs executions logs nightly-x7k2p",
+              "runnel run jobs executions logs nightly-x7k2p --task=3 --log-filter='severity>=ERROR'"),
+     run_execution_logs},
     {0},
 };

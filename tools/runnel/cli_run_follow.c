@@ -133,7 +133,7 @@ static int tell(struct following *f)
     cli_fail(c, &e);
     if (!was_cancelled && c->verbosity >= CLI_INFO) {
         cli_say(c, "Its failed tasks: runnel run jobs executions tasks list --execution=%s --failed", f->brief);
-        cli_say(c, "What they wrote:  runnel run jobs logs read --execution=%s", f->brief);
+        cli_say(c, "What they wrote:  runnel run jobs executions logs %s", f->brief);
         cli_say(c, "Only those again: runnel run jobs executions retry-failed %s --wait", f->brief);
     }
     return CLI_FAILED;
