@@ -45,6 +45,9 @@ def _():
     log = jobs("logs", "read", "life").stdout
     assert all(f"{newest('life')}[{i}]  {i} third" in log for i in range(2)), log
     equal([x.split("  ")[-1] for x in jobs("logs", "read", f"--execution={newest('life')}", "--task=1").stdout.splitlines() if "third" in x], ["1 third"], "one task's lines")
+    lines = jobs("executions", "logs", newest("life")).stdout
+    assert all(f"{newest('life')}[{i}]  {i} third" in lines for i in range(2)) and "second" not in lines, lines
+    equal([x.split("  ")[-1] for x in jobs("executions", "logs", newest("life"), "--task=0").stdout.splitlines() if "third" in x], ["0 third"], "one task's lines")
     jobs("executions", "delete", newest("life"), "--quiet")
     equal(len(values("executions", "list", "--job=life", "name")), 2, "executions")
     jobs("delete", "life", "--quiet")

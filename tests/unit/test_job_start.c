@@ -235,6 +235,44 @@ static void test_what_cannot_be_started_says_why(void **state)
     assert_int_equal(e.code, ERR_INVALID_ARGUMENT);
 }
 
+/* All at once, so that none of them is durable as the others begin; and then each is found again, in the order of their numbers. */
+static void test_executions_are_bounded_those_being_stored_too(void **state)
+{
+    enum { MOST = 50000, MORE = 5 };
+    struct started *all = calloc(MOST + MORE, sizeof *all), again;
+    assert_non_null(all);
+    teardown(NULL);
+    setup_with("\"runnel.dev/max-concurrent-executions\":\"1\"");
+    w.runtime.behaviour.exits_ns = NEVER;
+    for (int i = 0; i < MOST + MORE; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "s@%d", i);
+        begin(&all[i], id, JOB_START_BESIDE);
+    }
+    world_run(&w, NS_PER_S);
+    for (int i = 0; i < MOST; i++)
+        CASE_INT("told at once", all[i].told, 0);
+    for (int i = MOST; i < MOST + MORE; i++)
+        CASE_INT("one too many", all[i].told ? all[i].r.err.code : ERR_OK, ERR_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(all[MOST].r.err.msg, "there are 50000 executions; delete some"));
+    assert_int_equal(executor_counts(w.x).executions, MOST);
+    free(all);
+    world_crash(&w);
+    assert_int_equal(executor_counts(w.x).executions, MOST);
+    begin(&again, "s@49999", JOB_START_BESIDE);
+    world_run(&w, NS_PER_S);
+    assert_int_equal(again.told, 0);
+    assert_int_equal(executor_counts(w.x).executions, MOST);
+    call("Jobs/GetJob", "{\"name\":\"" JOB "\"}");
+    assert_string_equal(json_value(a.json, "executionCount"), "50000");
+    char request[300];
+    const char *newest = strstr(a.json, "\"latestCreatedExecution\":");
+    assert_non_null(newest);
+    snprintf(request, sizeof request, "{\"name\":\"" JOB "/executions/%s\"}", json_value(newest, "name"));
+    call("Executions/GetExecution", request);
+    assert_string_equal(json_value(a.json, "runnel.dev/event-id"), "s@49999");
+}
+
 static void test_what_is_deleted_meanwhile_is_told(void **state)
 {
     struct started runs, waits;
@@ -423,6 +461,7 @@ int main(void)
         CASE(test_others_of_the_series_beside_before_or_cancelled),
         CASE(test_a_queued_one_is_replaced_too),
         CASE(test_what_cannot_be_started_says_why),
+        CASE(test_executions_are_bounded_those_being_stored_too),
         CASE(test_what_is_deleted_meanwhile_is_told),
         cmocka_unit_test(test_who_leaves_is_not_told_and_what_runs_goes_on),
         cmocka_unit_test(test_a_crash_at_any_write_starts_each_event_once),
