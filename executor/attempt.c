@@ -281,7 +281,8 @@ static void end_lost(struct run_attempt *a, const char *why)
     a->lost++;
     a->code = ERR_ABORTED;
     if (a->lost > ATTEMPTS_LOST_MAX) {
-        snprintf(a->why, sizeof a->why, "It was lost with the server %u times, which is once more than is tried again.", a->lost);
+        snprintf(a->why, sizeof a->why, "It was lost %u times, as the server or its warden ended, which is once more than is tried again.",
+                 a->lost);
         end_as(a, OUTCOME(LOST), TASK_FAILED);
         return;
     }
@@ -314,6 +315,9 @@ static void ended(struct run_attempt *a, const struct runtime_exit *x)
         a->code = ERR_DEADLINE_EXCEEDED;
         snprintf(a->why, sizeof a->why, "The configured timeout was reached.");
         end_failed(a, OUTCOME(TIMED_OUT));
+    } else if (x->lost) {
+        execution_say(e, a, SEVERITY_WARNING, "It was lost, since the warden, which holds all programs, ended.");
+        end_lost(a, "The warden, which holds all programs, ended, and it with the warden.");
     } else if (!x->started) {
         a->code = ERR_FAILED_PRECONDITION;
         snprintf(a->why, sizeof a->why, "The container could not be started: %.150s", x->why);

@@ -25,6 +25,7 @@ struct runtime_exit {
     int exit_code; /* -1 when ended by a signal */
     int signal;
     bool out_of_memory;
+    bool lost; /* it is not its own end: what holds the programs ended */
     char why[256];
 };
 struct runtime_events {

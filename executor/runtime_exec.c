@@ -306,7 +306,7 @@ static void warden_down(struct exec_runtime *rt)
         ;
 }
 
-static void fail_all(struct exec_runtime *rt, const char *why)
+static void fail_all(struct exec_runtime *rt, bool lost, const char *why)
 {
     size_t it = 0;
     uint64_t key;
@@ -315,6 +315,7 @@ static void fail_all(struct exec_runtime *rt, const char *why)
         struct runtime_instance *i = v;
         i->exit.started = i->pid > 0;
         i->exit.signal = i->pid > 0 ? SIGKILL : 0;
+        i->exit.lost = lost;
         instance_failed(i, "%s", why);
     }
 }
@@ -392,7 +393,7 @@ static void on_warden(void *arg, int events)
            LSTR("message", "the warden ended; its programs were killed with it"));
     warden_down(rt);
     kill_orphans(rt);
-    fail_all(rt, "was killed: the warden process ended unexpectedly");
+    fail_all(rt, true, "was killed: the warden process ended unexpectedly");
 }
 
 /* ---- thread: orders */
@@ -427,7 +428,7 @@ static void on_start(struct mail *m)
     rc = rc ? rc : stream_open(rt, &i->streams[1], &e);
     int fds[3] = {i->spec_fd, i->write_fds[0], i->write_fds[1]};
     struct warden_frame f = {.magic = WARDEN_MAGIC, .op = WARDEN_START, .key = i->key, .lane = i->lane, .a = (int32_t)i->lane_width};
-    if (rc == 0 && !send_frame(rt, &f, fds, 3))
+    if (rc == 0 && (i->exit.lost = !send_frame(rt, &f, fds, 3)))
         rc = err_sys(&e, ERR_UNAVAILABLE, errno, "the warden could not be reached");
     close_fds(&i->spec_fd, 1);
     close_fds(i->write_fds, 2);
@@ -453,7 +454,7 @@ static void on_close(struct mail *m)
 {
     struct exec_runtime *rt = CONTAINER_OF(m, struct exec_runtime, close_mail);
     warden_down(rt);
-    fail_all(rt, "killed: the server stops");
+    fail_all(rt, false, "killed: the server stops");
     mailbox_post(rt->engine, &rt->closed_mail);
     loop_stop(rt->loop);
 }

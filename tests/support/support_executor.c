@@ -76,6 +76,7 @@ static void end_with(struct runtime_instance *i, int64_t after_ns, int code, int
 {
     i->exit.exit_code = signo ? -1 : code;
     i->exit.signal = signo;
+    i->exit.lost = i->b.is_lost;
     snprintf(i->exit.why, sizeof i->exit.why, signo ? "ended by signal %d" : "exited with code %d", signo ? signo : code);
     arm(i, &i->end, after_ns);
 }

@@ -21,6 +21,7 @@ struct fake_behaviour {
     bool cannot_execute; /* exits with started = false */
     bool refuses_start;  /* ops->start fails */
     bool ignores_term;
+    bool is_lost; /* its end is that of what holds the programs */
 };
 struct fake_runtime {
     struct runtime base;

@@ -16,6 +16,7 @@ static char execution[200], operation[200];
 /* What each task does, and what it did. */
 static struct {
     int64_t runs_ns;
+    uint32_t lost_before[TASKS_MAX];  /* attempts whose end is the warden's */
     uint32_t fails_before[TASKS_MAX]; /* attempts that exit with 3, counted over those that end by themselves */
     bool ignores_term;
     uint32_t begun[TASKS_MAX], good[TASKS_MAX], bad[TASKS_MAX];
@@ -34,6 +35,7 @@ static void vary(void *arg, const struct runtime_spec *spec, struct fake_behavio
     b->exits_ns = seen.runs_ns;
     b->exit_code = seen.bad[i] < seen.fails_before[i] ? 3 : 0;
     b->ignores_term = seen.ignores_term;
+    b->is_lost = seen.begun[i] <= seen.lost_before[i];
 }
 
 static void ended(void *arg, const uint64_t ticket[2], const struct runtime_exit *x)
@@ -302,7 +304,19 @@ static void test_a_task_is_lost_so_often_and_no_more(void **state)
     assert_int_equal(seen.begun[0], 11);
     assert_true(is_over());
     assert_string_equal(look("failedCount"), "1");
-    assert_non_null(strstr(a.json, "lost with the server"));
+    assert_non_null(strstr(a.json, "It was lost 11 times, as the server or its warden ended"));
+}
+
+/* It is not the program's fault, so it is no retry, of which there are none here. */
+static void test_what_ends_with_the_warden_is_lost_and_not_failed(void **state)
+{
+    seen.lost_before[1] = 2;
+    create(3, 3, 0, "");
+    run();
+    world_run(&w, NS_PER_S);
+    assert_string_equal(look("succeededCount"), "3");
+    assert_int_equal(seen.begun[0], 1);
+    assert_int_equal(seen.begun[1], 3);
 }
 
 int main(void)
@@ -317,6 +331,7 @@ int main(void)
         CASE(test_a_store_that_fails_holds_tasks_up_and_loses_none),
         CASE(test_a_host_without_room_is_asked_again),
         CASE(test_a_task_is_lost_so_often_and_no_more),
+        CASE(test_what_ends_with_the_warden_is_lost_and_not_failed),
         CASE(test_old_executions_are_forgotten),
         cmocka_unit_test(test_without_memory_it_takes_longer_and_loses_none),
     };

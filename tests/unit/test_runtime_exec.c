@@ -479,6 +479,7 @@ static void test_a_lost_warden_is_replaced(void **state)
     kill((pid_t)warden, SIGKILL);
     run_until(is_exited, &w);
     assert_non_null(strstr(w.exit.why, "warden"));
+    assert_true(w.exit.lost);
     run_until(pid_gone, &leader);
     run_until(pid_gone, &child);
     start_sh(&next, "exit 4");
