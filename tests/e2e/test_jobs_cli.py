@@ -48,6 +48,8 @@ def _():
     lines = jobs("executions", "logs", newest("life")).stdout
     assert all(f"{newest('life')}[{i}]  {i} third" in lines for i in range(2)) and "second" not in lines, lines
     equal([x.split("  ")[-1] for x in jobs("executions", "logs", newest("life"), "--task=0").stdout.splitlines() if "third" in x], ["0 third"], "one task's lines")
+    equal(len(jobs("executions", "logs", newest("life"), "--log-filter=textPayload:third AND textPayload:1").stdout.splitlines()), 1, "a filter")
+    equal(jobs("logs", "read", "life", "--log-filter=severity>=ERROR").stdout, "", "another")
     jobs("executions", "delete", newest("life"), "--quiet")
     equal(len(values("executions", "list", "--job=life", "name")), 2, "executions")
     jobs("delete", "life", "--quiet")

@@ -46,8 +46,8 @@ static const char *filter_of(struct cli *c, const char *filter)
         char text[WALL_TEXT_MAX];
         filter = cli_printf(c, "%s AND timestamp >= \"%s\"", filter, wall_format(clock_wall_ns(clock_real()) - ms * NS_PER_MS, text));
     }
-    if (cli_text(c, "log-filter"))
-        filter = cli_printf(c, "%s AND (%s)", filter, cli_text(c, "log-filter"));
+    if (cli_text(c, "log-filter")) /* without parentheses, which the server does not take; OR would bind closer than AND anyway */
+        filter = cli_printf(c, "%s AND %s", filter, cli_text(c, "log-filter"));
     return filter;
 }
 
