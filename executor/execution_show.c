@@ -92,16 +92,16 @@ static void add_conditions(const struct execution *e, struct arena *a, RUN(Execu
 {
     const struct env *env = e->jobs->env;
     int64_t created_ns = pb_timestamp_ns(m->create_time);
-    bool started = e->started_wall_ns != 0, over = execution_state_ended(e->state);
+    bool started = e->started_wall_ns != 0, over = execution_state_ended(e->state), waits = capacity_waits(&e->claim.memory);
     char text[100], room[ADMISSION_WHY_MAX];
     snprintf(room, sizeof room, "%s", started || over ? "Room was found." : "Waiting for room on this host.");
-    if (capacity_waits(&e->claim.memory))
+    if (waits)
         admission_why(&e->jobs->x->admission, &e->claim, room);
     snprintf(text, sizeof text, "Started in %.2fs.", (double)(e->started_wall_ns - created_ns) / (double)NS_PER_S);
     m->n_conditions = 0;
     condition_set(a, &m->conditions, &m->n_conditions, completed(e, a, created_ns));
     condition_set(a, &m->conditions, &m->n_conditions,
-                  since(a, env, "ResourcesAvailable", started || over ? CONDITION_SUCCEEDED : CONDITION_PENDING, room,
+                  since(a, env, "ResourcesAvailable", (started || over) && !waits ? CONDITION_SUCCEEDED : CONDITION_PENDING, room,
                         started ? e->started_wall_ns : created_ns));
     condition_set(a, &m->conditions, &m->n_conditions,
                   since(a, env, "Started",

@@ -156,6 +156,8 @@ static void test_what_does_not_fit_together_runs_one_after_the_other(void **stat
     assert_non_null(strstr(a.json,
                            "{\"type\":\"ResourcesAvailable\",\"state\":\"CONDITION_PENDING\",\"message\":\"Waiting for memory: the next "
                            "task asks for 10 GiB, and programs that run have claimed 10 GiB of the 16 GiB there are.\""));
+    look(&one, "name"); /* for its next task it waits as well */
+    assert_non_null(strstr(a.json, "{\"type\":\"ResourcesAvailable\",\"state\":\"CONDITION_PENDING\",\"message\":\"Waiting for memory"));
     world_run(&w, 3 * NS_PER_S + NS_PER_S / 2);
     assert_int_equal(count_of(&one, "succeededCount"), 2);
     assert_int_equal(count_of(&two, "succeededCount"), 1);
