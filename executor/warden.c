@@ -54,7 +54,7 @@ struct waiting { /* a start whose lane is full */
  * children that it made. */
 struct starter {
     char *stack;
-    int children_fd; /* where the kernel has it; -1 */
+    _Atomic int children_fd; /* where the kernel has it; -1: not open */
 };
 struct warden {
     int fd, signal_fd, journal_fd; /* journal_fd -1: none */
@@ -64,7 +64,7 @@ struct warden {
     size_t n;
     struct charge *charges[WARDEN_INSTANCES_MAX];
     struct list waiting;                   /* in the order they came */
-    struct starter starters[STARTERS + 1]; /* [0]: the main thread */
+    struct starter starters[STARTERS + 1]; /* [0]: the main thread, to which all that has lost its parent comes */
     _Atomic size_t n_starters;
     struct workers *workers; /* from the first short task on */
     struct mailbox *born;
@@ -256,17 +256,22 @@ static int child_run(void *arg)
     return 127;
 }
 
+static _Thread_local struct starter *me;
+
+static void become_starter(struct warden *w)
+{
+    me = &w->starters[atomic_fetch_add(&w->n_starters, 1)];
+    atomic_store(&me->children_fd, open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC));
+    me->stack = malloc(CGROUP_STACK);
+}
+
 /* In the thread that makes it: it stands still until the program is executed, which takes long when others want the processors. */
 static void birth_work(struct job *job)
 {
-    static _Thread_local struct starter *me;
     struct birth *b = CONTAINER_OF(job, struct birth, job);
     struct charge *c = b->charge;
-    if (!me) {
-        me = &b->w->starters[atomic_fetch_add(&b->w->n_starters, 1)];
-        me->children_fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
-        me->stack = malloc(CGROUP_STACK);
-    }
+    if (!me)
+        become_starter(b->w);
     if (me->stack)
         cgroup_fork(&c->cgroup, &(struct cgroup_child){child_run, b, me->stack, &c->pid});
     else
@@ -510,7 +515,7 @@ static bool only_leaders(struct warden *w)
     for (size_t i = 0; i < w->n; i++)
         n_leaders += !w->charges[i]->reaped && __atomic_load_n(&w->charges[i]->pid, __ATOMIC_ACQUIRE) > 0;
     for (size_t k = 0; k < ARRAY_LEN(w->starters) && k < atomic_load(&w->n_starters); k++) {
-        int fd = w->starters[k].children_fd;
+        int fd = atomic_load(&w->starters[k].children_fd);
         if (fd < 0 || lseek(fd, 0, SEEK_SET) != 0)
             return false;
         for (ssize_t n; (n = read(fd, text, sizeof text)) != 0;) {
@@ -637,6 +642,9 @@ static int set_up(struct warden *w)
     fcntl(w->fd, F_SETFD, FD_CLOEXEC);
     w->journal_fd = -1;
     list_init(&w->waiting);
+    for (size_t k = 0; k < ARRAY_LEN(w->starters); k++)
+        w->starters[k].children_fd = -1;
+    become_starter(w); /* before any other thread does */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "runnel-warden");
     w->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
