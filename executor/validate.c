@@ -12,6 +12,7 @@
 #define LABELS_MAX 64
 #define AUDIENCES_MAX 50
 #define ENV_MAX 1000
+#define MEMORY_MIN_BYTES (1u << 20)
 #define ENV_TEXT_MAX 32768
 #define ARGS_TEXT_MAX 32768
 #define ARGS_MAX 1000
@@ -138,6 +139,10 @@ static int check_limits(const RUN(ResourceRequirements) * r, struct err *e)
             return err_set(e, ERR_INVALID_ARGUMENT, "%s.cpu: '%.60s' is not a number of CPUs like 1, 0.5 or 500m", at, value);
         if (strcmp(key, "memory") == 0 && executor_memory_bytes(value) == 0)
             return err_set(e, ERR_INVALID_ARGUMENT, "%s.memory: '%.60s' is not a size like 512Mi or 1G", at, value);
+        if (strcmp(key, "memory") == 0 && executor_memory_bytes(value) < MEMORY_MIN_BYTES)
+            return err_set(e, ERR_INVALID_ARGUMENT,
+                           "%s.memory: '%.60s' is less than %u MiB, in which no program starts; a size like 512Mi or 1G is meant", at,
+                           value, MEMORY_MIN_BYTES >> 20);
     }
     if (r)
         sort_map(r->limits, r->n_limits);

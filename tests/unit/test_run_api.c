@@ -69,6 +69,7 @@ static const struct {
      ERR_INVALID_ARGUMENT},
     {"a setting of jobs", T("\"annotations\":{\"runnel.dev/priority\":\"1\"},\"containers\":[{" CONTAINER "}]"),
      "'runnel.dev/priority' is nothing that a service has", ERR_INVALID_ARGUMENT},
+    {"memory without its unit", C("\"resources\":{\"limits\":{\"memory\":\"512\"}}"), "'512' is less than 1 MiB", ERR_INVALID_ARGUMENT},
     {"another limit", C("\"resources\":{\"limits\":{\"nvidia.com/gpu\":\"1\"}}"), "neither cpu nor memory", ERR_INVALID_ARGUMENT},
     {"two ports", C("\"ports\":[{\"containerPort\":1},{\"containerPort\":2}]"), "ports: at most one", ERR_INVALID_ARGUMENT},
     {"no such port", C("\"ports\":[{\"containerPort\":70000}]"), "70000", ERR_INVALID_ARGUMENT},
