@@ -12,18 +12,23 @@
 
 #define ENVIRON_READ_MAX 4096 /* the mark is the first variable */
 
+/* How much of it there is, as text; 0: the process is gone. */
+static size_t read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return n > 0 ? (size_t)n : 0;
+}
+
 static bool proc_read(const char *pid, struct proc *p)
 {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (read_text(path, text, sizeof text) == 0)
         return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
     char *after = strrchr(text, ')'); /* the name may hold anything, also ')' */
     int ppid, pgrp, sid;
     if (!after || sscanf(after + 1, " %c %d %d %d", &p->state, &ppid, &pgrp, &sid) != 4)
@@ -84,14 +89,7 @@ bool proc_has_mark(pid_t pid, const char *mark)
 {
     char path[64], text[ENVIRON_READ_MAX];
     snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
+    size_t n = read_text(path, text, sizeof text);
     for (const char *p = text; p < text + n; p += strlen(p) + 1)
         if (strcmp(p, mark) == 0)
             return true;
