@@ -66,7 +66,9 @@ def _():
     for sig in (signal.SIGINT, signal.SIGTERM):
         folder = temp_dir()
         waits = "import os, sys, time\nopen(sys.argv[1] + '.new', 'w').write(str(os.getpid()))\nos.rename(sys.argv[1] + '.new', sys.argv[1])\ntime.sleep(1000)"
-        program = f"""import sys
+        # Who was started in the background by a shell ignores SIGINT; who sits at a terminal does not.
+        program = f"""import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {os.path.join(ROOT, "tools")!r})
 import run_tests
 tests = [run_tests.Test(name, [sys.executable, "-c", {waits!r}, {folder!r} + "/" + name[:3]], 60) for name in ("unit/x", "e2e/y")]
