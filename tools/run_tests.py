@@ -19,7 +19,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN_LINES = 120
 SOAK_S = 20  # only whether it works; the long one is started by hand
-COMPUTING = ("unit/", "torture/", "fuzz/", "sim/")
+# Those that wait for no clock of a server of their own, or hardly; some of the others measure.
+COMPUTING = ("unit/", "torture/", "fuzz/", "sim/", "clients/",
+             "e2e/test_cron_parser", "e2e/test_jobs_local", "e2e/test_lint", "e2e/test_quickstart", "e2e/test_run_tests", "e2e/test_valgrind")
 # Under --threaded: what shows the server's threads to a race detector; the others say the same to it again.
 THREADED_E2E = ("push", "ingress", "hostile", "lifecycle", "server", "scheduler", "tasks")
 CLIENT_PROGRAMS = {"pubsub.mjs": {"TRANSPORT": "rest"}, "tasks.mjs": {"TRANSPORT": "rest"}, "push.mjs": {}, "auth.mjs": {}, "scheduler.mjs": {"TRANSPORT": "rest"},
