@@ -106,7 +106,7 @@ static void on_reap(struct timer *t, int64_t now_ns)
 
 /* ---- load */
 
-static int damaged(const char *kind, const char *name, const char *why, struct err *e)
+int executor_damaged(const char *kind, const char *name, const char *why, struct err *e)
 {
     return err_set(e, ERR_DATA_LOSS, "%s record \"%.150s\": %s", kind, name, why);
 }
@@ -138,7 +138,7 @@ static int load_service(void *arg, const char *name, struct str body, struct err
                                                      : NULL;
     if (why) {
         pb_free(m);
-        return damaged(RUN_KIND_SERVICE, name, why, e);
+        return executor_damaged(RUN_KIND_SERVICE, name, why, e);
     }
     struct service *s = service_new(x, name, e);
     if (!s) {
@@ -168,7 +168,7 @@ static int load_revision(void *arg, const char *name, struct str body, struct er
                                                                      : NULL;
     if (why) {
         pb_free(m);
-        return damaged(RUN_KIND_REVISION, name, why, e);
+        return executor_damaged(RUN_KIND_REVISION, name, why, e);
     }
     struct revision *r = revision_new(s, m, e);
     if (!r)

@@ -160,6 +160,8 @@ void executor_changed(struct executor *x); /* the watchers are told, coalesced *
 void executor_reap_soon(struct executor *x);
 uint32_t executor_room(const struct executor *x);
 void executor_arm(struct executor *x, struct timer *t, int64_t due_ns);
+/** DATA_LOSS: a stored record that this server cannot have written. */
+MUST_USE int executor_damaged(const char *kind, const char *name, const char *why, struct err *e);
 
 /* service.c */
 struct service *service_new(struct executor *x, const char *name, struct err *e);

@@ -313,11 +313,6 @@ static const char *task_damage(const RUN(TaskTemplate) * t, int32_t tasks, int32
                                                                          : NULL;
 }
 
-static int damaged(const char *kind, const char *name, const char *why, struct err *e)
-{
-    return err_set(e, ERR_DATA_LOSS, "%s record \"%.150s\": %s", kind, name, why);
-}
-
 static int load_job(void *arg, const char *name, struct str body, struct err *e)
 {
     static const struct name_part parts[] = {NAME_PROJECT, NAME_LOCATION, {"/jobs/", 63, "-"}};
@@ -331,7 +326,7 @@ static int load_job(void *arg, const char *name, struct str body, struct err *e)
                                                                   : task_damage(t->template_, t->task_count, t->parallelism);
     if (why) {
         pb_free(m);
-        return damaged(RUN_KIND_JOB, name, why, e);
+        return executor_damaged(RUN_KIND_JOB, name, why, e);
     }
     struct job *j = job_new(js, name, e);
     if (!j) {
@@ -379,7 +374,7 @@ static int load_execution(void *arg, const char *name, struct str body, struct e
         why = "that is no id of an event";
     if (why) {
         pb_free(rec);
-        return damaged(RUN_KIND_EXECUTION, name, why, e);
+        return executor_damaged(RUN_KIND_EXECUTION, name, why, e);
     }
     struct execution *x = execution_new(j, rec, e);
     if (!x)

@@ -1,9 +1,9 @@
-/** curl.h: libcurl, opened when it is first needed: it brings some thirty libraries, a quarter of an empty server's memory and of
- *          its start, and most servers and commands never ask a remote host.
+/** curl.h: libcurl, opened when it is first needed: it brings some thirty libraries, a third of an empty server's memory, and
+ *          most servers and commands never ask a remote host.
  *  Shape:  http_curl(&e) -> its functions, under the names that curl/curl.h gives them without `curl_`.
  *  Errors: UNAVAILABLE when it is not installed or cannot start; the next call tries again.
  *  Owner:  the table lives as long as the process; it is never closed.
- *  Thread: any. Until it is open a call reads files: some 10 ms. */
+ *  Thread: any. Until it is open a call reads files. */
 #ifndef CORE_HTTP_CURL_H
 #define CORE_HTTP_CURL_H
 
